@@ -1,0 +1,18 @@
+//! Random OTLP for tests: whole requests from a seed, and the odd encodings that a protobuf reader must understand.
+//!
+//! Everything is a function of a [`Rng`], which is a function of one `u64`: a test prints the seed, and the seed
+//! replays the failure. With proptest, take `any::<u64>()` and build the [`Rng`] from it.
+//!
+//! - [`traces`], [`metrics`], [`logs`]: requests as prost structs (no NaN, so that `==` holds after a round trip).
+//! - [`request_bytes`]: one of them, encoded by prost.
+//! - [`shuffled`]: the same message in an encoding that a validated payload may have as it is.
+//! - [`odd`]: the same message in an encoding that is legal and that the border must normalise.
+#![allow(dead_code, unused_imports)] // Each test binary uses a part of it.
+
+mod encodings;
+mod requests;
+mod rng;
+
+pub use encodings::{odd, shuffled};
+pub use requests::{logs, metrics, request_bytes, traces};
+pub use rng::Rng;
