@@ -1,0 +1,16 @@
+//! The collector's own telemetry: what it counts and what it logs.
+//!
+//! - [`shard`]: counters that every worker adds to without sharing a cache line.
+//! - [`metrics`]: the [`Registry`], its instruments and their definitions.
+//!
+//! # Invariants
+//! - Adding to an instrument takes no lock and writes to no cache line that another worker writes to.
+//! - The number of series of a metric is bounded; what is over the bound is still counted, in one series.
+
+pub mod metrics;
+pub mod shard;
+
+pub use metrics::{
+    Counter, CounterF64, Def, Gauge, Histogram, Kind, Labels, Level, Registration, Registry, Stability,
+    UpDown,
+};
