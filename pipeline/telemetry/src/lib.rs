@@ -1,5 +1,6 @@
 //! The collector's own telemetry: what it counts and what it logs.
 //!
+//! - [`catalogue`]: the definitions of all metrics, the Go collector's and ours.
 //! - [`shard`]: counters that every worker adds to without sharing a cache line.
 //! - [`metrics`]: the [`Registry`], its instruments and their definitions.
 //!
@@ -7,6 +8,7 @@
 //! - Adding to an instrument takes no lock and writes to no cache line that another worker writes to.
 //! - The number of series of a metric is bounded; what is over the bound is still counted, in one series.
 
+pub mod catalogue;
 pub mod metrics;
 pub mod shard;
 

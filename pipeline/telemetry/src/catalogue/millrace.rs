@@ -1,0 +1,177 @@
+//! What only this collector counts.
+//!
+//! The ledger: every item that enters a component leaves it by name, or is still held. Per component and signal,
+//! whenever nothing is moving,
+//!
+//! ```text
+//! opening_items + ledger_items{term=in} + ledger_items{term=created}
+//!     = ledger_items{term=out|merged|filtered|sampled_out|dead_lettered|lost} (all reasons) + held_items
+//! ```
+//!
+//! and the same in bytes. Labels of the ledger: `component` (its id as configured), `kind` (`receiver`, `processor`,
+//! `connector`, `exporter`), `signal`; of the counters also `term` and, for terms that need one, `reason`.
+
+use crate::metrics::{Def, Level};
+
+/// Items by what became of them. Also labelled `term` (one of [`term`]) and `reason`.
+pub static LEDGER_ITEMS: Def = Def::counter(
+    "otelcol_millrace_ledger_items",
+    "Number of items that entered or left the component, by term of its account.",
+    "{item}",
+);
+
+/// Bytes by what became of them. Also labelled `term` (one of [`term`]) and `reason`.
+pub static LEDGER_BYTES: Def = Def::counter(
+    "otelcol_millrace_ledger_bytes",
+    "Encoded bytes of the items that entered or left the component, by term of its account.",
+    "By",
+);
+
+/// Items that a component found when it started, e.g. on disk.
+pub static LEDGER_OPENING_ITEMS: Def = Def::gauge(
+    "otelcol_millrace_ledger_opening_items",
+    "Number of items the component held when it started.",
+    "{item}",
+);
+
+/// Bytes that a component found when it started, e.g. on disk.
+pub static LEDGER_OPENING_BYTES: Def = Def::gauge(
+    "otelcol_millrace_ledger_opening_bytes",
+    "Encoded bytes of the items the component held when it started.",
+    "By",
+);
+
+/// Items that a component holds now.
+pub static LEDGER_HELD_ITEMS: Def =
+    Def::updown("otelcol_millrace_ledger_held_items", "Number of items the component holds.", "{item}");
+
+/// Bytes that a component holds now.
+pub static LEDGER_HELD_BYTES: Def = Def::updown(
+    "otelcol_millrace_ledger_held_bytes",
+    "Encoded bytes of the items the component holds.",
+    "By",
+);
+
+/// The values of the label `term` of [`LEDGER_ITEMS`] and [`LEDGER_BYTES`].
+pub mod term {
+    /// Came in from the component before, or from outside.
+    pub const IN: &str = "in";
+    /// Was made here.
+    pub const CREATED: &str = "created";
+    /// Went on to the component after, or was delivered.
+    pub const OUT: &str = "out";
+    /// Became part of another item.
+    pub const MERGED: &str = "merged";
+    /// Was taken out because the configuration says so.
+    pub const FILTERED: &str = "filtered";
+    /// Was taken out by a sampler.
+    pub const SAMPLED_OUT: &str = "sampled_out";
+    /// Was put aside for a person to look at.
+    pub const DEAD_LETTERED: &str = "dead_lettered";
+    /// Is gone for the reason given.
+    pub const LOST: &str = "lost";
+}
+
+/// How long the oldest request in a sending queue has waited; 0 when empty. Labels: `exporter`, `data_type`; observed.
+pub static QUEUE_OLDEST_AGE: Def = Def::gauge(
+    "otelcol_millrace_queue_oldest_age",
+    "How long the oldest request of the sending queue has been waiting.",
+    "s",
+);
+
+/// Seconds from receiving an item to its delivery. Labels: `exporter`, `data_type`.
+pub static END_TO_END_DELAY: Def = Def::histogram(
+    "otelcol_millrace_end_to_end_delay",
+    "Time from receiving items to their delivery, counted per request sent.",
+    "s",
+)
+.with_bounds(&[
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0,
+    3600.0, 21600.0, 86400.0,
+])
+.at(Level::Normal);
+
+/// Bytes of the memory budget that are taken. Label: `pool`; observed.
+pub static BUDGET_USED: Def =
+    Def::gauge("otelcol_millrace_budget_used", "Bytes of the memory budget that are in use.", "By");
+
+/// Bytes that the memory budget grants. Label: `pool`; observed.
+pub static BUDGET_LIMIT: Def =
+    Def::gauge("otelcol_millrace_budget_limit", "Bytes that the memory budget grants.", "By");
+
+/// Requests refused because the memory budget was spent. Label: `pool`.
+pub static BUDGET_REFUSED: Def = Def::counter(
+    "otelcol_millrace_budget_refused",
+    "Number of reservations refused because the memory budget was spent.",
+    "{reservation}",
+);
+
+/// Strings that were not UTF-8 and were repaired. Labels: `receiver`, `signal`.
+pub static UTF8_REPAIRED: Def = Def::counter(
+    "otelcol_millrace_utf8_repaired",
+    "Number of strings that were not UTF-8 and were repaired with replacement characters.",
+    "{string}",
+);
+
+/// Requests that were not what their protocol demands. Labels: `receiver`, `transport`, `reason`.
+pub static MALFORMED_REQUESTS: Def = Def::counter(
+    "otelcol_millrace_malformed_requests",
+    "Number of requests refused because they were malformed, by reason.",
+    "{request}",
+);
+
+/// Connections that are open. Labels: `receiver`, `transport`.
+pub static CONNECTIONS: Def = Def::updown(
+    "otelcol_millrace_connections",
+    "Number of open connections to the receiver.",
+    "{connection}",
+);
+
+/// Connections ever accepted. Labels: `receiver`, `transport`.
+pub static CONNECTIONS_ACCEPTED: Def = Def::counter(
+    "otelcol_millrace_connections_accepted",
+    "Number of connections the receiver has accepted.",
+    "{connection}",
+);
+
+/// Connections turned away or cut off. Labels: `receiver`, `transport`, `reason`.
+pub static CONNECTIONS_REFUSED: Def = Def::counter(
+    "otelcol_millrace_connections_refused",
+    "Number of connections turned away or cut off by the receiver, by reason.",
+    "{connection}",
+);
+
+/// Log lines that were not written. Label: `reason` (`sampled`, `buffer_full`, `write_error`).
+pub static LOG_LINES_DROPPED: Def = Def::counter(
+    "otelcol_millrace_log_lines_dropped",
+    "Number of the collector's own log lines that were not written, by reason.",
+    "{line}",
+);
+
+/// Panics that were contained. Label: `component`.
+pub static PANICS: Def = Def::counter(
+    "otelcol_millrace_panics",
+    "Number of panics that were contained; the process drains and ends after one.",
+    "{panic}",
+);
+
+pub(super) const ALL: &[&Def] = &[
+    &LEDGER_ITEMS,
+    &LEDGER_BYTES,
+    &LEDGER_OPENING_ITEMS,
+    &LEDGER_OPENING_BYTES,
+    &LEDGER_HELD_ITEMS,
+    &LEDGER_HELD_BYTES,
+    &QUEUE_OLDEST_AGE,
+    &END_TO_END_DELAY,
+    &BUDGET_USED,
+    &BUDGET_LIMIT,
+    &BUDGET_REFUSED,
+    &UTF8_REPAIRED,
+    &MALFORMED_REQUESTS,
+    &CONNECTIONS,
+    &CONNECTIONS_ACCEPTED,
+    &CONNECTIONS_REFUSED,
+    &LOG_LINES_DROPPED,
+    &PANICS,
+];

@@ -1,0 +1,103 @@
+//! What processors count. Label of all: `processor` (the component's id as configured).
+
+use super::{BYTE_BOUNDS, ITEM_BOUNDS, PerSignal, per_signal};
+use crate::metrics::{Def, Level, Scope, Stability};
+
+const HELPER: Scope = Scope::named("go.opentelemetry.io/collector/processor/processorhelper");
+const BATCH: Scope = Scope::named("go.opentelemetry.io/collector/processor/batchprocessor");
+const MEMORY_LIMITER: Scope = Scope::named("go.opentelemetry.io/collector/processor/memorylimiterprocessor");
+
+/// Items given to a processor. Also labelled `otel.signal`. In Go not counted by `batch`, `tail_sampling` and
+/// `groupbytrace`.
+pub static INCOMING_ITEMS: Def =
+    Def::counter("otelcol_processor_incoming_items", "Number of items passed to the processor.", "{item}")
+        .of(HELPER);
+
+/// Items that a processor passed on. Also labelled `otel.signal`.
+pub static OUTGOING_ITEMS: Def =
+    Def::counter("otelcol_processor_outgoing_items", "Number of items emitted from the processor.", "{item}")
+        .of(HELPER);
+
+/// Seconds that a processor worked on a batch. Also labelled `otel.signal`.
+pub static INTERNAL_DURATION: Def = Def::histogram(
+    "otelcol_processor_internal_duration",
+    "Duration of time taken to process a batch of telemetry data through the processor.",
+    "s",
+)
+.at(Level::Detailed)
+.of(HELPER);
+
+/// Items that a `memory_limiter` let through.
+pub static MEMORY_LIMITER_ACCEPTED: PerSignal = per_signal!(
+    MEMORY_LIMITER,
+    "otelcol_processor_memory_limiter_accepted_",
+    ["Number of ", " successfully pushed into the next component in the pipeline."]
+);
+
+/// Items that a `memory_limiter` refused.
+pub static MEMORY_LIMITER_REFUSED: PerSignal = per_signal!(
+    MEMORY_LIMITER,
+    "otelcol_processor_memory_limiter_refused_",
+    ["Number of ", " that were rejected by the next component in the pipeline."]
+);
+
+/// Items per batch that a `batch` processor sent.
+pub static BATCH_SEND_SIZE: Def =
+    Def::histogram("otelcol_processor_batch_batch_send_size", "Number of units in the batch", "{unit}")
+        .with_bounds(ITEM_BOUNDS)
+        .stability(Stability::Development)
+        .at(Level::Normal)
+        .of(BATCH);
+
+/// Bytes per batch that a `batch` processor sent.
+pub static BATCH_SEND_SIZE_BYTES: Def = Def::histogram(
+    "otelcol_processor_batch_batch_send_size_bytes",
+    "Number of bytes in batch that was sent. Only available on detailed level.",
+    "By",
+)
+.with_bounds(BYTE_BOUNDS)
+.stability(Stability::Development)
+.at(Level::Detailed)
+.of(BATCH);
+
+/// Batches sent because they were full.
+pub static BATCH_SIZE_TRIGGER_SEND: Def = Def::counter(
+    "otelcol_processor_batch_batch_size_trigger_send",
+    "Number of times the batch was sent due to a size trigger",
+    "{time}",
+)
+.stability(Stability::Development)
+.at(Level::Normal)
+.of(BATCH);
+
+/// Batches sent because their time was up.
+pub static BATCH_TIMEOUT_TRIGGER_SEND: Def = Def::counter(
+    "otelcol_processor_batch_timeout_trigger_send",
+    "Number of times the batch was sent due to a timeout trigger",
+    "{time}",
+)
+.stability(Stability::Development)
+.at(Level::Normal)
+.of(BATCH);
+
+/// Combinations of metadata that a `batch` processor keeps apart; 1 without `metadata_keys`.
+pub static BATCH_METADATA_CARDINALITY: Def = Def::updown(
+    "otelcol_processor_batch_metadata_cardinality",
+    "Number of distinct metadata value combinations being processed",
+    "{combination}",
+)
+.stability(Stability::Development)
+.at(Level::Normal)
+.of(BATCH);
+
+pub(super) const ALL: &[&Def] = &[
+    &INCOMING_ITEMS,
+    &OUTGOING_ITEMS,
+    &INTERNAL_DURATION,
+    &BATCH_SEND_SIZE,
+    &BATCH_SEND_SIZE_BYTES,
+    &BATCH_SIZE_TRIGGER_SEND,
+    &BATCH_TIMEOUT_TRIGGER_SEND,
+    &BATCH_METADATA_CARDINALITY,
+];
+pub(super) const PER_SIGNAL: &[&PerSignal] = &[&MEMORY_LIMITER_ACCEPTED, &MEMORY_LIMITER_REFUSED];
