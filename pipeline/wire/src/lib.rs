@@ -15,6 +15,7 @@ pub mod cursor;
 pub mod payload;
 pub mod schema;
 pub mod signal;
+pub mod view;
 pub mod writer;
 
 pub use payload::Payload;
