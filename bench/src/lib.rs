@@ -1,0 +1,13 @@
+//! The measuring instruments of Millrace: a load generator, a sink, two yardstick relays, and the runner that
+//! compares relays by turns.
+//!
+//! # Invariants
+//! - Instruments share no code with what they measure, except the varint reader and writer.
+//! - Everything is bounded: runs in time or count, bodies in bytes, backlogs in time, identity bitmaps in memory.
+//! - Everything listens on and talks to the loopback interface unless told otherwise.
+
+pub mod acked;
+pub mod corpus;
+pub mod ids;
+pub mod ledger;
+pub mod walk;
