@@ -132,6 +132,26 @@ impl<'a> Attributes<'a> {
         self.iter().find(|entry| entry.key().0 == key).map(KeyValue::value)
     }
 
+    /// The values of several keys in one pass, each as [`Attributes::get`] finds it.
+    #[must_use]
+    pub fn get_each<const N: usize>(self, keys: [&[u8]; N]) -> [Option<Value<'a>>; N] {
+        let mut found = [None; N];
+        let mut missing = N;
+        for entry in self {
+            if missing == 0 {
+                break;
+            }
+            let key = entry.key().0;
+            for (wanted, slot) in keys.iter().zip(&mut found) {
+                if *wanted == key && slot.is_none() {
+                    *slot = Some(entry.value());
+                    missing -= 1;
+                }
+            }
+        }
+        found
+    }
+
     /// How many there are, counted by walking them.
     #[must_use]
     pub fn len(self) -> usize {

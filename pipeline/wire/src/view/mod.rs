@@ -4,14 +4,15 @@
 //! nothing, and it lives as long as the bytes do. Every field of every message of the three structured signals has an
 //! accessor, named as in the `.proto` files, with units last (`start_ns`).
 //!
-//! Each accessor is one pass over the top level of its message (a tag and a hop per field, not per byte). What many
-//! callers need at once is gathered in one pass by [`Span::head`].
+//! Each accessor walks the top level of its message up to its field (a tag and a hop per field passed, not per byte).
+//! What many callers need at once is gathered in one pass by [`Span::head`] and [`Attributes::get_each`].
 //!
 //! # What is taken for granted
-//! The bytes have passed the validating walk or come from this crate's writers. So: the structure is sound; a
-//! singular field and a oneof occur at most once; packed scalars lie in one packed run; fields come in any order and
-//! unknown ones may be among them. Should it not hold after all, nothing here panics in a release build: of singular
-//! fields the last one wins, and a walk ends where it can no longer follow the bytes (debug builds assert).
+//! The bytes are those of a [`Payload`](crate::Payload) or of a message in one, as `payload` spells out: the structure
+//! is sound; a singular field occurs at most once, and so does a member of a oneof; packed scalars lie in one packed
+//! run; fields come in any order and unknown ones may be among them. Should that not hold after all, nothing here
+//! panics in a release build: one of several singular fields is read, and a walk ends where it can no longer follow
+//! the bytes (debug builds assert).
 //!
 //! # What is not decided here
 //! Text is bytes ([`Text`]): invalid UTF-8 may be let through by configuration. Enums are plain numbers, because the

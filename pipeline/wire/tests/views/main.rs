@@ -116,6 +116,10 @@ fn check_lookups(attributes: Attributes<'_>) -> usize {
             attributes.iter().find(|other| other.key() == entry.key()).expect("the entry itself has it");
         let value = attributes.get(entry.key().as_bytes()).expect("an entry has that key");
         assert_eq!(prost_from_view::value(value), prost_from_view::value(first.value()));
+        let [missing, by_pass] =
+            attributes.get_each([b"no such key in the generator", entry.key().as_bytes()]);
+        assert_eq!(by_pass.map(prost_from_view::value), Some(prost_from_view::value(value)));
+        assert!(missing.is_none());
         found += 1;
         if let Value::Map(entries) = value {
             found += check_lookups(entries);
