@@ -1,0 +1,246 @@
+#!/usr/bin/env python3
+"""End-to-end tests: real SDKs through the real collector to real backends, checked item by item.
+
+    tests/peers/run.py                      SDK matrix, drain and chain tests of the collector cargo built last
+    tests/peers/run.py --collector PATH     … of another collector (the Go collector passes too)
+    tests/peers/run.py both                 same requests, same YAML: Millrace's output against the Go collector's
+    tests/peers/run.py --only node          only the cases whose name contains a text
+
+Ends with a line `N passed, N failed`; the exit code says the same.
+"""
+
+import argparse
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+from support import installed
+
+installed.continue_in_venv()
+
+from support import accounts, otlp_json, replay
+from support.process import Collector, Failure, wait_until
+from support.sink import Sink
+from support.victoria_metrics import VictoriaMetrics
+
+ARRIVAL_DEADLINE_S = 20
+CLIENT_DEADLINE_S = 60
+SIGNALS = otlp_json.SIGNALS
+SDKS = [("python", "grpc"), ("python", "http/protobuf"), ("node", "grpc"), ("node", "http/protobuf"), ("node", "http/json")]
+VICTORIA_EXPORTER = "otlp_http/victoria_metrics"
+# What each instrument of the clients must read as in VictoriaMetrics: name suffix and value.
+INSTRUMENTS = {
+    "counter": {"": 3},
+    "updown": {"": -1.5},
+    "gauge": {"": 3},
+    "histogram": {"_count": 3, "_sum": 20031.5},
+    "exponential": {"_count": 4, "_sum": 1010.1},
+}
+
+
+def main():
+    options = parse_arguments()
+    installed.require_peers()
+    options.collector = installed.collector(options.collector)
+    if "both" in options.suites:
+        installed.require(options.reference, "tests/peers/install-otelcol")
+    scratch = Path(tempfile.mkdtemp(prefix="millrace-peers-"))
+    print(f"collector {options.collector}\noutput    {scratch}\n")
+    with VictoriaMetrics(scratch) as victoria:
+        bench = Bench(options, scratch, victoria)
+        results = [run_case(*case) for case in bench.cases() if options.only in case[0]]
+    failed = results.count(False)
+    if not failed and not options.keep:
+        shutil.rmtree(scratch)
+    print(f"\n{len(results) - failed} passed, {failed} failed")
+    sys.exit(1 if failed or not results else 0)
+
+
+def parse_arguments():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("suites", nargs="*", metavar="sdk|drain|chain|both", default=["sdk", "drain", "chain"])
+    parser.add_argument("--collector", help="the program under test; also MILLRACE_COLLECTOR")
+    parser.add_argument("--reference", default=installed.GO_COLLECTOR, help="the Go collector, for `both`")
+    parser.add_argument("--count", type=int, default=250, help="items per signal and instrument (default 250)")
+    parser.add_argument("--only", default="", help="run only the cases whose name contains this")
+    parser.add_argument("--keep", action="store_true", help="keep the outputs of a green run")
+    options = parser.parse_args()
+    unknown = set(options.suites) - {"sdk", "drain", "chain", "both"}
+    if unknown:
+        parser.error(f"no such suite: {', '.join(unknown)}")
+    return options
+
+
+def run_case(name, test):
+    started = time.monotonic()
+    try:
+        test()
+        verdict, detail = "passed", ""
+    except Failure as failure:
+        verdict, detail = "FAILED", f"\n{failure}"
+    print(f"{verdict}  {time.monotonic() - started:5.1f} s  {name}{detail}", flush=True)
+    return verdict == "passed"
+
+
+class Bench:
+    """The tests, and what they share: the programs, the backend, and a directory for each case."""
+
+    def __init__(self, options, scratch, victoria):
+        self.options, self.scratch, self.victoria = options, scratch, victoria
+
+    def cases(self):
+        """`(name, test)` of every case of the chosen suites."""
+        for suite in self.options.suites:
+            yield from getattr(self, f"{suite}_cases")()
+
+    def sdk_cases(self):
+        for sdk, protocol in SDKS:
+            for compression in ("none", "gzip"):
+                arguments = (sdk, protocol, compression)
+                yield f"sdk    {' '.join(arguments)}", lambda arguments=arguments: self.sdk(*arguments)
+
+    def drain_cases(self):
+        yield "drain  python grpc gzip, SIGTERM before the batch is due", self.drain
+
+    def chain_cases(self):
+        for arguments in (("python", "grpc", "gzip"), ("node", "http/json", "none")):
+            yield f"chain  {' '.join(arguments)}, then grpc gzip", lambda arguments=arguments: self.chain(*arguments)
+
+    def both_cases(self):
+        yield "both   recorded SDK requests and the corpus of every field", self.both
+
+    def sdk(self, sdk, protocol, compression):
+        """Everything an SDK sends arrives once, in the files and in VictoriaMetrics, and the counters say so."""
+        run = f"sdk-{sdk}-{protocol.replace('/', '-')}-{compression}"
+        with self.collector("sdk.yaml", run) as collector:
+            sent = self.send(sdk, protocol, compression, collector.endpoint(protocol), run)
+            await_files(collector.output, sent)
+            self.await_victoria(run, sent)
+            items = {signal: len(ids) for signal, ids in sent.items()}
+            delivered = {(f"file/{signal}", signal): count for signal, count in items.items()}
+            delivered[VICTORIA_EXPORTER, "metrics"] = items["metrics"]
+            accounts.check(collector, items, delivered)
+            collector.stop()
+            require_in_files(collector.output, sent)
+
+    def drain(self):
+        """What was accepted and not yet sent on is delivered before the process ends."""
+        with self.collector("sdk.yaml", "drain", BATCH_TIMEOUT="600s") as collector:
+            sent = self.send("python", "grpc", "gzip", collector.endpoint("grpc"), "drain")
+            collector.stop()
+            require_in_files(collector.output, sent)
+            self.await_victoria("drain", sent)
+
+    def chain(self, sdk, protocol, compression):
+        """Two collectors in a row deliver everything once, and both keep true accounts."""
+        run = f"chain-{sdk}"
+        with self.collector("chain-back.yaml", run + "-back") as back:
+            with self.collector("chain-front.yaml", run + "-front", NEXT_GRPC_PORT=back.grpc_port) as front:
+                sent = self.send(sdk, protocol, compression, front.endpoint(protocol), run)
+                await_files(back.output, sent)
+                items = {signal: len(ids) for signal, ids in sent.items()}
+                accounts.check(front, items, {("otlp", signal): count for signal, count in items.items()})
+                accounts.check(back, items, {(f"file/{signal}", signal): count for signal, count in items.items()})
+                front.stop()
+            back.stop()
+            require_in_files(back.output, sent)
+
+    def both(self):
+        """The collector under test writes what the Go collector writes, given the very same bytes."""
+        requests = replay.corpus()
+        with Sink() as recorder:
+            for sdk, protocol in SDKS:
+                if protocol != "grpc":
+                    endpoint = f"http://127.0.0.1:{recorder.port}"
+                    self.send(sdk, protocol, "gzip", endpoint, f"both-{sdk}-{protocol.replace('/', '-')}")
+            requests += [replay.Request(path.rsplit("/", 1)[1], *rest) for path, *rest in recorder.requests]
+        outputs = []
+        for name, program in (("tested", self.options.collector), ("reference", self.options.reference)):
+            with self.collector("sdk.yaml", f"both-{name}", program) as collector:
+                replay.send(requests, collector)
+                collector.stop()
+                outputs.append(collector.output)
+        report = []
+        for signal in SIGNALS:
+            tested, reference = (otlp_json.read(output, signal) for output in outputs)
+            if not any(otlp_json.flatten(signal, reference)):
+                report.append(f"{signal}: the reference wrote nothing; there is nothing to compare")
+            report += otlp_json.compare(signal, tested, reference)
+        if report:
+            raise Failure("tested | reference\n" + "\n".join(report))
+
+    def collector(self, config, directory, program=None, **environment):
+        environment["VICTORIA_METRICS_PORT"] = self.victoria.port
+        return Collector(program or self.options.collector, config, self.scratch / directory, **environment)
+
+    def send(self, sdk, protocol, compression, endpoint, run):
+        """Runs a client to its end; returns `{signal: [test.id]}` of what it sent."""
+        program = {"python": [installed.PYTHON, "python_send.py"], "node": ["node", "node_send.mjs"]}[sdk]
+        command = [program[0], installed.HERE / "clients" / program[1], "--protocol", protocol, "--run", run]
+        command += ["--compression", compression, "--endpoint", endpoint, "--count", str(self.options.count)]
+        environment = {"PATH": "/usr/local/bin:/usr/bin:/bin", "NODE_PEERS": str(installed.NODE_DIRECTORY)}
+        done = subprocess.run(
+            list(map(str, command)), capture_output=True, text=True, timeout=CLIENT_DEADLINE_S, env=environment
+        )
+        if done.returncode != 0:
+            raise Failure(f"the client failed\n{done.stdout[-1500:]}\n{done.stderr[-1500:]}")
+        return json.loads(done.stdout)["sent"]
+
+    def await_victoria(self, run, sent):
+        """Waits until VictoriaMetrics has each data point, once and with its value."""
+        wanted = {}
+        for id in sent["metrics"]:
+            kind = id.split("-")[-2]
+            for suffix, value in INSTRUMENTS[kind].items():
+                wanted[f"test.{kind}{suffix}", id] = [value]
+        found = {}
+
+        def arrived():
+            nonlocal found
+            found = self.victoria.series(run)
+            return found.keys() >= wanted.keys()
+
+        def missing():
+            return f"VictoriaMetrics misses {sorted(wanted.keys() - found.keys())[:3]}, has {sorted(found)[:3]}"
+
+        wait_until(missing, arrived, ARRIVAL_DEADLINE_S)
+        wrong = [f"{key}: {found[key]}, not {wanted[key]}" for key in wanted if found[key] != wanted[key]]
+        if wrong:
+            raise Failure("wrong in VictoriaMetrics: " + "; ".join(wrong[:3]))
+
+
+def await_files(output, sent):
+    """Waits until the files hold as many items as were sent, then requires that they are exactly those."""
+    found = {}
+
+    def arrived():
+        for signal in SIGNALS:
+            found[signal] = sum(1 for _ in otlp_json.flatten(signal, otlp_json.read(output, signal)))
+        return all(found[signal] >= len(sent[signal]) for signal in SIGNALS)
+
+    wanted = {signal: len(ids) for signal, ids in sent.items()}
+    wait_until(lambda: f"the files hold {found}, sent were {wanted}", arrived, ARRIVAL_DEADLINE_S)
+    require_in_files(output, sent)
+
+
+def require_in_files(output, sent):
+    """Requires that every id sent is in the files exactly once, nothing else is, and the items are intact."""
+    for signal in SIGNALS:
+        items = list(map(otlp_json.attributes, otlp_json.flatten(signal, otlp_json.read(output, signal))))
+        times_found = Counter(item.get("test.id") for item in items)
+        lost = [id for id in sent[signal] if id not in times_found]
+        repeated = [id for id, times in times_found.items() if times > 1]
+        foreign = times_found.keys() - set(sent[signal])
+        damaged = [item for item in items if "test.index" in item and not item["test.id"].endswith(f"-{item['test.index']}")]
+        for what, found in (("lost", lost), ("repeated", repeated), ("foreign", foreign), ("damaged", damaged)):
+            if found:
+                raise Failure(f"{signal}: {len(found)} {what}, such as {sorted(map(str, found))[:3]}")
+
+
+if __name__ == "__main__":
+    main()
