@@ -2,6 +2,7 @@
 //!
 //! - [`catalogue`]: the definitions of all metrics, the Go collector's and ours.
 //! - [`shard`]: counters that every worker adds to without sharing a cache line.
+//! - [`expose`]: the metrics as text for Prometheus.
 //! - [`metrics`]: the [`Registry`], its instruments and their definitions.
 //!
 //! # Invariants
@@ -9,6 +10,7 @@
 //! - The number of series of a metric is bounded; what is over the bound is still counted, in one series.
 
 pub mod catalogue;
+pub mod expose;
 pub mod metrics;
 pub mod shard;
 

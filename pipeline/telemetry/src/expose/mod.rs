@@ -1,0 +1,168 @@
+//! Exposition: the registry as text for Prometheus.
+//!
+//! Byte for byte what the Go collector serves for the same values: the same names, order, escaping and numbers, and
+//! the same answer to an `Accept` header. One thing is more: a client that accepts OpenMetrics and no plain text is
+//! given OpenMetrics, where the Go collector sends it plain text. Sample names are the same in both.
+
+mod accept;
+mod name;
+mod text;
+
+use crate::metrics::{Def, FamilySnapshot, Kind, Labels, Registry, SeriesSnapshot, Value};
+
+/// What a `pull` reader with a `prometheus` exporter asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Options {
+    /// Leaves out the labels that say who defines a metric.
+    pub without_scope_info: bool,
+    /// Leaves out units in names, if [`without_type_suffix`](Self::without_type_suffix) is set too.
+    ///
+    /// The Go collector, from 0.152 on, knows two styles only: bare names if both are set, and otherwise names with
+    /// unit and `_total`. So do we.
+    pub without_units: bool,
+    /// Leaves out `_total` in names of counters, if [`without_units`](Self::without_units) is set too.
+    pub without_type_suffix: bool,
+    /// Which attributes of the resource are labels of every series; none if absent.
+    pub with_resource_constant_labels: Option<Selection>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            without_scope_info: true,
+            without_units: true,
+            without_type_suffix: true,
+            with_resource_constant_labels: None,
+        }
+    }
+}
+
+impl Options {
+    const fn with_suffixes(&self) -> bool {
+        !(self.without_units && self.without_type_suffix)
+    }
+}
+
+/// Chooses by name: what is excluded is out; of the rest, all if `included` is empty, else what it names.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Selection {
+    /// Names that are taken; all if empty.
+    pub included: Vec<String>,
+    /// Names that are not taken.
+    pub excluded: Vec<String>,
+}
+
+impl Selection {
+    fn takes(&self, name: &str) -> bool {
+        let names = |list: &[String]| list.iter().any(|listed| listed == name);
+        !names(&self.excluded) && (self.included.is_empty() || names(&self.included))
+    }
+}
+
+impl Registry {
+    /// All metrics as text with default options. See [`render`].
+    #[must_use]
+    pub fn render(&self, accept: Option<&str>) -> (&'static str, String) {
+        self.render_with(&Options::default(), accept)
+    }
+
+    /// All metrics as text. See [`render`].
+    #[must_use]
+    pub fn render_with(&self, options: &Options, accept: Option<&str>) -> (&'static str, String) {
+        render(self.snapshot(), self.resource(), options, accept)
+    }
+}
+
+/// The value of `Content-Type` and the text, for a request whose `Accept` header is `accept`.
+///
+/// Besides `families` the text holds `target_info`, made from `resource`, and the error counters of the Go
+/// collector's handler, which are 0: nothing here can fail.
+#[must_use]
+pub fn render(
+    families: Vec<FamilySnapshot>,
+    resource: &Labels,
+    options: &Options,
+    accept: Option<&str>,
+) -> (&'static str, String) {
+    let format = accept::negotiate(accept);
+    let constant: Labels = match &options.with_resource_constant_labels {
+        Some(selection) => resource
+            .iter()
+            .filter(|(name, _)| selection.takes(name))
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect(),
+        None => Labels::new(),
+    };
+    let mut families: Vec<Family> =
+        families.into_iter().map(|family| Family::new(family, options, &constant)).collect();
+    families.push(target_info(resource));
+    families.push(handler_errors());
+    families.sort_by(|a, b| a.name.cmp(&b.name));
+
+    let mut out = text::Text::new(format);
+    for family in &families {
+        out.family(family);
+    }
+    (format.content_type(), out.finish())
+}
+
+/// A metric as it is exposed, before escaping.
+struct Family {
+    name: String,
+    help: String,
+    kind: Kind,
+    /// Sorted as the Go client library does: by number of labels, then by their values.
+    series: Vec<SeriesSnapshot>,
+}
+
+impl Family {
+    fn new(snapshot: FamilySnapshot, options: &Options, constant: &Labels) -> Self {
+        let FamilySnapshot { def, mut series } = snapshot;
+        for one in &mut series {
+            add_labels(&mut one.labels, def, options, constant);
+        }
+        series.sort_by(|a, b| {
+            a.labels.len().cmp(&b.labels.len()).then_with(|| {
+                let (a, b) =
+                    (a.labels.iter().map(|(_, value)| value), b.labels.iter().map(|(_, value)| value));
+                a.cmp(b)
+            })
+        });
+        let name = if options.with_suffixes() { name::with_suffixes(def) } else { def.name.to_owned() };
+        Self { name, help: format!("{}{}", def.help, def.stability.suffix()), kind: def.kind, series }
+    }
+}
+
+fn add_labels(labels: &mut Labels, def: &Def, options: &Options, constant: &Labels) {
+    let mut add = |name: &str, value: &str| {
+        if labels.get(name).is_none() {
+            labels.set(name.to_owned(), value.to_owned());
+        }
+    };
+    constant.iter().for_each(|(name, value)| add(name, value));
+    if !options.without_scope_info {
+        add("otel_scope_name", def.scope.name);
+        add("otel_scope_version", def.scope.version);
+        add("otel_scope_schema_url", def.scope.schema_url);
+    }
+}
+
+fn target_info(resource: &Labels) -> Family {
+    Family {
+        name: "target_info".to_owned(),
+        help: "Target metadata".to_owned(),
+        kind: Kind::Gauge,
+        series: vec![SeriesSnapshot { labels: resource.clone(), value: Value::Number(1.0) }],
+    }
+}
+
+fn handler_errors() -> Family {
+    let series = ["encoding", "gathering"]
+        .map(|cause| SeriesSnapshot { labels: Labels::from([("cause", cause)]), value: Value::Number(0.0) });
+    Family {
+        name: "promhttp_metric_handler_errors_total".to_owned(),
+        help: "Total number of internal errors encountered by the promhttp metric handler.".to_owned(),
+        kind: Kind::Counter,
+        series: series.into(),
+    }
+}
