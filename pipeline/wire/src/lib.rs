@@ -15,8 +15,10 @@ pub mod cursor;
 pub mod payload;
 pub mod schema;
 pub mod signal;
+pub mod validate;
 pub mod view;
 pub mod writer;
 
 pub use payload::Payload;
 pub use signal::Signal;
+pub use validate::{Malformed, Policy, Utf8Policy, Validated, validate};

@@ -5,6 +5,7 @@
 //! Reference: opentelemetry-proto v1.9 (`common`, `resource`, `trace`, `metrics`, `logs`).
 
 use crate::Signal;
+use crate::cursor::WireType;
 
 /// What a field holds.
 #[derive(Debug, Clone, Copy)]
@@ -39,6 +40,25 @@ pub enum Kind {
     Enum(&'static [(&'static str, i32)]),
     /// A nested message.
     Message(&'static Message),
+}
+
+impl Kind {
+    /// The wire type of one value of this kind (a packed run of them is length-delimited).
+    #[must_use]
+    pub const fn wire_type(self) -> WireType {
+        match self {
+            Self::String | Self::Bytes | Self::Id(_) | Self::Message(_) => WireType::Len,
+            Self::Bool
+            | Self::Int32
+            | Self::Int64
+            | Self::Uint32
+            | Self::Uint64
+            | Self::Sint32
+            | Self::Enum(_) => WireType::Varint,
+            Self::Fixed32 => WireType::Fixed32,
+            Self::Fixed64 | Self::Sfixed64 | Self::Double => WireType::Fixed64,
+        }
+    }
 }
 
 /// How often a field occurs.
@@ -111,8 +131,8 @@ macro_rules! messages {
 
 use Arity::{OneOf, Optional, Repeated, Single};
 use Kind::{
-    Bool, Bytes, Double, Enum, Fixed32, Fixed64, Id, Int32, Int64, Message as Msg, Sfixed64, Sint32, String as Str,
-    Uint32, Uint64,
+    Bool, Bytes, Double, Enum, Fixed32, Fixed64, Id, Int32, Int64, Message as Msg, Sfixed64, Sint32,
+    String as Str, Uint32, Uint64,
 };
 
 /// `Span.SpanKind`.
@@ -125,7 +145,8 @@ pub static SPAN_KIND: &[(&str, i32)] = &[
     ("SPAN_KIND_CONSUMER", 5),
 ];
 /// `Status.StatusCode`.
-pub static STATUS_CODE: &[(&str, i32)] = &[("STATUS_CODE_UNSET", 0), ("STATUS_CODE_OK", 1), ("STATUS_CODE_ERROR", 2)];
+pub static STATUS_CODE: &[(&str, i32)] =
+    &[("STATUS_CODE_UNSET", 0), ("STATUS_CODE_OK", 1), ("STATUS_CODE_ERROR", 2)];
 /// `AggregationTemporality`.
 pub static TEMPORALITY: &[(&str, i32)] = &[
     ("AGGREGATION_TEMPORALITY_UNSPECIFIED", 0),
