@@ -7,7 +7,13 @@
 //! - Everything listens on and talks to the loopback interface unless told otherwise.
 
 pub mod acked;
+pub mod compression;
 pub mod corpus;
+pub mod histogram;
 pub mod ids;
 pub mod ledger;
+pub mod loadgen;
+pub mod run;
+pub mod sink;
+pub mod status;
 pub mod walk;

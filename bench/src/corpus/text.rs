@@ -1,7 +1,7 @@
 //! Words, numbers and attribute writers that the three corpora share.
 
 use crate::ids;
-use millrace_wire::writer::{begin_message, end_message, put_double_field, put_len_field, put_varint_field};
+use millrace_wire::writer::{begin_message, end_message, put_len_field, put_varint_field};
 
 /// 2026-03-01, so that every build of the corpus is the same.
 pub(super) const EPOCH_NS: u64 = 1_772_323_200_000_000_000;
@@ -90,16 +90,6 @@ pub(super) fn bool_attribute(out: &mut Vec<u8>, field: u32, key: &str, value: bo
     put_len_field(out, 1, key.as_bytes());
     let any = begin_message(out, 2);
     put_varint_field(out, 2, u64::from(value));
-    end_message(out, any);
-    end_message(out, attribute);
-}
-
-/// Appends a floating-point attribute as field `field`.
-pub(super) fn double_attribute(out: &mut Vec<u8>, field: u32, key: &str, value: f64) {
-    let attribute = begin_message(out, field);
-    put_len_field(out, 1, key.as_bytes());
-    let any = begin_message(out, 2);
-    put_double_field(out, 4, value);
     end_message(out, any);
     end_message(out, attribute);
 }
