@@ -1,0 +1,3 @@
+//! The exporters: one folder per component, named as in the configuration.
+
+pub mod debug;

@@ -1,0 +1,3 @@
+//! The `debug` exporter: shows what arrives, for people who are setting up a pipeline.
+
+pub mod render;

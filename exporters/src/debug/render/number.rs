@@ -1,0 +1,295 @@
+//! Numbers, times and ids as Go prints them.
+
+use std::fmt::{self, Display, Formatter, Write};
+use std::ops::Range;
+
+/// A double as Go's `%f`: six decimals.
+pub(super) struct Fixed(pub(super) f64);
+
+impl Display for Fixed {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match not_finite(self.0) {
+            Some(name) => f.write_str(name),
+            None => write!(f, "{:.6}", self.0),
+        }
+    }
+}
+
+/// A double as Go's `%v`: the shortest digits that read back, with an exponent of two digits or more below 1e-4 and
+/// from 1e6 on.
+pub(super) struct Shortest(pub(super) f64);
+
+impl Display for Shortest {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match not_finite(self.0) {
+            Some(name) => f.write_str(name),
+            None => Decimal::nearest(self.0).fmt(f, 1e-4..1e6, 2),
+        }
+    }
+}
+
+/// A finite double as JSON and ECMAScript print it: an exponent below 1e-6 and from 1e21 on.
+pub(super) struct Json(pub(super) f64);
+
+impl Display for Json {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        Decimal::nearest(self.0).fmt(f, 1e-6..1e21, 1)
+    }
+}
+
+fn not_finite(value: f64) -> Option<&'static str> {
+    match value {
+        f64::INFINITY => Some("+Inf"),
+        f64::NEG_INFINITY => Some("-Inf"),
+        _ if value.is_nan() => Some("NaN"),
+        _ => None,
+    }
+}
+
+/// The shortest decimal that reads back as a finite double: a digit, the point, further digits, times ten to a power.
+struct Decimal {
+    value: f64,
+    digits: String,
+    power: i32,
+}
+
+impl Decimal {
+    /// Of several equally short ones the nearest, of two equally near ones the even one, as in Go. The standard library
+    /// takes the upper one, but rounds to even where the number of digits is given. What is nearest may not read back
+    /// at a power of two, below which doubles lie closer together.
+    fn nearest(value: f64) -> Self {
+        let size = value.abs();
+        let shortest = format!("{size:e}");
+        let digits = shortest.bytes().take_while(|&byte| byte != b'e').filter(u8::is_ascii_digit).count();
+        let rounded = format!("{size:.*e}", digits.saturating_sub(1));
+        let chosen = if rounded.parse() == Ok(size) { rounded } else { shortest };
+        let (digits, power) = chosen.split_once('e').unwrap_or((&chosen, "0"));
+        Self { value, digits: digits.replace('.', ""), power: power.parse().unwrap_or_default() }
+    }
+
+    /// Without an exponent if the value lies in `plain` or is zero, else with one of at least that many digits.
+    fn fmt(&self, f: &mut Formatter<'_>, plain: Range<f64>, exponent_digits: usize) -> fmt::Result {
+        if self.value.is_sign_negative() {
+            f.write_char('-')?;
+        }
+        let size = self.value.abs();
+        if size == 0.0 || plain.contains(&size) {
+            self.plain(f)
+        } else {
+            let (first, rest) = self.digits.split_at(1);
+            let point = if rest.is_empty() { "" } else { "." };
+            let sign = if self.power < 0 { '-' } else { '+' };
+            write!(f, "{first}{point}{rest}e{sign}{:0>exponent_digits$}", self.power.unsigned_abs())
+        }
+    }
+
+    fn plain(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let before_point = usize::try_from(self.power + 1).unwrap_or_default();
+        if before_point == 0 {
+            let zeros = self.power.unsigned_abs() as usize - 1;
+            write!(f, "0.{:0>zeros$}{}", "", self.digits)
+        } else if self.digits.len() <= before_point {
+            write!(f, "{:0<before_point$}", self.digits)
+        } else {
+            let (whole, fraction) = self.digits.split_at(before_point);
+            write!(f, "{whole}.{fraction}")
+        }
+    }
+}
+
+/// Nanoseconds since 1970 as Go prints a time in UTC: `2006-01-02 15:04:05.999999999 +0000 UTC`, without trailing
+/// zeros of the fraction. Like Go, this takes the 64 bits as signed, so what lies after 2262 shows as before 1970.
+pub(super) struct Time(pub(super) u64);
+
+impl Display for Time {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        const NANOS: i64 = 1_000_000_000;
+        let since_epoch = self.0 as i64;
+        let (seconds, nanos) = (since_epoch.div_euclid(NANOS), since_epoch.rem_euclid(NANOS));
+        let (year, month, day) = civil_date(seconds.div_euclid(86_400));
+        let second = seconds.rem_euclid(86_400);
+        let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+        write!(f, "{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}")?;
+        if nanos != 0 {
+            let fraction = format!("{nanos:09}");
+            write!(f, ".{}", fraction.trim_end_matches('0'))?;
+        }
+        f.write_str(" +0000 UTC")
+    }
+}
+
+/// Year, month and day of a day counted from 1970-01-01, in the Gregorian calendar.
+///
+/// Years are taken to begin in March, so that the leap day comes last; 400 of them have 146,097 days.
+fn civil_date(day: i64) -> (i64, i64, i64) {
+    let from_march_0000 = day + 719_468;
+    let era = from_march_0000.div_euclid(146_097);
+    let day_of_era = from_march_0000.rem_euclid(146_097);
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    (era * 400 + year_of_era + i64::from(month <= 2), month, day)
+}
+
+/// A trace or span id in hexadecimal; nothing if it is unset, which includes all zeros.
+pub(super) struct Id<'a>(pub(super) &'a [u8]);
+
+impl Display for Id<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        if self.0.iter().all(|&byte| byte == 0) {
+            return Ok(());
+        }
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+/// The bounds of an exponential histogram's buckets at one scale.
+#[derive(Clone, Copy)]
+pub(super) struct Bounds {
+    factor: f64,
+}
+
+impl Bounds {
+    pub(super) fn at_scale(scale: i32) -> Self {
+        Self { factor: times_power_of_two(std::f64::consts::LN_2, scale.saturating_neg()) }
+    }
+
+    /// The lower bound of the bucket that lies `position` after the first, which has index `offset`.
+    pub(super) fn lower(self, offset: i32, position: usize) -> f64 {
+        exp((f64::from(offset) + position as f64) * self.factor)
+    }
+
+    /// The upper bound of that bucket.
+    pub(super) fn upper(self, offset: i32, position: usize) -> f64 {
+        exp((f64::from(offset) + position as f64 + 1.0) * self.factor)
+    }
+}
+
+/// e^x by the steps that Go takes on x86-64 (N. Shibata, "Efficient evaluation methods of elementary functions
+/// suitable for SIMD computation", 2010), so that the last digit comes out the same: take out the power of two,
+/// evaluate the Taylor series of e^r - 1 at a sixteenth of the rest, and square the result four times.
+fn exp(x: f64) -> f64 {
+    const OVERFLOW: f64 = 7.097_827_128_933_84e2;
+    const LN_2_HIGH: f64 = 0.693_147_180_559_662_956_511_601_805_686_950_683_593_75;
+    const LN_2_LOW: f64 = 0.282_352_905_630_315_771_225_884_481_750_134_360_255_254_120_68e-12;
+    // 1/8!, 1/7!, … 1/2!, 1/1!
+    const TAYLOR: [f64; 8] =
+        [1.0 / 40320.0, 1.0 / 5040.0, 1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0];
+    if x.is_nan() || x == f64::INFINITY {
+        return x;
+    }
+    if x > OVERFLOW {
+        return f64::INFINITY;
+    }
+    let power = (x * std::f64::consts::LOG2_E).round_ties_even();
+    if power < -1075.0 {
+        return 0.0;
+    }
+    let rest = power.mul_add(-LN_2_LOW, power.mul_add(-LN_2_HIGH, x)) * 0.0625;
+    let series = TAYLOR.into_iter().reduce(|sum, term| sum.mul_add(rest, term)).unwrap_or_default();
+    // With y = e^r - 1, e^2r - 1 is y (y + 2).
+    let mut y = series * rest;
+    for _ in 0..3 {
+        y *= y + 2.0;
+    }
+    let mantissa = y.mul_add(y + 2.0, 1.0);
+    // Go gives up where the power of two alone is too large, even if the product were not.
+    if power >= 1024.0 { f64::INFINITY } else { times_power_of_two(mantissa, power as i32) }
+}
+
+/// `value` times 2^`power`, rounded once.
+fn times_power_of_two(value: f64, power: i32) -> f64 {
+    let power = power.clamp(-2000, 2000);
+    // In three steps, since 2^power itself may be out of range; for a value near 1 only the last one can round.
+    let third = power / 3;
+    value * power_of_two(third) * power_of_two(third) * power_of_two(power - 2 * third)
+}
+
+/// 2^`power`, for a power of a normal number.
+fn power_of_two(power: i32) -> f64 {
+    f64::from_bits(((1023 + power) as u64) << 52)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn doubles_print_as_go_prints_them() {
+        let cases = [
+            (0.0, "0", "0.000000", "0"),
+            (-0.0, "-0", "-0.000000", "-0"),
+            (1.0, "1", "1.000000", "1"),
+            (0.1, "0.1", "0.100000", "0.1"),
+            (2.5e-7, "2.5e-07", "0.000000", "2.5e-7"),
+            (0.0001, "0.0001", "0.000100", "0.0001"),
+            (0.00001, "1e-05", "0.000010", "0.00001"),
+            (999_999.5, "999999.5", "999999.500000", "999999.5"),
+            (1e6, "1e+06", "1000000.000000", "1000000"),
+            (-123_456_789.0, "-1.23456789e+08", "-123456789.000000", "-123456789"),
+            (1e21, "1e+21", "1000000000000000000000.000000", "1e+21"),
+            (5e-324, "5e-324", "0.000000", "5e-324"),
+            (0.0078125, "0.0078125", "0.007812", "0.0078125"),
+        ];
+        for (value, shortest, fixed, json) in cases {
+            assert_eq!(Shortest(value).to_string(), shortest);
+            assert_eq!(Fixed(value).to_string(), fixed);
+            assert_eq!(Json(value).to_string(), json);
+        }
+        let between_two_shortest = 13_591_544_514_628.0 + 0.3125;
+        assert_eq!(Json(between_two_shortest).to_string(), "13591544514628.312");
+        assert_eq!(Json(2f64.powi(122)).to_string(), "5.316911983139664e+36");
+        for (value, name) in [(f64::INFINITY, "+Inf"), (f64::NEG_INFINITY, "-Inf"), (f64::NAN, "NaN")] {
+            assert_eq!(Shortest(value).to_string(), name);
+            assert_eq!(Fixed(value).to_string(), name);
+        }
+    }
+
+    #[test]
+    fn times_print_in_utc_with_as_much_fraction_as_there_is() {
+        let cases = [
+            (0, "1970-01-01 00:00:00 +0000 UTC"),
+            (1, "1970-01-01 00:00:00.000000001 +0000 UTC"),
+            (951_782_400_000_000_000, "2000-02-29 00:00:00 +0000 UTC"),
+            (1_704_067_199_999_000_000, "2023-12-31 23:59:59.999 +0000 UTC"),
+            (4_107_542_400_000_000_000, "2100-03-01 00:00:00 +0000 UTC"),
+            (i64::MAX as u64, "2262-04-11 23:47:16.854775807 +0000 UTC"),
+            (1 << 63, "1677-09-21 00:12:43.145224192 +0000 UTC"),
+            (u64::MAX, "1969-12-31 23:59:59.999999999 +0000 UTC"),
+        ];
+        for (nanos, text) in cases {
+            assert_eq!(Time(nanos).to_string(), text);
+        }
+    }
+
+    #[test]
+    fn ids_of_zeros_are_unset() {
+        assert_eq!(Id(&[0, 1, 0xab]).to_string(), "0001ab");
+        assert_eq!(Id(&[0; 16]).to_string(), "");
+        assert_eq!(Id(&[]).to_string(), "");
+    }
+
+    #[test]
+    fn bucket_bounds_equal_go_s_to_the_last_bit() {
+        let golden = include_str!("../testdata/bounds.txt");
+        for line in golden.lines() {
+            let [scale, index, bits] = line.split(' ').collect::<Vec<_>>()[..] else { panic!("{line}") };
+            let (scale, index): (i32, i32) = (scale.parse().unwrap(), index.parse().unwrap());
+            let expected = f64::from_bits(u64::from_str_radix(bits, 16).unwrap());
+            let ours = Bounds::at_scale(scale).lower(index, 0);
+            assert!(
+                ours.to_bits() == expected.to_bits() || ours.is_nan() && expected.is_nan(),
+                "{line}: {ours:e}"
+            );
+            if let Some(below) = index.checked_sub(1) {
+                let upper = Bounds::at_scale(scale).upper(below, 0);
+                assert!(
+                    upper.to_bits() == ours.to_bits() || upper.is_nan() && ours.is_nan(),
+                    "{line}: {upper:e}"
+                );
+            }
+        }
+    }
+}
