@@ -1,38 +1,47 @@
-//! Views against prost: whatever prost decodes from some bytes, the views read from the same bytes, field by field.
+//! Views against prost: whatever prost decodes from some bytes, the views read from the payload that validation makes
+//! of the same bytes, field by field.
 
 mod prost_from_view;
 #[path = "../support/mod.rs"]
 mod support;
 mod with_presence;
 
-use millrace_wire::schema::{self, Message as Schema};
-use millrace_wire::view::{Attributes, Logs, Metrics, Traces, Value};
+use bytes::Bytes;
+use millrace_wire::schema;
+use millrace_wire::view::{Attributes, Logs, MetricData, Metrics, Traces, Value};
+use millrace_wire::{Payload, Policy, Signal, validate};
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use prost::Message;
+use std::ops::Range;
 use support::Rng;
 use with_presence::WithPresence;
 
-const SEEDS: std::ops::Range<u64> = 0..400;
+const SEEDS: Range<u64> = 0..400;
 
-/// The encoding that prost writes, and the same message in other encodings that a payload may have.
-fn encodings(schema: &'static Schema, message: &impl Message, rng: &mut Rng) -> [Vec<u8>; 3] {
-    let plain = message.encode_to_vec();
+/// A random request as prost encodes it, in another order with unknown fields, and in an odd but legal encoding; each
+/// with the payload that validation makes of it.
+fn requests(signal: Signal, seed: u64) -> [(Vec<u8>, Payload); 3] {
+    let rng = &mut Rng::new(seed);
+    let plain = support::request_bytes(signal, rng);
+    let schema = schema::request(signal).expect("a structured signal");
     let shuffled = support::shuffled(schema, &plain, rng);
-    let again = support::shuffled(schema, &plain, rng);
-    [plain, shuffled, again]
+    let odd = support::odd(schema, &plain, rng);
+    [plain, shuffled, odd].map(|bytes| {
+        let validated = validate(signal, Bytes::from(bytes.clone()), &Policy::default());
+        (bytes, validated.expect("the generator writes OTLP").payload)
+    })
 }
 
 #[test]
 fn every_field_of_traces_reads_as_prost_reads_it() {
     for seed in SEEDS {
-        let rng = &mut Rng::new(seed);
-        let request = support::traces(rng);
-        for bytes in encodings(&schema::TRACE_REQUEST, &request, rng) {
+        for (bytes, payload) in requests(Signal::Traces, seed) {
             let mut expected = ExportTraceServiceRequest::decode(&bytes[..]).unwrap();
             expected.with_presence();
-            assert_eq!(prost_from_view::traces(Traces::over(&bytes)), expected, "seed {seed}");
+            let traces = Traces::of(&payload).expect("the payload is of traces");
+            assert_eq!(prost_from_view::traces(traces), expected, "seed {seed}");
         }
     }
 }
@@ -40,12 +49,11 @@ fn every_field_of_traces_reads_as_prost_reads_it() {
 #[test]
 fn every_field_of_metrics_reads_as_prost_reads_it() {
     for seed in SEEDS {
-        let rng = &mut Rng::new(seed);
-        let request = support::metrics(rng);
-        for bytes in encodings(&schema::METRICS_REQUEST, &request, rng) {
+        for (bytes, payload) in requests(Signal::Metrics, seed) {
             let mut expected = ExportMetricsServiceRequest::decode(&bytes[..]).unwrap();
             expected.with_presence();
-            assert_eq!(prost_from_view::metrics(Metrics::over(&bytes)), expected, "seed {seed}");
+            let metrics = Metrics::of(&payload).expect("the payload is of metrics");
+            assert_eq!(prost_from_view::metrics(metrics), expected, "seed {seed}");
         }
     }
 }
@@ -53,12 +61,11 @@ fn every_field_of_metrics_reads_as_prost_reads_it() {
 #[test]
 fn every_field_of_logs_reads_as_prost_reads_it() {
     for seed in SEEDS {
-        let rng = &mut Rng::new(seed);
-        let request = support::logs(rng);
-        for bytes in encodings(&schema::LOGS_REQUEST, &request, rng) {
+        for (bytes, payload) in requests(Signal::Logs, seed) {
             let mut expected = ExportLogsServiceRequest::decode(&bytes[..]).unwrap();
             expected.with_presence();
-            assert_eq!(prost_from_view::logs(Logs::over(&bytes)), expected, "seed {seed}");
+            let logs = Logs::of(&payload).expect("the payload is of logs");
+            assert_eq!(prost_from_view::logs(logs), expected, "seed {seed}");
         }
     }
 }
@@ -67,10 +74,9 @@ fn every_field_of_logs_reads_as_prost_reads_it() {
 fn the_head_of_a_span_agrees_with_the_single_accessors() {
     let mut spans_seen = 0;
     for seed in SEEDS {
-        let rng = &mut Rng::new(seed);
-        let request = support::traces(rng);
-        for bytes in encodings(&schema::TRACE_REQUEST, &request, rng) {
-            let scopes = Traces::over(&bytes).resource_spans().flat_map(|resource| resource.scope_spans());
+        for (_, payload) in requests(Signal::Traces, seed) {
+            let scopes =
+                Traces::over(payload.bytes()).resource_spans().flat_map(|resource| resource.scope_spans());
             for span in scopes.flat_map(|scope| scope.spans()) {
                 let head = span.head();
                 assert_eq!(head.trace_id(), span.trace_id(), "seed {seed}");
@@ -136,7 +142,7 @@ fn packed_words_know_how_many_they_are() {
         let bytes = support::metrics(rng).encode_to_vec();
         let scopes = Metrics::over(&bytes).resource_metrics().flat_map(|resource| resource.scope_metrics());
         for metric in scopes.flat_map(|scope| scope.metrics()) {
-            let Some(millrace_wire::view::MetricData::Histogram(histogram)) = metric.data() else { continue };
+            let Some(MetricData::Histogram(histogram)) = metric.data() else { continue };
             for point in histogram.data_points() {
                 assert_eq!(point.bucket_counts().len(), point.bucket_counts().count(), "seed {seed}");
                 assert_eq!(point.explicit_bounds().len(), point.explicit_bounds().count(), "seed {seed}");
