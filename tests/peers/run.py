@@ -11,11 +11,13 @@ Ends with a line `N passed, N failed`; the exit code says the same.
 
 import argparse
 import json
+import os
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
+import traceback
 from collections import Counter
 from pathlib import Path
 
@@ -83,6 +85,8 @@ def run_case(name, test):
         verdict, detail = "passed", ""
     except Failure as failure:
         verdict, detail = "FAILED", f"\n{failure}"
+    except Exception:  # a case that trips over something unforeseen has failed; the others still run
+        verdict, detail = "FAILED", f"\n{traceback.format_exc()}"
     print(f"{verdict}  {time.monotonic() - started:5.1f} s  {name}{detail}", flush=True)
     return verdict == "passed"
 
@@ -183,7 +187,8 @@ class Bench:
         program = {"python": [installed.PYTHON, "python_send.py"], "node": ["node", "node_send.mjs"]}[sdk]
         command = [program[0], installed.HERE / "clients" / program[1], "--protocol", protocol, "--run", run]
         command += ["--compression", compression, "--endpoint", endpoint, "--count", str(self.options.count)]
-        environment = {"PATH": "/usr/local/bin:/usr/bin:/bin", "NODE_PEERS": str(installed.NODE_DIRECTORY)}
+        # Nothing else of the environment: OTEL_* variables would change what the SDK does.
+        environment = {"PATH": os.environ["PATH"], "NODE_PEERS": str(installed.NODE_DIRECTORY)}
         done = subprocess.run(
             list(map(str, command)), capture_output=True, text=True, timeout=CLIENT_DEADLINE_S, env=environment
         )

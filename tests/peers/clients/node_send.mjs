@@ -36,8 +36,7 @@ diag.setLogger({ error: (text) => errors.push(text), warn() {}, info() {}, debug
 
 const resource = resourceFromAttributes({ "service.name": "node-client", "test.run": options.run });
 const sent = { traces: await sendTraces(), metrics: await sendMetrics(), logs: await sendLogs() };
-console.log(JSON.stringify({ sent, errors }));
-process.exit(errors.length > 0 ? 1 : 0);
+process.stdout.write(JSON.stringify({ sent, errors }), () => process.exit(errors.length > 0 ? 1 : 0));
 
 // The SDK's exporter, wrapped so that a failed export is noted and not only logged.
 function exporter(signal, name) {

@@ -11,8 +11,8 @@ LEVELS = {
     "logs": ("resourceLogs", "scopeLogs", "logRecords"),
 }
 METRIC_KINDS = ("gauge", "sum", "histogram", "exponentialHistogram", "summary")
-# Messages that mean the same empty as absent. An empty AnyValue is not among them.
-OPTIONAL_WHEN_EMPTY = ("resource", "scope", "status", "positive", "negative", "body")
+# Messages that mean the same empty as absent.
+OPTIONAL_WHEN_EMPTY = ("resource", "scope", "status", "positive", "negative", "body", "value", "partialSuccess")
 
 
 def read(directory, signal):

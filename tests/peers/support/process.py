@@ -11,6 +11,8 @@ from pathlib import Path
 
 from . import installed
 
+os.environ["no_proxy"] = os.environ["NO_PROXY"] = "127.0.0.1"  # all traffic here is local, whatever proxy is set
+
 START_DEADLINE_S = 20
 STOP_DEADLINE_S = 20
 POLL_INTERVAL_S = 0.05

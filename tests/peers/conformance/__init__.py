@@ -1,0 +1,1 @@
+"""The conformance table, the recorded answers, and the list of deliberate differences."""
