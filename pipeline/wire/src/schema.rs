@@ -1,7 +1,7 @@
 //! The OTLP messages as tables: field numbers, types and JSON names.
 //!
 //! Used where speed is not the point (JSON, normalising, tests); the hot paths are straight code. A test compares
-//! every row with the descriptors that `opentelemetry-proto` ships, so the tables cannot drift from the protocol.
+//! every row with the structs that `opentelemetry-proto` generates, so the tables cannot drift from the protocol.
 //! Reference: opentelemetry-proto v1.9 (`common`, `resource`, `trace`, `metrics`, `logs`).
 
 use crate::Signal;

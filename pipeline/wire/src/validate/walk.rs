@@ -5,8 +5,9 @@
 
 use super::scan::{is_ascii, is_plain_key_value};
 use super::{MAX_DEPTH, Policy, Problem, Utf8Policy};
-use crate::Signal;
 use crate::cursor::{Cursor, WireError, varint_len};
+use crate::schema::Message;
+use crate::{Signal, schema};
 
 /// What a walk has found out so far.
 #[derive(Debug)]
@@ -65,6 +66,36 @@ impl Walk {
     pub(super) fn key_value(&mut self, bytes: &[u8], depth: u32) -> Result<(), Problem> {
         if depth >= 2 && is_plain_key_value(bytes) { Ok(()) } else { self.any_key_value(bytes, depth) }
     }
+}
+
+/// Whether a message that has passed the walk is in the form of a payload already, its text included if `text` is
+/// set. Answers `false` without looking for messages that are too small to be worth a look.
+pub(super) fn is_in_form(message: &'static Message, bytes: &[u8], text: bool) -> bool {
+    type Visit = fn(&mut Walk, &[u8], u32) -> Result<(), Problem>;
+    const WORTH_A_LOOK: [(&Message, Visit); 13] = [
+        (&schema::RESOURCE_SPANS, Walk::resource_spans),
+        (&schema::RESOURCE_METRICS, Walk::resource_metrics),
+        (&schema::RESOURCE_LOGS, Walk::resource_logs),
+        (&schema::SCOPE_SPANS, Walk::scope_spans),
+        (&schema::SCOPE_METRICS, Walk::scope_metrics),
+        (&schema::SCOPE_LOGS, Walk::scope_logs),
+        (&schema::RESOURCE, Walk::resource),
+        (&schema::SPAN, Walk::span),
+        (&schema::LOG_RECORD, Walk::log_record),
+        (&schema::METRIC, Walk::metric),
+        (&schema::NUMBER_DATA_POINT, Walk::number_point),
+        (&schema::HISTOGRAM_DATA_POINT, Walk::histogram_point),
+        (&schema::EXPONENTIAL_HISTOGRAM_DATA_POINT, Walk::exponential_point),
+    ];
+    if std::ptr::eq(message, &schema::KEY_VALUE) {
+        return is_plain_key_value(bytes);
+    }
+    let Some((_, visit)) = WORTH_A_LOOK.iter().find(|(known, _)| std::ptr::eq(*known, message)) else {
+        return false;
+    };
+    let utf8 = if text { Utf8Policy::Repair } else { Utf8Policy::Pass };
+    let mut walk = Walk::new(&Policy { utf8, max_depth: MAX_DEPTH });
+    visit(&mut walk, bytes, MAX_DEPTH).is_ok() && !walk.odd && !walk.broken_text
 }
 
 /// The bit of a field number; none for numbers that no message defines.
