@@ -198,7 +198,7 @@ def http_good():
     yield Http("http/empty/json no bytes", b"", JSON)
     yield Http("http/empty/resource without items", protobuf(document={"resourceSpans": [{"scopeSpans": [{}]}]}))
     yield Http("http/empty/metric without points", text({"resourceMetrics": [{"scopeMetrics": [{"metrics": [
-        {"name": "m", "gauge": {}}]}]}]}), JSON, path="/v1/metrics")  # fmt: skip
+        {"name": "m", "gauge": {}}]}]}]}), JSON, path="/v1/metrics")
 
 
 def http_lines():
@@ -207,16 +207,16 @@ def http_lines():
     for method in ("GET", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH", "BREW"):
         yield Http(f"http/method/{method}", good, method=method)
     yield Http("http/method/preflight", b"", None, method="OPTIONS", headers={
-        "Origin": "http://page.test", "Access-Control-Request-Method": "POST"})  # fmt: skip
+        "Origin": "http://page.test", "Access-Control-Request-Method": "POST"})
     for path in ("/", "/v1/trace", "/v1/traces/", "//v1/traces", "/v1/../v1/traces", "/v1/traces?a=b", "/V1/TRACES",
-                 "/v1/traces%20", "/v1/profiles", "*"):  # fmt: skip
+                 "/v1/traces%20", "/v1/profiles", "*"):
         yield Http(f"http/path/{path}", good, path=path)
     yield Http("http/path/GET of another path", b"", None, path="/nothing", method="GET")
     for content_type in (
         None, "", "text/plain", "application/protobuf", "application/octet-stream", "application/grpc", "x",
         "application/x-protobuf; charset=utf-8", "Application/X-Protobuf", "application/x-protobuf;",
         "application/x-protobuf; =",
-    ):  # fmt: skip
+    ):
         yield Http(f"http/content type/{content_type}", good, content_type)
     for content_type in ("application/json; charset=utf-8", "APPLICATION/JSON", "application/json;charset=latin1", "text/json"):
         yield Http(f"http/content type/{content_type}", text(DOCUMENTS["traces"]), content_type)
@@ -286,7 +286,8 @@ def http_json():
         return Http(f"http/json/{name}", body if isinstance(body, bytes) else text(body), JSON)
 
     good = text(DOCUMENTS["traces"])
-    for body in (b"null", b"[]", b"1", b'"text"', b"{", b"{}{}", b"{} x", b"{,}", b"{'a':1}", b"nul", b"  {}\n", b"\xef\xbb\xbf{}"):
+    for body in (b"null", b"[]", b"1", b'"text"', b"{", b"{}{}", b"{} x", b"{,}", b"{'a':1}", b"nul", b"  {}\n",
+                 b"\xef\xbb\xbf{}"):
         yield traces(f"document {body.decode('utf-8', 'replace')!r}", body)
     yield traces("truncated", good[:-20])
     yield traces("nulls", {"resourceSpans": [{"resource": None, "scopeSpans": [{"scope": None, "spans": [{"name": "n"}]}]}]})
@@ -294,7 +295,8 @@ def http_json():
     yield traces("list where an object belongs", {"resourceSpans": {}})
     yield traces("unknown fields", span(unknown={"a": [1, {"b": None}]}))
     yield traces("snake case", {"resource_spans": [{"scope_spans": [{"spans": [
-        {"trace_id": "0102030405060708090a0b0c0d0e0f10", "span_id": "1112131415161718", "start_time_unix_nano": "5"}]}]}]})  # fmt: skip
+        {"trace_id": "0102030405060708090a0b0c0d0e0f10", "span_id": "1112131415161718", "start_time_unix_nano": "5"}
+    ]}]}]})
     yield traces("same key twice", good[:-1] + b"," + good[1:])
     yield traces("same field twice", good.replace(b'"name": "span"', b'"name": "first", "name": "second"'))
     yield traces("enum by name", span(kind="SPAN_KIND_SERVER", status={"code": "STATUS_CODE_ERROR"}))
@@ -328,8 +330,8 @@ def http_json():
 
     for value in ({"intValue": "9223372036854775807"}, {"intValue": 5}, {"intValue": "9223372036854775808"}, {"intValue": 1.5},
                   {"intValue": "1.0"}, {"doubleValue": "NaN"}, {"doubleValue": "-Infinity"}, {"doubleValue": "1.5"},
-                  {"doubleValue": "x"}, {"boolValue": "true"}, {"boolValue": 1}, {"bytesValue": "3q2-7w=="}, {"bytesValue": "3q2+7w"},
-                  {"bytesValue": "?"}, {"stringValue": None}, {"arrayValue": {"values": [{}]}}, {}, None):  # fmt: skip
+                  {"doubleValue": "x"}, {"boolValue": "true"}, {"boolValue": 1}, {"bytesValue": "3q2-7w=="},
+                  {"bytesValue": "3q2+7w"}, {"bytesValue": "?"}, {"stringValue": None}, {"arrayValue": {"values": [{}]}}, {}, None):
         yield Http(f"http/json/value {json.dumps(value)}", text(log_body(value)), JSON, path="/v1/logs")
 
 
@@ -414,10 +416,10 @@ def grpc():
         return Grpc(f"grpc/headers/{name}", body, headers={key.replace("_", "-"): value for key, value in changed.items()})
 
     for path in ("/opentelemetry.proto.collector.trace.v1.TraceService/Nothing", "/no.such.Service/Export", "/x", "/", "",
-                 "/opentelemetry.proto.collector.trace.v1.TraceService/export"):  # fmt: skip
+                 "/opentelemetry.proto.collector.trace.v1.TraceService/export"):
         yield Grpc(f"grpc/path/{path}", message(good), path)
     for content_type in ("application/grpc+proto", "application/grpc;charset=utf-8", "application/grpc+json", "application/grpcx",
-                         "application/json", "", None):  # fmt: skip
+                         "application/json", "", None):
         yield headers(f"content type {content_type}", content_type=content_type)
     yield headers("no te", te=None)
     yield Grpc("grpc/headers/GET", None, headers={":method": "GET"})
