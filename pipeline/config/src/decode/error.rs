@@ -1,0 +1,254 @@
+//! The error that travels through serde, and what it says to people.
+
+use std::fmt;
+
+use serde::de::{Error, Expected, Unexpected};
+
+use super::address;
+use crate::diagnostic::Diagnostic;
+use crate::node::{Node, Origin};
+use crate::source::Span;
+use crate::suggest;
+
+/// Why a value could not be decoded. It finds its place in the tree on its way up.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", .0.reason)]
+pub struct DecodeError(Box<Details>);
+
+#[derive(Debug)]
+struct Details {
+    reason: Reason,
+    site: Option<Site>,
+    /// The values around it that can be left out, innermost first.
+    enclosing: Vec<usize>,
+}
+
+#[derive(Debug)]
+enum Reason {
+    /// A null: the field keeps its default.
+    Null,
+    Type {
+        found: Found,
+        expected: String,
+    },
+    Missing(&'static str),
+    Variant {
+        name: String,
+        accepted: &'static [&'static str],
+    },
+    /// A message, and after a line break advice.
+    Custom(String),
+}
+
+/// What was found instead.
+#[derive(Debug)]
+struct Found {
+    /// Whether it is a number or a bool.
+    plain: bool,
+    what: &'static str,
+    text: Option<String>,
+}
+
+/// The value at which it happened.
+#[derive(Debug)]
+struct Site {
+    address: usize,
+    span: Span,
+    path: String,
+    /// The text that must not be shown, if any.
+    hidden: Option<String>,
+    masked: bool,
+}
+
+impl DecodeError {
+    pub(super) fn null() -> Self {
+        Self::of(Reason::Null)
+    }
+
+    fn of(reason: Reason) -> Self {
+        Self(Box::new(Details { reason, site: None, enclosing: Vec::new() }))
+    }
+
+    /// Says at which value it happened, unless a value further in has already done so.
+    pub(super) fn at(mut self, node: &Node, span: Span, path: impl FnOnce() -> String, secret: bool) -> Self {
+        self.0.site.get_or_insert_with(|| Site {
+            address: address(node),
+            span,
+            path: path(),
+            hidden: node.is_expanded().then(|| hidden_text(node)),
+            masked: secret,
+        });
+        self
+    }
+
+    /// Adds a value around it that can be left out.
+    pub(super) fn within(mut self, node: &Node) -> Self {
+        self.0.enclosing.push(address(node));
+        self
+    }
+
+    pub(super) fn enclosing(&self) -> impl Iterator<Item = usize> {
+        self.0.enclosing.iter().copied()
+    }
+
+    pub(super) fn is_silent(&self) -> bool {
+        matches!(self.0.reason, Reason::Null)
+    }
+
+    pub(super) fn missing_key(&self) -> Option<&'static str> {
+        match self.0.reason {
+            Reason::Missing(key) => Some(key),
+            _ => None,
+        }
+    }
+
+    pub(super) fn site_address(&self) -> usize {
+        self.0.site.as_ref().map_or(0, |site| site.address)
+    }
+
+    pub(super) fn diagnostic(&self, root: &Node, root_path: &str) -> Diagnostic {
+        let (span, path) =
+            self.0.site.as_ref().map_or((root.span, root_path), |site| (site.span, site.path.as_str()));
+        let hidden = self.0.site.as_ref().and_then(|site| site.hidden.as_deref());
+        let masked = self.0.site.as_ref().is_some_and(|site| site.masked);
+        let (mut message, help) = self.words(hidden.is_some() || masked);
+        if hidden.is_some() {
+            message.push_str(" (the value comes from `${…}`)");
+        }
+        if let Some(secret) = hidden.filter(|secret| !secret.is_empty()) {
+            message = message.replace(secret, "…");
+        }
+        let mut diagnostic = Diagnostic::error(span, path, message).help(help);
+        diagnostic.masked = masked;
+        diagnostic
+    }
+
+    /// The message and the advice.
+    fn words(&self, discreet: bool) -> (String, Option<String>) {
+        match &self.0.reason {
+            Reason::Null => ("a value is needed here".to_owned(), None),
+            Reason::Type { found, expected } => {
+                let expected = plain_words(expected);
+                let text = found.text.as_ref().filter(|_| !discreet);
+                let found_words = match text {
+                    Some(text) => format!("{} {text}", found.what),
+                    None => found.what.to_owned(),
+                };
+                (format!("expected {expected}, found {found_words}"), type_advice(found, expected))
+            }
+            Reason::Missing(key) => (format!("the key `{key}` is missing"), None),
+            Reason::Variant { name, accepted } => {
+                let name = if discreet { "this".to_owned() } else { format!("`{name}`") };
+                let advice = match &self.0.reason {
+                    Reason::Variant { name, .. } => suggest::advice(name, "values", accepted),
+                    _ => None,
+                };
+                (format!("{name} is not an accepted value"), advice)
+            }
+            Reason::Custom(text) => match text.split_once('\n') {
+                Some((message, help)) => (message.to_owned(), Some(help.to_owned()).filter(|_| !discreet)),
+                None => (text.clone(), None),
+            },
+        }
+    }
+}
+
+impl Error for DecodeError {
+    fn custom<T: fmt::Display>(message: T) -> Self {
+        Self::of(Reason::Custom(message.to_string()))
+    }
+
+    fn invalid_type(unexpected: Unexpected<'_>, expected: &dyn Expected) -> Self {
+        Self::of(Reason::Type { found: Found::new(unexpected), expected: expected.to_string() })
+    }
+
+    fn invalid_value(unexpected: Unexpected<'_>, expected: &dyn Expected) -> Self {
+        Self::invalid_type(unexpected, expected)
+    }
+
+    fn invalid_length(length: usize, expected: &dyn Expected) -> Self {
+        Self::custom(format!("expected {expected}, found {length} items"))
+    }
+
+    fn unknown_variant(variant: &str, expected: &'static [&'static str]) -> Self {
+        Self::of(Reason::Variant { name: variant.to_owned(), accepted: expected })
+    }
+
+    fn missing_field(field: &'static str) -> Self {
+        Self::of(Reason::Missing(field))
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Null => f.write_str("unexpected null"),
+            Self::Type { found, expected } => write!(f, "expected {expected}, found {}", found.what),
+            Self::Missing(key) => write!(f, "the key `{key}` is missing"),
+            Self::Variant { name, .. } => write!(f, "`{name}` is not an accepted value"),
+            Self::Custom(text) => f.write_str(text),
+        }
+    }
+}
+
+impl Found {
+    fn new(unexpected: Unexpected<'_>) -> Self {
+        let (plain, what, text) = match unexpected {
+            Unexpected::Bool(value) => (true, "the bool", Some(value.to_string())),
+            Unexpected::Unsigned(value) => (true, "the number", Some(value.to_string())),
+            Unexpected::Signed(value) => (true, "the number", Some(value.to_string())),
+            Unexpected::Float(value) => (true, "the number", Some(value.to_string())),
+            Unexpected::Str(text) if text.chars().count() > 40 => (false, "text", None),
+            Unexpected::Str(text) => (false, "the text", Some(format!("\"{text}\""))),
+            Unexpected::Unit | Unexpected::Option => (false, "nothing (null)", None),
+            Unexpected::Seq => (false, "a list", None),
+            Unexpected::Map | Unexpected::StructVariant => (false, "a map", None),
+            _ => (false, "something else", None),
+        };
+        Self { plain, what, text }
+    }
+}
+
+/// serde's names for types, in words for users of a configuration file.
+fn plain_words(expected: &str) -> &str {
+    match expected {
+        "u8" | "u16" | "u32" | "u64" | "u128" | "usize" => "a whole number (0 or more, within range)",
+        "i8" | "i16" | "i32" | "i64" | "i128" | "isize" => "a whole number (within range)",
+        "f32" | "f64" => "a number",
+        "a boolean" => "true or false",
+        "a string" | "str" | "borrowed string" | "string or bytes" => "text",
+        "a sequence" => "a list",
+        "a map" => "a map",
+        "unit" => "nothing",
+        _ if expected.starts_with("struct ") => "a section (keys and values)",
+        _ if expected.starts_with("enum ") || expected == "variant identifier" => "one of the accepted names",
+        _ => expected,
+    }
+}
+
+fn type_advice(found: &Found, expected: &str) -> Option<String> {
+    let text = found.text.as_deref().unwrap_or("").trim_matches('"');
+    let advice = match expected {
+        "text" if found.plain => "put it in quotes",
+        "true or false" if matches!(text, "yes" | "no" | "on" | "off" | "y" | "n") => {
+            "write `true` or `false`; `yes`, `no`, `on` and `off` are just text"
+        }
+        "true or false" if matches!(text, "true" | "false") => "remove the quotes",
+        _ if expected.contains("number") && text.parse::<f64>().is_ok() && !found.plain => {
+            "remove the quotes"
+        }
+        "a section (keys and values)" if found.what == "the bool" => {
+            "a section that can be switched has the key `enabled`"
+        }
+        _ => return None,
+    };
+    Some(advice.to_owned())
+}
+
+/// What an expanded value would give away.
+fn hidden_text(node: &Node) -> String {
+    match (&node.origin, node.as_text()) {
+        (Origin::Expanded { .. }, Some(text)) => text.to_owned(),
+        _ => String::new(),
+    }
+}

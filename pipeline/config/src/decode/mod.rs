@@ -1,0 +1,164 @@
+//! [`Node`] → typed configuration, reporting every mistake in one run.
+//!
+//! Typing is as strict as the Go collector's: a number is not text, `"5"` is not a number, keys are case-sensitive
+//! and unknown keys are errors. A null leaves a field at its default.
+//!
+//! serde stops at the first error, so decoding is repeated: what failed is reported, left out, and the rest is tried
+//! again. Each round removes at least one value, and rounds are bounded, so it ends.
+
+mod access;
+mod deserializer;
+mod error;
+pub(crate) mod markers;
+mod overlay;
+
+use std::cell::RefCell;
+use std::collections::HashSet;
+
+use serde::de::DeserializeOwned;
+
+use self::deserializer::NodeDeserializer;
+pub use self::error::DecodeError;
+pub use self::overlay::overlay;
+use crate::diagnostic::{Diagnostic, Diagnostics};
+use crate::node::{Node, Value};
+use crate::parse::parse_tree;
+use crate::source::Sources;
+use crate::suggest;
+use crate::validate::{Checker, Validate};
+
+/// How many errors are reported for one component.
+const MAX_ERRORS: usize = 100;
+
+/// How many rounds decoding one component may take; nulls take one each.
+const MAX_ROUNDS: usize = 2_000;
+
+/// Decodes a value and checks it. `path` is where the value stands (`exporters::otlp_http`). Reports every mistake
+/// to `diags`; `None` if there was an error.
+pub fn decode<T: DeserializeOwned + Validate>(node: &Node, path: &str, diags: &mut Diagnostics) -> Option<T> {
+    let errors_before = diags.errors();
+    let state = State::default();
+    let value = rounds::<T>(node, path, &state, diags);
+    let State { failed, misspelt, .. } = state;
+    let (failed, misspelt) = (failed.into_inner(), misspelt.into_inner());
+    if let Some(value) = &value {
+        value.validate(&mut Checker::new(node, path, diags, &failed, &misspelt));
+    }
+    value.filter(|_| diags.errors() == errors_before)
+}
+
+/// The same over defaults of the component's own, written as YAML: see [`overlay`] for what they can say.
+pub fn decode_over<T: DeserializeOwned + Validate>(
+    defaults: &str,
+    node: &Node,
+    path: &str,
+    diags: &mut Diagnostics,
+) -> Option<T> {
+    let mut sources = Sources::new();
+    let mut problems = Diagnostics::new();
+    let id = sources.add("defaults", defaults);
+    match parse_tree(&sources, id, &mut problems) {
+        Some(base) if problems.is_empty() => decode(&overlay(&base.unwritten(), node), path, diags),
+        _ => {
+            let message =
+                format!("the built-in defaults are broken: {}", problems.render(&sources).trim_end());
+            diags.push(Diagnostic::error(node.span, path, message));
+            None
+        }
+    }
+}
+
+/// What the rounds of one decoding share. Values are told apart by where they lie in memory, which does not change
+/// while the tree is borrowed.
+#[derive(Default)]
+struct State {
+    /// Values to leave out from now on.
+    dropped: RefCell<HashSet<usize>>,
+    /// Those of them that were left out for an error.
+    failed: RefCell<HashSet<usize>>,
+    /// Keys that an unknown key was probably meant to be, by map.
+    misspelt: RefCell<HashSet<(usize, String)>>,
+    /// What was found besides the error that ends a round.
+    found: RefCell<Diagnostics>,
+}
+
+impl State {
+    fn is_dropped(&self, node: &Node) -> bool {
+        self.dropped.borrow().contains(&address(node))
+    }
+
+    /// Reports a key that its section does not have.
+    fn unknown_key(&self, map: &Node, entry: &crate::node::Entry, path: &str, accepted: &[&str]) {
+        let key = &entry.key;
+        let near = suggest::nearest(key, accepted.iter().copied());
+        if let Some(near) = near {
+            self.misspelt.borrow_mut().insert((address(map), near.to_owned()));
+        }
+        let below = if path.is_empty() { key.clone() } else { format!("{path}::{key}") };
+        let help = if accepted.is_empty() {
+            Some("this section takes no keys".to_owned())
+        } else {
+            suggest::advice(key, "keys", accepted)
+        };
+        let error = Diagnostic::error(entry.key_span, &below, format!("unknown key `{key}`")).help(help);
+        self.found.borrow_mut().push(error);
+    }
+}
+
+/// Tells values of one borrowed tree apart.
+pub(crate) fn address(node: &Node) -> usize {
+    std::ptr::from_ref(node).addr()
+}
+
+fn rounds<T: DeserializeOwned>(node: &Node, path: &str, state: &State, diags: &mut Diagnostics) -> Option<T> {
+    let mut errors = 0;
+    for _ in 0..MAX_ROUNDS {
+        let result = T::deserialize(NodeDeserializer::root(node, path, state));
+        diags.extend(state.found.take());
+        let error = match result {
+            Ok(value) => return Some(value),
+            Err(error) => error,
+        };
+        let silent = error.is_silent() || follows_from_a_drop(&error, node, state);
+        if !silent {
+            diags.push(error.diagnostic(node, path));
+            errors += 1;
+            if errors == MAX_ERRORS {
+                diags.push(Diagnostic::error(node.span, path, "there are more errors here than are shown"));
+                return None;
+            }
+        }
+        // The innermost value that can be left out and has not been.
+        let mut dropped = state.dropped.borrow_mut();
+        let culprit = error.enclosing().find(|address| !dropped.contains(address))?;
+        dropped.insert(culprit);
+        if !error.is_silent() {
+            state.failed.borrow_mut().insert(culprit);
+        }
+    }
+    diags.push(Diagnostic::error(node.span, path, "this section is too irregular to be read"));
+    None
+}
+
+/// Whether a required key is only missing because its value was left out, or spelt wrongly.
+fn follows_from_a_drop(error: &DecodeError, root: &Node, state: &State) -> bool {
+    let Some(field) = error.missing_key() else { return false };
+    let site = error.site_address();
+    let dropped = state.failed.borrow();
+    state.misspelt.borrow().contains(&(site, field.to_owned()))
+        || find(root, site)
+            .and_then(Node::as_map)
+            .and_then(|map| map.get(field))
+            .is_some_and(|value| dropped.contains(&address(value)))
+}
+
+fn find(node: &Node, wanted: usize) -> Option<&Node> {
+    if address(node) == wanted {
+        return Some(node);
+    }
+    match &node.value {
+        Value::Seq(items) => items.iter().find_map(|item| find(item, wanted)),
+        Value::Map(map) => map.iter().find_map(|entry| find(&entry.value, wanted)),
+        _ => None,
+    }
+}

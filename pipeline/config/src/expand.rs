@@ -1,0 +1,438 @@
+//! `${env:X}` and `$$` in the values of a tree, after parsing, so that what a variable holds can never change the
+//! structure around it.
+//!
+//! - `${env:X}` or `${X}` is the variable's content; `${env:X:-text}` is `text` if the variable is not set.
+//! - When it is the whole value, the content is read as YAML: a number, a list or a map are possible, and a field for
+//!   text still receives the content as it stands. Inside a longer text it is pasted in.
+//! - Content is expanded in turn, up to [`MAX_CHAIN`] levels.
+//! - `$$` is a literal `$`. A `$` before anything but `{` or `$` is just a `$`. Keys are never expanded.
+//! - A variable that is not set and has no default is null (empty inside a longer text), with a warning.
+//!
+//! What a variable holds may be a secret: no diagnostic shows it.
+
+use std::sync::Arc;
+
+use crate::diagnostic::{Diagnostic, Diagnostics};
+use crate::node::{Entry, Map, Node, Origin, Value};
+use crate::parse::{MAX_DEPTH, MAX_TREE_BYTES, NODE_BYTES, parse_tree};
+use crate::source::{Sources, Span};
+use crate::suggest;
+
+/// How many levels of `${…}` may lead from one to the next.
+pub const MAX_CHAIN: usize = 50;
+
+/// How many `${…}` are replaced in one configuration.
+pub const MAX_EXPANSIONS: usize = 10_000;
+
+/// Looks up an environment variable: `None` if it is not set.
+pub type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
+
+/// Replaces every `${…}` in the values of `node`. Mistakes are reported and leave a null behind.
+pub fn expand(node: Node, env: Env<'_>, diags: &mut Diagnostics) -> Node {
+    let mut expander =
+        Expander { env, diags, left: MAX_EXPANSIONS, room: MAX_TREE_BYTES, depth: 0, exhausted: false };
+    expander.node(node, "", 0)
+}
+
+struct Expander<'a> {
+    env: Env<'a>,
+    diags: &'a mut Diagnostics,
+    /// How many expansions are left.
+    left: usize,
+    /// How many bytes may still be added to the tree.
+    room: usize,
+    /// How many lists and maps are open around the current value.
+    depth: usize,
+    exhausted: bool,
+}
+
+/// A value could not be expanded; why has been reported.
+struct Refused;
+
+/// One piece of a text.
+enum Piece<'a> {
+    Text(&'a str),
+    Dollar,
+    /// What stands between `${` and its `}`.
+    Reference(&'a str),
+}
+
+impl Expander<'_> {
+    fn node(&mut self, node: Node, path: &str, level: usize) -> Node {
+        match node.value {
+            Value::String(text) if text.contains('$') => {
+                let nothing = Origin::Expanded { original: None };
+                let refused = Node { value: Value::Null, span: node.span, origin: nothing };
+                self.leaf(&text, node.span, path, level).unwrap_or(refused)
+            }
+            Value::Seq(_) | Value::Map(_) if self.depth >= MAX_DEPTH => {
+                let message = format!("this is nested more than {MAX_DEPTH} levels deep");
+                self.diags.push(Diagnostic::error(node.span, path, message));
+                Node { value: Value::Null, ..node }
+            }
+            Value::Seq(items) => {
+                self.depth += 1;
+                let expand = |(index, item)| self.node(item, &format!("{path}[{index}]"), level);
+                let items = items.into_iter().enumerate().map(expand).collect();
+                self.depth -= 1;
+                Node { value: Value::Seq(items), ..node }
+            }
+            Value::Map(map) => {
+                self.depth += 1;
+                let mut expanded = Map::new();
+                for Entry { key, key_span, value } in map {
+                    let below = if path.is_empty() { key.clone() } else { format!("{path}::{key}") };
+                    expanded.push(Entry { key, key_span, value: self.node(value, &below, level) });
+                }
+                self.depth -= 1;
+                Node { value: Value::Map(expanded), ..node }
+            }
+            _ => node,
+        }
+    }
+
+    /// Expands one text value.
+    fn leaf(&mut self, text: &str, span: Span, path: &str, level: usize) -> Result<Node, Refused> {
+        let pieces = split(text);
+        if let [Piece::Reference(inner)] = pieces[..] {
+            return self.whole(inner, span, path, level);
+        }
+        let changed = pieces.iter().any(|piece| matches!(piece, Piece::Reference(_)));
+        let value = Value::String(self.join(&pieces, span, path, level)?);
+        // A mere `$$` keeps the value as written: its text is no secret.
+        let origin = if changed { Origin::Expanded { original: None } } else { Origin::Written };
+        Ok(Node { value, span, origin })
+    }
+
+    /// A value that is one `${…}`: its content is YAML.
+    fn whole(&mut self, inner: &str, span: Span, path: &str, level: usize) -> Result<Node, Refused> {
+        let uri = self.text(inner, span, path, level)?;
+        let content = self.retrieve(&uri, span, path, level)?;
+        let parsed = match &content {
+            // An empty default is an empty text, not null.
+            Content::EmptyDefault => Value::String(String::new()),
+            Content::Unset => Value::Null,
+            Content::Text(content) => self.read_yaml(content, span, path)?,
+        };
+        let content = content.into_text();
+        let node = Node { value: parsed, span, origin: Origin::Expanded { original: None } };
+        let node = self.node(node, path, level + 1);
+        if matches!(node.value, Value::String(_))
+            || matches!(&node.origin, Origin::Expanded { original: Some(_) })
+        {
+            return Ok(node);
+        }
+        let original = if matches!(node.value, Value::Seq(_) | Value::Map(_)) {
+            // The text of a list or map with a reference that cannot stand inside text is of no use to anybody.
+            let mut silent = Diagnostics::new();
+            std::mem::swap(self.diags, &mut silent);
+            let text = self.text(&content, span, path, level + 1);
+            std::mem::swap(self.diags, &mut silent);
+            text.ok()
+        } else {
+            Some(content)
+        };
+        Ok(Node { origin: Origin::Expanded { original: original.map(Arc::from) }, ..node })
+    }
+
+    /// The content of a variable as YAML, or as plain text where it is not YAML.
+    fn read_yaml(&mut self, content: &str, span: Span, path: &str) -> Result<Value, Refused> {
+        self.spend(content.len(), span, path)?;
+        let mut sources = Sources::new();
+        let mut problems = Diagnostics::new();
+        let id = sources.add("", content);
+        let node = parse_tree(&sources, id, &mut problems);
+        match node {
+            Some(node) if !problems.has_errors() && !matches!(node.value, Value::String(_)) => {
+                let mut weight = 0;
+                let node = adopt(node, span, &mut weight);
+                self.spend(weight, span, path)?;
+                Ok(node.value)
+            }
+            // Quotes around a text are part of it, as in Go.
+            _ => Ok(Value::String(content.to_owned())),
+        }
+    }
+
+    /// Expands every reference in a text.
+    fn text(&mut self, text: &str, span: Span, path: &str, level: usize) -> Result<String, Refused> {
+        self.join(&split(text), span, path, level)
+    }
+
+    fn join(
+        &mut self,
+        pieces: &[Piece<'_>],
+        span: Span,
+        path: &str,
+        level: usize,
+    ) -> Result<String, Refused> {
+        let mut out = String::new();
+        for piece in pieces {
+            match piece {
+                Piece::Text(text) => out.push_str(text),
+                Piece::Dollar => out.push('$'),
+                Piece::Reference(inner) => {
+                    let uri = self.text(inner, span, path, level)?;
+                    let content = self.retrieve(&uri, span, path, level)?.into_text();
+                    let content = self.text(&content, span, path, level + 1)?;
+                    self.spend(content.len(), span, path)?;
+                    out.push_str(&content);
+                }
+            }
+        }
+        Ok(out)
+    }
+
+    /// What a `${uri}` stands for.
+    fn retrieve(&mut self, uri: &str, span: Span, path: &str, level: usize) -> Result<Content, Refused> {
+        self.left = self.left.saturating_sub(1);
+        if level >= MAX_CHAIN || self.left == 0 {
+            let message = "too many recursive expansions: the content of a `${…}` leads to itself or to too many others";
+            return self.refuse_once(span, path, message);
+        }
+        let selector = match uri.split_once(':') {
+            None => uri,
+            Some(("env", selector)) => selector,
+            Some((scheme, rest)) => {
+                let mut error = Diagnostic::error(span, path, unsupported(scheme, level));
+                if let Some(default) = rest.strip_prefix('-').filter(|_| level == 0) {
+                    error = error.help(format!("a default needs the scheme: ${{env:{scheme}:-{default}}}"));
+                } else if suggest::nearest(scheme, ["env"]).is_some() {
+                    error = error.help("did you mean `env`?".to_owned());
+                }
+                self.diags.push(error);
+                return Err(Refused);
+            }
+        };
+        let (name, default) = match selector.split_once(":-") {
+            Some((name, default)) => (name, Some(default)),
+            None => (selector, None),
+        };
+        if !is_variable_name(name) {
+            let shown = if level == 0 { format!(" \"{name}\"") } else { String::new() };
+            self.diags.push(
+                Diagnostic::error(span, path, format!("environment variable{shown} has an invalid name"))
+                    .help("a name has letters, digits and `_`, and does not start with a digit; write `$$` for a literal `$`".to_owned()),
+            );
+            return Err(Refused);
+        }
+        Ok(match ((self.env)(name), default) {
+            (Some(content), _) => Content::Text(content),
+            (None, Some("")) => Content::EmptyDefault,
+            (None, Some(default)) => Content::Text(default.to_owned()),
+            (None, None) => {
+                self.diags.push(
+                    Diagnostic::warning(span, path, format!("environment variable {name} is not set"))
+                        .help(format!("set it, or give a default: ${{env:{name}:-…}}")),
+                );
+                Content::Unset
+            }
+        })
+    }
+
+    fn spend(&mut self, bytes: usize, span: Span, path: &str) -> Result<(), Refused> {
+        match self.room.checked_sub(bytes) {
+            Some(room) => {
+                self.room = room;
+                Ok(())
+            }
+            None => {
+                self.room = 0;
+                self.refuse_once(span, path, "the content of `${…}` makes the configuration too large")
+            }
+        }
+    }
+
+    /// Reports a limit that, once reached, every further value would reach again.
+    fn refuse_once<T>(&mut self, span: Span, path: &str, message: &str) -> Result<T, Refused> {
+        if !self.exhausted {
+            self.diags.push(Diagnostic::error(span, path, message));
+        }
+        self.exhausted |= self.left == 0 || self.room == 0;
+        Err(Refused)
+    }
+}
+
+/// What a variable holds.
+enum Content {
+    Text(String),
+    EmptyDefault,
+    Unset,
+}
+
+impl Content {
+    fn into_text(self) -> String {
+        match self {
+            Self::Text(text) => text,
+            Self::EmptyDefault | Self::Unset => String::new(),
+        }
+    }
+}
+
+/// Gives a tree that was read from a variable the place of the `${…}`, and weighs it.
+fn adopt(node: Node, span: Span, weight: &mut usize) -> Node {
+    *weight += NODE_BYTES;
+    let value = match node.value {
+        Value::Seq(items) => Value::Seq(items.into_iter().map(|item| adopt(item, span, weight)).collect()),
+        Value::Map(map) => {
+            let mut adopted = Map::new();
+            for entry in map {
+                *weight += entry.key.len();
+                let value = adopt(entry.value, span, weight);
+                adopted.push(Entry { key: entry.key, key_span: span, value });
+            }
+            Value::Map(adopted)
+        }
+        Value::String(text) => {
+            *weight += text.len();
+            Value::String(text)
+        }
+        value => value,
+    };
+    Node { value, span, origin: Origin::Expanded { original: None } }
+}
+
+/// Cuts a text into literal pieces and references. A `${` without its `}` is literal.
+fn split(text: &str) -> Vec<Piece<'_>> {
+    let mut pieces = Vec::new();
+    let mut rest = text;
+    while let Some(at) = rest.find('$') {
+        let (literal, from) = rest.split_at(at);
+        if !literal.is_empty() {
+            pieces.push(Piece::Text(literal));
+        }
+        if let Some(after) = from.strip_prefix("$$") {
+            pieces.push(Piece::Dollar);
+            rest = after;
+        } else if let Some(close) = from.strip_prefix("${").and_then(closing_brace) {
+            pieces.push(Piece::Reference(&from[2..2 + close]));
+            rest = &from[close + 3..];
+        } else {
+            pieces.push(Piece::Text(&from[..1]));
+            rest = &from[1..];
+        }
+    }
+    if !rest.is_empty() {
+        pieces.push(Piece::Text(rest));
+    }
+    pieces
+}
+
+/// Where the `}` is that closes a `${` opened before `text`; references nest.
+fn closing_brace(text: &str) -> Option<usize> {
+    let mut open = 0;
+    let mut bytes = text.bytes().enumerate().peekable();
+    while let Some((at, byte)) = bytes.next() {
+        match byte {
+            b'$' if bytes.peek().is_some_and(|&(_, next)| next == b'{') => {
+                open += 1;
+                bytes.next();
+            }
+            b'}' if open == 0 => return Some(at),
+            b'}' => open -= 1,
+            _ => {}
+        }
+    }
+    None
+}
+
+fn unsupported(scheme: &str, level: usize) -> String {
+    // Deeper than the file itself the scheme may be part of a secret.
+    if level == 0 {
+        format!("scheme \"{scheme}\" is not supported in ${{…}}; only `env` is")
+    } else {
+        "the content of a `${…}` refers to a scheme other than `env`".to_owned()
+    }
+}
+
+fn is_variable_name(name: &str) -> bool {
+    name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(text: &str, env: &[(&str, &str)]) -> (Node, Diagnostics) {
+        let lookup =
+            |name: &str| env.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
+        let mut diags = Diagnostics::new();
+        let node = expand(Node::synthetic(Value::String(text.to_owned())), &lookup, &mut diags);
+        (node, diags)
+    }
+
+    fn text(text: &str) -> Value {
+        Value::String(text.to_owned())
+    }
+
+    #[test]
+    fn values_expand_as_in_the_go_collector() {
+        let env = [
+            ("N", "8080"),
+            ("B", "bval"),
+            ("EMPTY", ""),
+            ("QUOTED", "\"q\""),
+            ("CHAIN", "${env:N}"),
+            ("NAME", "B"),
+            ("DOLLAR", "a$$b"),
+            ("BROKEN", "[a"),
+            ("HEX", "0x10"),
+        ];
+        for (input, expected) in [
+            ("${env:N}", Value::Int(8080)),
+            ("${N}", Value::Int(8080)),
+            (":${env:N}", text(":8080")),
+            ("${env:CHAIN}", Value::Int(8080)),
+            ("${env:EMPTY}", Value::Null),
+            ("${env:NONE}", Value::Null),
+            ("x${env:NONE}y", text("xy")),
+            ("${env:NONE:-5}", Value::Int(5)),
+            ("${env:NONE:-}", text("")),
+            ("${env:EMPTY:-5}", Value::Null),
+            ("${env:NONE:-${env:B}}", text("bval")),
+            ("${env:${env:NAME}}", text("bval")),
+            ("${env:QUOTED}", text("\"q\"")),
+            ("${env:BROKEN}", text("[a")),
+            ("$$${env:B}", text("$bval")),
+            ("$${env:B}", text("${env:B}")),
+            ("x$$$${env:B}", text("x$${env:B}")),
+            ("$B $$ ${B", text("$B $ ${B")),
+            ("${env:DOLLAR}", text("a$b")),
+        ] {
+            let (node, diags) = run(input, &env);
+            assert_eq!(node.value, expected, "{input}");
+            assert!(!diags.has_errors(), "{input}");
+        }
+    }
+
+    #[test]
+    fn a_text_field_receives_the_variable_as_it_stands() {
+        let (node, _) = run("${env:HEX}", &[("HEX", "0x10")]);
+        assert_eq!(node.value, Value::Int(16));
+        assert_eq!(node.as_text(), Some("0x10"));
+    }
+
+    #[test]
+    fn a_list_from_a_variable_is_expanded_in_turn() {
+        let (node, _) = run("${env:L}", &[("L", "- ${env:N}\n- b\n"), ("N", "7")]);
+        let Value::Seq(items) = &node.value else { panic!("not a list: {node:?}") };
+        assert_eq!(items[0].value, Value::Int(7));
+        assert_eq!(items[0].as_text(), Some("7"));
+        assert_eq!(items[1].value, text("b"));
+    }
+
+    #[test]
+    fn endless_recursion_and_explosions_are_refused() {
+        for env in [
+            vec![("A", "${env:A}")],
+            vec![("A", "x${env:A}")],
+            vec![("A", "- ${env:A}")],
+            vec![("A", "${env:B}${env:B}"), ("B", "${env:A}${env:A}")],
+            vec![("A", "- ${env:B}\n- ${env:B}"), ("B", "- ${env:A}\n- ${env:A}")],
+        ] {
+            let (_, diags) = run("${env:A}", &env);
+            assert!(diags.has_errors(), "{env:?}");
+        }
+    }
+}

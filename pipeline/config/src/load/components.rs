@@ -1,0 +1,96 @@
+//! The five sections that list components.
+
+use super::{Component, Components, Loader};
+use crate::catalog::Kind;
+use crate::contrib;
+use crate::diagnostic::Diagnostic;
+use crate::id::ComponentId;
+use crate::node::{Entry, Value};
+use crate::suggest;
+
+impl Loader<'_> {
+    /// Reads one section. Components that cannot be used are reported and left out.
+    pub(super) fn components(&mut self, kind: Kind, section: Option<&Entry>) -> Components {
+        let mut components = Components::new();
+        let Some(section) = section else { return components };
+        let map = match &section.value.value {
+            Value::Map(map) => map,
+            Value::Null => return components,
+            value => {
+                let message = format!("expected a map of {kind}s by id, found {}", value.kind());
+                self.error(section.value.span, kind.section(), &message);
+                return components;
+            }
+        };
+        for entry in map {
+            let path = format!("{}::{}", kind.section(), entry.key.trim());
+            let id: ComponentId = match entry.key.parse() {
+                Ok(id) => id,
+                Err(error) => {
+                    self.error(entry.key_span, &path, &error.to_string());
+                    continue;
+                }
+            };
+            if !self.declared.insert((kind, id.clone())) {
+                let message = format!("duplicate name \"{}\": it is \"{id}\" again", entry.key);
+                self.error(entry.key_span, &path, &message);
+                continue;
+            }
+            if !matches!(entry.value.value, Value::Map(_) | Value::Null) {
+                let message =
+                    format!("expected a section (keys and values), found {}", entry.value.value.kind());
+                self.error(entry.value.span, &path, &message);
+            }
+            if let Some(component) = self.component(kind, id.clone(), entry, &path) {
+                components.insert(id, component);
+            }
+        }
+        components
+    }
+
+    fn component(&mut self, kind: Kind, id: ComponentId, entry: &Entry, path: &str) -> Option<Component> {
+        let Some(known) = self.known(kind, &id) else {
+            let type_name = id.type_name();
+            let message = format!("unknown type: \"{type_name}\" for id: \"{id}\"");
+            let help = self.unknown_type_advice(kind, type_name);
+            self.diags.push(Diagnostic::error(entry.key_span, path, message).help(help));
+            return None;
+        };
+        if known.deprecated {
+            let message = format!("`{}` is an old name of the {kind} `{}`", id.type_name(), known.canonical);
+            let help = format!("rename it to `{}`, here and where it is used", renamed(&id, known.canonical));
+            self.diags.push(Diagnostic::warning(entry.key_span, path, message).help(help));
+        }
+        let node = entry.value.clone();
+        Some(Component { kind, id, id_span: entry.key_span, canonical: known.canonical, node })
+    }
+
+    fn unknown_type_advice(&self, kind: Kind, type_name: &str) -> Option<String> {
+        if let Some(other) =
+            Kind::ALL.into_iter().find(|&other| self.catalog.canonical(other, type_name).is_some())
+        {
+            return Some(format!(
+                "`{type_name}` is {} {other}: it belongs under `{}`",
+                article(other),
+                other.section()
+            ));
+        }
+        if contrib::has(kind, type_name) {
+            return Some(format!(
+                "the Go collector's distributions have this {kind}; it is not built here yet"
+            ));
+        }
+        if kind == Kind::Exporter && type_name == "logging" {
+            return Some("the logging exporter has become `debug`".to_owned());
+        }
+        suggest::advice(type_name, "types", &self.catalog.names(kind))
+    }
+}
+
+fn renamed(id: &ComponentId, canonical: &str) -> String {
+    id.name().map_or_else(|| canonical.to_owned(), |name| format!("{canonical}/{name}"))
+}
+
+pub(super) fn article(kind: Kind) -> &'static str {
+    if matches!(kind, Kind::Exporter | Kind::Extension) { "an" } else { "a" }
+}

@@ -1,0 +1,226 @@
+//! [`Node`] → [`Config`]: which components there are, how pipelines join them, and whether that makes sense.
+//!
+//! The components' own sections stay trees until each is decoded into its own type by [`Component::decode`].
+//! The rules are the Go collector's; its words are used where people may search for them.
+
+mod components;
+mod graph;
+mod service;
+
+use std::collections::HashSet;
+
+use indexmap::IndexMap;
+use serde::de::DeserializeOwned;
+
+use crate::catalog::{Catalog, Kind, Known};
+use crate::decode::{decode, decode_over};
+use crate::diagnostic::{Diagnostic, Diagnostics};
+use crate::id::{ComponentId, PipelineId};
+use crate::node::{Map, Node, Value};
+use crate::source::Span;
+use crate::suggest;
+use crate::validate::Validate;
+
+/// The components of one kind, in the order written.
+pub type Components = IndexMap<ComponentId, Component>;
+
+/// A configuration whose parts fit together.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// What takes telemetry in.
+    pub receivers: Components,
+    /// What works on it.
+    pub processors: Components,
+    /// What sends it out.
+    pub exporters: Components,
+    /// What joins pipelines.
+    pub connectors: Components,
+    /// What serves other components or people.
+    pub extensions: Components,
+    /// How they are put together.
+    pub service: Service,
+}
+
+impl Config {
+    /// The components of a kind.
+    #[must_use]
+    pub fn components(&self, kind: Kind) -> &Components {
+        match kind {
+            Kind::Receiver => &self.receivers,
+            Kind::Processor => &self.processors,
+            Kind::Exporter => &self.exporters,
+            Kind::Connector => &self.connectors,
+            Kind::Extension => &self.extensions,
+        }
+    }
+}
+
+/// A configured component.
+#[derive(Debug, Clone)]
+pub struct Component {
+    /// What it is for.
+    pub kind: Kind,
+    /// Its id as written.
+    pub id: ComponentId,
+    /// Where its id was written.
+    pub id_span: Span,
+    /// The component that its type stands for, by its own name.
+    pub canonical: &'static str,
+    /// Its section; null if nothing was written.
+    pub node: Node,
+}
+
+impl Component {
+    /// Where it stands: `receivers::otlp/east`.
+    #[must_use]
+    pub fn path(&self) -> String {
+        format!("{}::{}", self.kind.section(), self.id)
+    }
+
+    /// Its section as its own type. Reports every mistake; `None` if there was one.
+    pub fn decode<T: DeserializeOwned + Validate>(&self, diags: &mut Diagnostics) -> Option<T> {
+        decode(&self.node, &self.path(), diags)
+    }
+
+    /// The same over defaults of its own: see [`overlay`](crate::decode::overlay).
+    pub fn decode_over<T: DeserializeOwned + Validate>(
+        &self,
+        defaults: &str,
+        diags: &mut Diagnostics,
+    ) -> Option<T> {
+        decode_over(defaults, &self.node, &self.path(), diags)
+    }
+}
+
+/// The `service` section.
+#[derive(Debug, Clone)]
+pub struct Service {
+    /// The extensions to run, in this order.
+    pub extensions: Vec<Reference>,
+    /// The pipelines.
+    pub pipelines: IndexMap<PipelineId, Pipeline>,
+    /// What the collector says about itself; null if nothing was written. Stands at `service::telemetry`.
+    pub telemetry: Node,
+}
+
+/// A pipeline: each item is configured, and an exporter or receiver may be a connector.
+#[derive(Debug, Clone)]
+pub struct Pipeline {
+    /// Its name.
+    pub id: PipelineId,
+    /// Where its name was written.
+    pub id_span: Span,
+    /// Where telemetry comes from; without repetitions.
+    pub receivers: Vec<Reference>,
+    /// What happens to it, in this order; no processor twice.
+    pub processors: Vec<Reference>,
+    /// Where it goes; without repetitions.
+    pub exporters: Vec<Reference>,
+}
+
+/// A component's id where it is used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reference {
+    /// The id.
+    pub id: ComponentId,
+    /// Where it was written.
+    pub span: Span,
+}
+
+/// The feature gates that change what is accepted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Gates {
+    /// `service.profilesSupport`: pipelines for profiles.
+    pub profiles: bool,
+    /// `service.AllowNoPipelines`: a service of extensions only.
+    pub allow_no_pipelines: bool,
+}
+
+/// Reads a configuration with all gates closed. Reports every mistake; `None` if there was an error.
+pub fn load(node: &Node, catalog: &dyn Catalog, diags: &mut Diagnostics) -> Option<Config> {
+    load_with(node, catalog, Gates::default(), diags)
+}
+
+/// The same with the given gates.
+pub fn load_with(
+    node: &Node,
+    catalog: &dyn Catalog,
+    gates: Gates,
+    diags: &mut Diagnostics,
+) -> Option<Config> {
+    let errors_before = diags.errors();
+    let nothing = Map::new();
+    let top = match &node.value {
+        Value::Map(map) => map,
+        Value::Null => &nothing,
+        value => {
+            let message = format!(
+                "a configuration is a map with the keys receivers, exporters, service, …, not {}",
+                value.kind()
+            );
+            diags.push(Diagnostic::error(node.span, "", message));
+            return None;
+        }
+    };
+    let mut loader = Loader { catalog, gates, diags, declared: HashSet::new() };
+    loader.unknown_sections(top);
+    if Kind::ALL.iter().all(|kind| is_empty(top.get(kind.section()))) {
+        loader.error(node.span, "", "empty configuration file");
+        return None;
+    }
+    let [receivers, processors, exporters, connectors, extensions] =
+        Kind::ALL.map(|kind| loader.components(kind, top.entry(kind.section())));
+    let service = loader.service(top.entry("service"), node.span);
+    let config = Config { receivers, processors, exporters, connectors, extensions, service };
+    if !gates.allow_no_pipelines {
+        for kind in [Kind::Receiver, Kind::Exporter] {
+            if is_empty(top.get(kind.section())) {
+                let span = top.entry(kind.section()).map_or(node.span, |entry| entry.key_span);
+                loader.error(span, kind.section(), &format!("no {kind} configuration specified in config"));
+            }
+        }
+    }
+    loader.check_references(&config);
+    loader.check_connectors(&config);
+    loader.warn_of_unused(&config);
+    (diags.errors() == errors_before).then_some(config)
+}
+
+struct Loader<'a> {
+    catalog: &'a dyn Catalog,
+    gates: Gates,
+    diags: &'a mut Diagnostics,
+    /// Every id that was written, also those that could not be used for another reason.
+    declared: HashSet<(Kind, ComponentId)>,
+}
+
+impl Loader<'_> {
+    fn error(&mut self, span: Span, path: &str, message: &str) {
+        self.diags.push(Diagnostic::error(span, path, message));
+    }
+
+    fn unknown_sections(&mut self, top: &Map) {
+        let sections = ["receivers", "processors", "exporters", "connectors", "extensions", "service"];
+        for entry in top.iter().filter(|entry| !sections.contains(&entry.key.as_str())) {
+            let help = match entry.key.as_str() {
+                key @ ("pipelines" | "telemetry") => Some(format!("`{key}` belongs under `service`")),
+                key => suggest::advice(key, "keys", &sections),
+            };
+            let message = format!("unknown key `{}`", entry.key);
+            self.diags.push(Diagnostic::error(entry.key_span, &entry.key, message).help(help));
+        }
+    }
+
+    fn known(&self, kind: Kind, id: &ComponentId) -> Option<Known> {
+        self.catalog.canonical(kind, id.type_name())
+    }
+}
+
+/// Whether a section has nothing in it.
+fn is_empty(section: Option<&Node>) -> bool {
+    match section.map(|node| &node.value) {
+        None | Some(Value::Null) => true,
+        Some(Value::Map(map)) => map.is_empty(),
+        Some(_) => false,
+    }
+}

@@ -1,0 +1,260 @@
+//! The tree a configuration is until it becomes typed: plain YAML values that know where they were written.
+
+use std::sync::Arc;
+
+use crate::source::Span;
+
+/// A value and where it was written.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Node {
+    /// The value.
+    pub value: Value,
+    /// Where it was written; for a value that came out of `${…}`, where the `${…}` stands.
+    pub span: Span,
+    /// How it came about.
+    pub origin: Origin,
+}
+
+/// How a value came about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// It stands in the file as it is.
+    Written,
+    /// It is, or is part of, what a `${…}` was replaced by. Its text is never shown: it may be a secret.
+    Expanded {
+        /// The text before it was read as YAML, when one `${…}` was the whole value: what a text field receives
+        /// (`"010"` stays `"010"` there, and is the number 8 in a field for numbers).
+        original: Option<Arc<str>>,
+    },
+}
+
+/// A YAML value.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Value {
+    /// `null`, `~`, or nothing at all.
+    Null,
+    /// `true` or `false`.
+    Bool(bool),
+    /// A whole number; always within `i64::MIN..=u64::MAX`.
+    Int(i128),
+    /// Any other number.
+    Float(f64),
+    /// Text.
+    String(String),
+    /// A list.
+    Seq(Vec<Node>),
+    /// A map, in the order written.
+    Map(Map),
+}
+
+impl Node {
+    /// A value written at `span`.
+    #[must_use]
+    pub fn new(value: Value, span: Span) -> Self {
+        Self { value, span, origin: Origin::Written }
+    }
+
+    /// A value that nobody wrote.
+    #[must_use]
+    pub fn synthetic(value: Value) -> Self {
+        Self::new(value, Span::NONE)
+    }
+
+    /// Whether the value came out of `${…}`.
+    #[must_use]
+    pub fn is_expanded(&self) -> bool {
+        self.origin != Origin::Written
+    }
+
+    /// Whether this is `null`.
+    #[must_use]
+    pub fn is_null(&self) -> bool {
+        self.value == Value::Null
+    }
+
+    /// The map, if it is one.
+    #[must_use]
+    pub fn as_map(&self) -> Option<&Map> {
+        match &self.value {
+            Value::Map(map) => Some(map),
+            _ => None,
+        }
+    }
+
+    /// The text that a text field receives from this value: its own, or that of the `${…}` it came from.
+    #[must_use]
+    pub fn as_text(&self) -> Option<&str> {
+        match (&self.value, &self.origin) {
+            (Value::String(text), _) => Some(text),
+            (_, Origin::Expanded { original: Some(text) }) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// The value under a path of keys.
+    #[must_use]
+    pub fn get(&self, path: &[&str]) -> Option<&Self> {
+        path.iter().try_fold(self, |node, key| node.as_map()?.get(key))
+    }
+
+    /// The same tree as if nobody had written it: without places.
+    #[must_use]
+    pub fn unwritten(self) -> Self {
+        let value = match self.value {
+            Value::Seq(items) => Value::Seq(items.into_iter().map(Self::unwritten).collect()),
+            Value::Map(map) => {
+                let entries = map.entries.into_iter().map(|entry| Entry {
+                    key_span: Span::NONE,
+                    value: entry.value.unwritten(),
+                    ..entry
+                });
+                Value::Map(Map { entries: entries.collect() })
+            }
+            value => value,
+        };
+        Self { value, span: Span::NONE, origin: self.origin }
+    }
+
+    /// Lays `over` onto this value, as a later configuration source is laid onto an earlier one: maps are merged
+    /// key by key, everything else is replaced.
+    pub fn merge(&mut self, over: Self) {
+        match (&mut self.value, over.value) {
+            (Value::Map(base), Value::Map(over_map)) => {
+                for entry in over_map.entries {
+                    match base.get_mut(&entry.key) {
+                        Some(value) => value.merge(entry.value),
+                        None => base.entries.push(entry),
+                    }
+                }
+            }
+            (_, value) => *self = Self { value, span: over.span, origin: over.origin },
+        }
+    }
+}
+
+impl Value {
+    /// What this kind of value is called in messages.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Null => "nothing (null)",
+            Self::Bool(_) => "true or false",
+            Self::Int(_) => "a whole number",
+            Self::Float(_) => "a number",
+            Self::String(_) => "text",
+            Self::Seq(_) => "a list",
+            Self::Map(_) => "a map",
+        }
+    }
+}
+
+/// A map in the order written. Keys are unique.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Map {
+    entries: Vec<Entry>,
+}
+
+/// One key of a [`Map`].
+#[derive(Debug, Clone, PartialEq)]
+pub struct Entry {
+    /// The key's text.
+    pub key: String,
+    /// Where the key was written.
+    pub key_span: Span,
+    /// The value.
+    pub value: Node,
+}
+
+impl Map {
+    /// An empty map.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// How many keys it has.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether it has no keys.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// The keys and values in order.
+    pub fn iter(&self) -> std::slice::Iter<'_, Entry> {
+        self.entries.iter()
+    }
+
+    /// The entry of a key.
+    #[must_use]
+    pub fn entry(&self, key: &str) -> Option<&Entry> {
+        self.entries.iter().find(|entry| entry.key == key)
+    }
+
+    /// The value of a key.
+    #[must_use]
+    pub fn get(&self, key: &str) -> Option<&Node> {
+        self.entry(key).map(|entry| &entry.value)
+    }
+
+    /// The value of a key, to change it.
+    pub fn get_mut(&mut self, key: &str) -> Option<&mut Node> {
+        self.entries.iter_mut().find(|entry| entry.key == key).map(|entry| &mut entry.value)
+    }
+
+    /// The keys and values in order.
+    #[must_use]
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    /// Adds an entry whose key the caller knows to be new.
+    pub(crate) fn push(&mut self, entry: Entry) {
+        self.entries.push(entry);
+    }
+}
+
+impl<'a> IntoIterator for &'a Map {
+    type Item = &'a Entry;
+    type IntoIter = std::slice::Iter<'a, Entry>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.entries.iter()
+    }
+}
+
+impl IntoIterator for Map {
+    type Item = Entry;
+    type IntoIter = std::vec::IntoIter<Entry>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.entries.into_iter()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn map(entries: &[(&str, Value)]) -> Value {
+        let mut map = Map::new();
+        for (key, value) in entries {
+            let value = Node::synthetic(value.clone());
+            map.push(Entry { key: (*key).to_owned(), key_span: Span::NONE, value });
+        }
+        Value::Map(map)
+    }
+
+    #[test]
+    fn merging_goes_deep_into_maps_and_replaces_lists() {
+        let list = |n: i128| Value::Seq(vec![Node::synthetic(Value::Int(n))]);
+        let mut base = Node::synthetic(map(&[("m", map(&[("x", Value::Int(1)), ("l", list(1))]))]));
+        base.merge(Node::synthetic(map(&[("m", map(&[("l", list(2)), ("y", Value::Null)]))])));
+        let expected = map(&[("m", map(&[("x", Value::Int(1)), ("l", list(2)), ("y", Value::Null)]))]);
+        assert_eq!(base.value, expected);
+    }
+}

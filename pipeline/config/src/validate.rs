@@ -1,0 +1,143 @@
+//! What types cannot say: checks between values, reported at the key they are about.
+
+use std::collections::HashSet;
+
+use crate::decode::address;
+use crate::diagnostic::{Diagnostic, Diagnostics};
+use crate::node::{Node, Value};
+use crate::source::Span;
+
+/// Checks a decoded section. [`decode`](crate::decode) calls it on the value it returns; that value calls it on the
+/// sections inside, by [`Checker::nested`].
+pub trait Validate {
+    /// Reports what is wrong to `at`. The default finds nothing.
+    fn validate(&self, at: &mut Checker<'_>) {
+        let _ = at;
+    }
+}
+
+impl Validate for Node {}
+impl Validate for () {}
+
+impl<T: Validate> Validate for Option<T> {
+    fn validate(&self, at: &mut Checker<'_>) {
+        if let Some(value) = self {
+            value.validate(at);
+        }
+    }
+}
+
+/// Attaches findings to the keys of one section.
+pub struct Checker<'a> {
+    node: Option<&'a Node>,
+    /// What to point at if the section was not written.
+    span: Span,
+    path: String,
+    diags: &'a mut Diagnostics,
+    failed: &'a HashSet<usize>,
+    misspelt: &'a HashSet<(usize, String)>,
+}
+
+impl<'a> Checker<'a> {
+    pub(crate) fn new(
+        node: &'a Node,
+        path: &str,
+        diags: &'a mut Diagnostics,
+        failed: &'a HashSet<usize>,
+        misspelt: &'a HashSet<(usize, String)>,
+    ) -> Self {
+        Self { node: Some(node), span: node.span, path: path.to_owned(), diags, failed, misspelt }
+    }
+
+    /// Reports that the value of `key` is wrong. Points at the value, or at the section if the key is not given.
+    /// Says nothing if that key has already been reported for another reason. A line break in `message` starts the
+    /// advice.
+    pub fn error(&mut self, key: &str, message: impl Into<String>) {
+        self.report(Some(key), &message.into(), Diagnostic::error);
+    }
+
+    /// The same for what can be used but is probably not meant.
+    pub fn warning(&mut self, key: &str, message: impl Into<String>) {
+        self.report(Some(key), &message.into(), Diagnostic::warning);
+    }
+
+    /// Reports that the section as a whole is wrong.
+    pub fn error_here(&mut self, message: impl Into<String>) {
+        self.report(None, &message.into(), Diagnostic::error);
+    }
+
+    /// The same for what can be used but is probably not meant.
+    pub fn warning_here(&mut self, message: impl Into<String>) {
+        self.report(None, &message.into(), Diagnostic::warning);
+    }
+
+    /// Whether the user wrote `key` in this section, with whatever value.
+    #[must_use]
+    pub fn is_set(&self, key: &str) -> bool {
+        let entry = self.node.and_then(Node::as_map).and_then(|map| map.entry(key));
+        entry.is_some_and(|entry| entry.key_span.is_written())
+    }
+
+    /// Checks the section under `key`.
+    pub fn nested(&mut self, key: &str, value: &impl Validate) {
+        self.within(key, |at| value.validate(at));
+    }
+
+    /// Checks the sections in the list under `key`.
+    pub fn each<'v, T: Validate + 'v>(&mut self, key: &str, values: impl IntoIterator<Item = &'v T>) {
+        self.within(key, |at| {
+            let items = match at.node.map(|node| &node.value) {
+                Some(Value::Seq(items)) => items.as_slice(),
+                _ => &[],
+            };
+            // A list with an item left out no longer lines up with its values, and has been reported.
+            if items.iter().any(|item| at.failed.contains(&address(item))) {
+                return;
+            }
+            for (index, value) in values.into_iter().enumerate() {
+                let path = format!("{}[{index}]", at.path);
+                at.go(items.get(index), path, |at| value.validate(at));
+            }
+        });
+    }
+
+    /// Runs checks on the section under `key`.
+    pub fn within(&mut self, key: &str, check: impl FnOnce(&mut Checker<'_>)) {
+        let node = self.node.and_then(Node::as_map).and_then(|map| map.get(key));
+        if node.is_some_and(|node| self.failed.contains(&address(node))) {
+            return;
+        }
+        let path = self.key_path(key);
+        self.go(node, path, check);
+    }
+
+    fn go(&mut self, node: Option<&Node>, path: String, check: impl FnOnce(&mut Checker<'_>)) {
+        let span = node.map(|node| node.span).filter(|span| span.is_written()).unwrap_or(self.span);
+        let Self { failed, misspelt, .. } = *self;
+        check(&mut Checker { node, span, path, diags: self.diags, failed, misspelt });
+    }
+
+    fn report(&mut self, key: Option<&str>, text: &str, new: impl Fn(Span, &str, String) -> Diagnostic) {
+        let entry = key.and_then(|key| self.node?.as_map()?.entry(key));
+        if entry.is_some_and(|entry| self.failed.contains(&address(&entry.value))) {
+            return;
+        }
+        let misspelt = |(node, key): (&Node, &str)| self.misspelt.contains(&(address(node), key.to_owned()));
+        if entry.is_none() && self.node.zip(key).is_some_and(misspelt) {
+            return;
+        }
+        let written =
+            entry.map(|entry| if entry.value.is_null() { entry.key_span } else { entry.value.span });
+        let span = written.filter(|span| span.is_written()).unwrap_or(self.span);
+        let path = key.map_or_else(|| self.path.clone(), |key| self.key_path(key));
+        let (message, help) = match text.split_once('\n') {
+            Some((message, help)) => (message, Some(help.to_owned())),
+            None => (text, None),
+        };
+        self.diags.push(new(span, &path, message.to_owned()).help(help));
+    }
+
+    fn key_path(&self, key: &str) -> String {
+        if self.path.is_empty() { key.to_owned() } else { format!("{}::{key}", self.path) }
+    }
+}

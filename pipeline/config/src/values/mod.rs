@@ -1,0 +1,12 @@
+//! Types for the values of component configurations.
+
+mod duration;
+mod optional;
+mod parts;
+mod secret;
+mod spanned;
+
+pub use duration::{Duration, DurationError};
+pub use optional::{GivenOnly, Optional};
+pub use secret::Secret;
+pub use spanned::Spanned;
