@@ -1,8 +1,11 @@
 //! The collector's own telemetry: what it counts and what it logs.
 //!
 //! - [`catalogue`]: the definitions of all metrics, the Go collector's and ours.
+//! - [`process`]: what the process uses.
 //! - [`shard`]: counters that every worker adds to without sharing a cache line.
+//! - [`config`]: the keys of `service::telemetry`.
 //! - [`expose`]: the metrics as text for Prometheus.
+//! - [`logs`]: the lines that the collector writes about itself.
 //! - [`metrics`]: the [`Registry`], its instruments and their definitions.
 //!
 //! # Invariants
@@ -10,11 +13,18 @@
 //! - The number of series of a metric is bounded; what is over the bound is still counted, in one series.
 
 pub mod catalogue;
+pub mod config;
 pub mod expose;
+pub mod logs;
 pub mod metrics;
+pub mod process;
 pub mod shard;
 
 pub use metrics::{
     Counter, CounterF64, Def, Gauge, Histogram, Kind, Labels, Level, Registration, Registry, Stability,
     UpDown,
 };
+
+/// What [`warn_sparingly!`] refers to.
+#[doc(hidden)]
+pub use tracing;

@@ -148,6 +148,7 @@ impl Text {
     }
 }
 
+#[derive(Clone, Copy)]
 enum Sample {
     Float(f64),
     Count(u64),
