@@ -1,0 +1,41 @@
+//! What every exporter has in front of its protocol: a sending queue, batching, retrying, and splitting what the
+//! destination finds too large. An exporter implements [`Sender`] and gets a stage of the graph from [`Exporter`].
+//!
+//! The order is that of the Go collector's exporterhelper: queue → batch → retry → timeout → send.
+//!
+//! # Invariants
+//! - Whatever is taken from the queue is delivered, handed back to a waiting caller, or counted as lost by reason.
+//! - The queue's room is given back only when that has happened, so what is in flight counts as queued.
+//! - Nothing waits longer than its configuration or the drain's deadline says.
+
+pub mod batcher;
+pub mod config;
+mod courier;
+mod exporter;
+mod measures;
+mod queue;
+mod retry;
+mod ticket;
+
+pub use config::{BatchConfig, DeliveryConfig, QueueConfig, RetryConfig, Sizer};
+pub use exporter::{Delivery, Exporter};
+
+use millrace_engine::{Batch, BoxFuture, Failure};
+
+/// A protocol: how one batch gets to the destination, in one attempt.
+pub trait Sender: Send + Sync + 'static {
+    /// Sends a batch, and returns when the destination has answered. Retrying, deadlines and splitting are the
+    /// caller's business: the future may be dropped at any time.
+    ///
+    /// # Errors
+    /// A [`Failure`] that says whether the same batch may succeed later. [`Reason::TooLarge`] makes the caller send
+    /// it in halves.
+    ///
+    /// [`Reason::TooLarge`]: millrace_engine::Reason::TooLarge
+    fn send<'a>(&'a self, batch: &'a Batch) -> BoxFuture<'a, Result<(), Failure>>;
+
+    /// Flushes and closes; runs after the last send.
+    fn close(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async {})
+    }
+}

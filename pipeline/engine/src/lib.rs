@@ -1,0 +1,33 @@
+//! What every component of the collector stands on.
+//!
+//! The unit of flow is a [`Batch`]; work flows through two contracts and no third, [`Transform`] and [`Stage`];
+//! what a component owes is written down in an [`Account`]; memory is charged to a [`Budget`] at the door. The
+//! graph ties components together as the configuration says, starts them from the back and stops them from the
+//! front. `docs/contract.md` works through the cases.
+//!
+//! # Invariants
+//! - A request reserves room on every branch it will reach before any branch keeps anything ([`Entry::submit`]).
+//! - Every item that enters a component leaves it by name, or is held; no term of an account is computed from the
+//!   others.
+//! - Bytes are charged before they are kept, and released when the last piece that pins them is dropped.
+
+pub mod batch;
+pub mod budget;
+pub mod component;
+pub mod entry;
+mod expose;
+pub mod failure;
+pub mod graph;
+pub mod health;
+pub mod ledger;
+pub mod stage;
+pub mod tasks;
+
+pub use batch::{Batch, Cost, Metadata, Origin, Piece};
+pub use budget::{Budget, Charge};
+pub use entry::Entry;
+pub use failure::{Failure, Fault, Reason, Retry};
+pub use health::Health;
+pub use ledger::{Account, Ledger};
+pub use stage::{BoxFuture, Permit, Reservation, Stage, Transform, Until};
+pub use tasks::Tasks;

@@ -1,0 +1,21 @@
+//! Servers and clients: gRPC over HTTP/2 and plain HTTP/1.1, with bodies charged to the budget as they arrive.
+//!
+//! gRPC is framed here, on the `h2` crate: OTLP needs unary calls only, and doing it ourselves gives control over
+//! windows (which are memory), hands bodies over without a copy, and answers in the status codes that senders of
+//! telemetry act upon.
+//!
+//! # Invariants
+//! - No body is kept, and none is inflated, beyond what has been charged to the intake budget.
+//! - Every wait for a peer has a limit.
+//! - `TCP_NODELAY` is set on every connection, in both directions.
+
+pub mod compression;
+pub mod config;
+pub mod connections;
+pub mod endpoint;
+pub mod grpc;
+pub mod http;
+pub mod tcp;
+
+pub use compression::Encoding;
+pub use endpoint::Endpoint;

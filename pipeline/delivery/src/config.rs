@@ -1,0 +1,205 @@
+//! The keys `sending_queue`, `retry_on_failure` and `timeout`, with the Go collector's names, defaults and rules.
+
+use millrace_config::{Checker, Duration, Optional, Validate};
+use millrace_engine::Cost;
+use serde::Deserialize;
+
+/// What the size of a queue or a batch is counted in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Sizer {
+    /// Requests as they were handed in.
+    Requests,
+    /// Spans, data points or log records.
+    Items,
+    /// Encoded bytes, uncompressed.
+    Bytes,
+}
+
+impl Sizer {
+    /// The size of one request of that cost.
+    #[must_use]
+    pub fn of(self, cost: Cost) -> u64 {
+        match self {
+            Self::Requests => 1,
+            Self::Items => cost.items,
+            Self::Bytes => cost.bytes,
+        }
+    }
+}
+
+/// `sending_queue`: requests wait here, in memory, for the destination.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct QueueConfig {
+    /// How many sends are under way at once.
+    pub num_consumers: usize,
+    /// The room, in units of `sizer`; what is being sent counts too.
+    pub queue_size: u64,
+    /// The unit of `queue_size`.
+    pub sizer: Sizer,
+    /// Wait for room instead of refusing.
+    pub block_on_overflow: bool,
+    /// Answer only when the destination has.
+    pub wait_for_result: bool,
+    /// Join small requests and cut large ones before sending.
+    pub batch: Optional<BatchConfig>,
+}
+
+impl Default for QueueConfig {
+    fn default() -> Self {
+        Self {
+            num_consumers: 10,
+            queue_size: 1000,
+            sizer: Sizer::Requests,
+            block_on_overflow: false,
+            wait_for_result: false,
+            batch: Optional::Off,
+        }
+    }
+}
+
+impl Validate for QueueConfig {
+    fn validate(&self, at: &mut Checker<'_>) {
+        if self.num_consumers == 0 {
+            at.error("num_consumers", "must be at least 1");
+        }
+        if self.queue_size == 0 {
+            at.error("queue_size", "must be at least 1");
+        }
+        at.nested("batch", &self.batch);
+        if let Some(batch) = self.batch.as_option() {
+            if batch.effective_sizer(self.sizer) == self.sizer && batch.min_size > self.queue_size {
+                at.error("queue_size", "must be at least `batch::min_size`, or a batch could never fill");
+            }
+        }
+    }
+}
+
+/// `sending_queue::batch`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct BatchConfig {
+    /// How long the first request of a batch waits for others.
+    pub flush_timeout: Duration,
+    /// A batch of at least this size is sent at once.
+    pub min_size: u64,
+    /// No batch is larger; 0 means no limit.
+    pub max_size: u64,
+    /// The unit of both; the queue's own unless that counts requests, then items.
+    pub sizer: Option<Sizer>,
+}
+
+impl Default for BatchConfig {
+    fn default() -> Self {
+        Self { flush_timeout: Duration::from_millis(200), min_size: 8192, max_size: 0, sizer: None }
+    }
+}
+
+impl BatchConfig {
+    /// The unit of `min_size` and `max_size` in a queue that counts in `queue`.
+    #[must_use]
+    pub fn effective_sizer(&self, queue: Sizer) -> Sizer {
+        match (self.sizer, queue) {
+            (Some(sizer), _) => sizer,
+            (None, Sizer::Requests) => Sizer::Items,
+            (None, sizer) => sizer,
+        }
+    }
+}
+
+impl Validate for BatchConfig {
+    fn validate(&self, at: &mut Checker<'_>) {
+        if self.flush_timeout.is_zero() {
+            at.error("flush_timeout", "must be longer than zero");
+        }
+        if self.max_size > 0 && self.max_size < self.min_size {
+            at.error("max_size", "must be 0 (no limit) or at least `min_size`");
+        }
+        if self.sizer == Some(Sizer::Requests) {
+            at.error("sizer", "must be `items` or `bytes`: batches are made of requests");
+        }
+    }
+}
+
+/// `retry_on_failure`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RetryConfig {
+    /// Off: one attempt.
+    pub enabled: bool,
+    /// The first wait.
+    pub initial_interval: Duration,
+    /// Waits vary by up to this share in both directions, so that senders do not come back together.
+    pub randomization_factor: f64,
+    /// Each wait is this many times the last.
+    pub multiplier: f64,
+    /// No wait is longer, unless the destination asks for more.
+    pub max_interval: Duration,
+    /// Give up after this long; 0 means never.
+    pub max_elapsed_time: Duration,
+}
+
+impl Default for RetryConfig {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            initial_interval: Duration::from_secs(5),
+            randomization_factor: 0.5,
+            multiplier: 1.5,
+            max_interval: Duration::from_secs(30),
+            max_elapsed_time: Duration::from_secs(300),
+        }
+    }
+}
+
+impl Validate for RetryConfig {
+    fn validate(&self, at: &mut Checker<'_>) {
+        if !self.enabled {
+            return;
+        }
+        if !(0.0..=1.0).contains(&self.randomization_factor) {
+            at.error("randomization_factor", "must be between 0 and 1");
+        }
+        if self.multiplier < 0.0 {
+            at.error("multiplier", "must not be negative");
+        }
+        if !self.max_elapsed_time.is_zero() {
+            if self.max_elapsed_time < self.initial_interval {
+                at.error("max_elapsed_time", "must not be less than `initial_interval`");
+            }
+            if self.max_elapsed_time < self.max_interval {
+                at.error("max_elapsed_time", "must not be less than `max_interval`");
+            }
+        }
+    }
+}
+
+/// The keys that most exporters share: `timeout`, `sending_queue` and `retry_on_failure`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DeliveryConfig {
+    /// The limit for one attempt; 0 means none.
+    pub timeout: Duration,
+    /// Requests wait here for the destination.
+    pub sending_queue: Optional<QueueConfig>,
+    /// When to try again.
+    pub retry_on_failure: RetryConfig,
+}
+
+impl Default for DeliveryConfig {
+    fn default() -> Self {
+        Self {
+            timeout: Duration::from_secs(5),
+            sending_queue: Optional::On(QueueConfig::default()),
+            retry_on_failure: RetryConfig::default(),
+        }
+    }
+}
+
+impl Validate for DeliveryConfig {
+    fn validate(&self, at: &mut Checker<'_>) {
+        at.nested("sending_queue", &self.sending_queue);
+        at.nested("retry_on_failure", &self.retry_on_failure);
+    }
+}

@@ -1,0 +1,114 @@
+//! What an exporter counts: the Go collector's metrics, and how old things are.
+
+use millrace_engine::component::Context;
+use millrace_engine::{Batch, Cost};
+use millrace_telemetry::catalogue::{exporter as go, millrace as ours};
+use millrace_telemetry::{Counter, Histogram, Labels, Registration, UpDown};
+use millrace_wire::Signal;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// The handles of one exporter and signal.
+#[derive(Debug)]
+pub(crate) struct Measures {
+    pub(crate) sent: Counter,
+    pub(crate) failed: Counter,
+    pub(crate) enqueue_failed: Counter,
+    in_flight: UpDown,
+    batch_items: Histogram,
+    batch_bytes: Histogram,
+    enqueue_items: Histogram,
+    enqueue_bytes: Histogram,
+    delay: Histogram,
+}
+
+impl Measures {
+    /// `destination` are the labels that say where to (`server.address`, …).
+    pub(crate) fn new(context: &Context, signal: Signal, destination: &Labels) -> Self {
+        let registry = &context.shared.registry;
+        let exporter = Labels::new().with("exporter", context.id.to_string());
+        let queue = queue_labels(context, signal);
+        let mut to = exporter.clone();
+        for (name, value) in destination.iter() {
+            to.set(name.to_owned(), value.to_owned());
+        }
+        Self {
+            sent: registry.counter(go::SENT.of(signal), &to),
+            failed: registry.counter(go::SEND_FAILED.of(signal), &to),
+            enqueue_failed: registry.counter(go::ENQUEUE_FAILED.of(signal), &exporter),
+            in_flight: registry.updown(&go::IN_FLIGHT_REQUESTS, &queue),
+            batch_items: registry.histogram(&go::QUEUE_BATCH_SEND_SIZE, &to),
+            batch_bytes: registry.histogram(&go::QUEUE_BATCH_SEND_SIZE_BYTES, &to),
+            enqueue_items: registry.histogram(&go::ENQUEUE_SIZE, &exporter),
+            enqueue_bytes: registry.histogram(&go::ENQUEUE_SIZE_BYTES, &exporter),
+            delay: registry.histogram(&ours::END_TO_END_DELAY, &queue),
+        }
+    }
+
+    /// Counts a request as in flight until the guard is dropped.
+    pub(crate) fn in_flight(&self) -> InFlight<'_> {
+        self.in_flight.add(1);
+        InFlight(&self.in_flight)
+    }
+
+    pub(crate) fn enqueued(&self, cost: Cost) {
+        self.enqueue_items.record(cost.items as f64);
+        self.enqueue_bytes.record(cost.bytes as f64);
+    }
+
+    pub(crate) fn batched(&self, cost: Cost) {
+        self.batch_items.record(cost.items as f64);
+        self.batch_bytes.record(cost.bytes as f64);
+    }
+
+    pub(crate) fn delivered(&self, batch: &Batch, cost: Cost) {
+        self.sent.add(cost.items);
+        if self.delay.is_active() {
+            let now = Instant::now();
+            for piece in batch.pieces() {
+                self.delay.record(now.saturating_duration_since(piece.origin.received).as_secs_f64());
+            }
+        }
+    }
+}
+
+/// A request being sent, its waits between attempts included.
+pub(crate) struct InFlight<'a>(&'a UpDown);
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        self.0.add(-1);
+    }
+}
+
+/// The labels of a queue's own metrics.
+fn queue_labels(context: &Context, signal: Signal) -> Labels {
+    Labels::new().with("exporter", context.id.to_string()).with("data_type", signal.name())
+}
+
+/// What can be read off a queue at any time.
+pub(crate) trait Gauges: Send + Sync + 'static {
+    /// Units in use.
+    fn size(&self) -> u64;
+    /// Units in all.
+    fn capacity(&self) -> u64;
+    /// How long the oldest request has waited, in seconds; 0 when empty.
+    fn oldest_age(&self) -> f64;
+}
+
+/// Makes a queue visible until the registrations are dropped.
+pub(crate) fn watch_queue<Q: Gauges>(context: &Context, signal: Signal, queue: &Arc<Q>) -> Vec<Registration> {
+    let labels = queue_labels(context, signal);
+    let observe = |def, read: fn(&Q) -> f64| {
+        let queue = Arc::downgrade(queue);
+        context
+            .shared
+            .registry
+            .observe(def, &labels, move || queue.upgrade().map_or(f64::NAN, |queue| read(&queue)))
+    };
+    vec![
+        observe(&go::QUEUE_SIZE, |queue| queue.size() as f64),
+        observe(&go::QUEUE_CAPACITY, |queue| queue.capacity() as f64),
+        observe(&ours::QUEUE_OLDEST_AGE, Gauges::oldest_age),
+    ]
+}

@@ -1,0 +1,281 @@
+//! The memory budget: bytes are charged before they are kept, and released when nothing pins them any more.
+//!
+//! One budget serves the whole process. Workers hold small slabs of it, so that charging a request touches a cache
+//! line of the worker's own; only refilling a slab touches the shared one. When the shared part is used up, slabs
+//! of other workers are taken back before anything is refused, so the limit is exact to the byte.
+//!
+//! # Invariant
+//! `free + sum(slabs) + charged = limit`, always.
+
+use millrace_telemetry::shard::{shard_count, worker_slot};
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst, fence};
+use tokio::sync::Notify;
+
+/// The most bytes a worker keeps for itself beyond what it has just released.
+const SLAB_BYTES_MAX: i64 = 256 << 10;
+
+/// A limit on bytes in memory. Clones share it.
+#[derive(Clone)]
+pub struct Budget(Arc<Inner>);
+
+/// A cell on a cache line (pair) of its own.
+#[repr(align(128))]
+struct Padded(AtomicI64);
+
+struct Inner {
+    limit: u64,
+    slab: i64,
+    free: Padded,
+    slabs: Box<[Padded]>,
+    /// Charges that had to be refused, for the metric.
+    refused: AtomicU64,
+    /// How many tasks wait in [`Budget::charge`]; while it is zero, releasing touches nothing shared.
+    waiting: AtomicUsize,
+    released: Notify,
+}
+
+impl Budget {
+    /// A budget of `limit` bytes.
+    #[must_use]
+    pub fn new(limit: u64) -> Self {
+        let shards = shard_count();
+        let limit_signed = i64::try_from(limit).unwrap_or(i64::MAX);
+        Self(Arc::new(Inner {
+            limit,
+            slab: (limit_signed / (8 * shards as i64)).min(SLAB_BYTES_MAX),
+            free: Padded(AtomicI64::new(limit_signed)),
+            slabs: (0..shards).map(|_| Padded(AtomicI64::new(0))).collect(),
+            refused: AtomicU64::new(0),
+            waiting: AtomicUsize::new(0),
+            released: Notify::new(),
+        }))
+    }
+
+    /// Holds `bytes`, or refuses: never waits, never goes over.
+    #[must_use]
+    pub fn try_charge(&self, bytes: u64) -> Option<Charge> {
+        if self.take(bytes) {
+            return Some(Charge(Some(Arc::new(Hold { budget: self.clone(), bytes }))));
+        }
+        self.0.refused.fetch_add(1, Relaxed);
+        None
+    }
+
+    /// Holds `bytes`, waiting for others to release theirs. More than the whole limit counts as the whole limit,
+    /// so that the largest single thing can pass, alone.
+    pub async fn charge(&self, bytes: u64) -> Charge {
+        let bytes = bytes.min(self.0.limit);
+        if self.take(bytes) {
+            return Charge(Some(Arc::new(Hold { budget: self.clone(), bytes })));
+        }
+        let _waiting = Waiting::announce(&self.0.waiting);
+        loop {
+            let released = self.0.released.notified();
+            tokio::pin!(released);
+            released.as_mut().enable();
+            if self.take(bytes) {
+                return Charge(Some(Arc::new(Hold { budget: self.clone(), bytes })));
+            }
+            released.await;
+        }
+    }
+
+    /// The limit, in bytes.
+    #[must_use]
+    pub fn limit(&self) -> u64 {
+        self.0.limit
+    }
+
+    /// The bytes charged now. Exact when nothing moves.
+    #[must_use]
+    pub fn used(&self) -> u64 {
+        let idle: i64 = self.0.slabs.iter().map(|slab| slab.0.load(Relaxed)).sum();
+        self.0.limit.saturating_sub((self.0.free.0.load(Relaxed) + idle).max(0) as u64)
+    }
+
+    /// How many charges have been refused.
+    #[must_use]
+    pub fn refused(&self) -> u64 {
+        self.0.refused.load(Relaxed)
+    }
+
+    fn take(&self, bytes: u64) -> bool {
+        let Ok(wanted) = i64::try_from(bytes) else { return false };
+        let own = &self.0.slabs[worker_slot()].0;
+        if take_from(own, wanted) {
+            return true;
+        }
+        if take_from(&self.0.free.0, wanted + self.0.slab) {
+            own.fetch_add(self.0.slab, Relaxed);
+            return true;
+        }
+        if take_from(&self.0.free.0, wanted) {
+            return true;
+        }
+        for slab in &self.0.slabs {
+            let idle = slab.0.swap(0, Relaxed);
+            self.0.free.0.fetch_add(idle, Relaxed);
+        }
+        take_from(&self.0.free.0, wanted)
+    }
+
+    fn release(&self, bytes: u64) {
+        let own = &self.0.slabs[worker_slot()].0;
+        let idle = own.fetch_add(bytes as i64, Relaxed) + bytes as i64;
+        if idle > 2 * self.0.slab {
+            let taken = own.swap(0, Relaxed);
+            self.0.free.0.fetch_add(taken, Relaxed);
+        }
+        // Pairs with the fence in `Waiting::announce`: either this sees the waiter, or the waiter sees the bytes.
+        fence(SeqCst);
+        if self.0.waiting.load(Relaxed) > 0 {
+            self.0.released.notify_waiters();
+        }
+    }
+}
+
+/// One task that waits for bytes to be released.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl<'a> Waiting<'a> {
+    fn announce(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Relaxed);
+        fence(SeqCst);
+        Self(count)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Relaxed);
+    }
+}
+
+/// Takes `wanted` if there is that much.
+fn take_from(cell: &AtomicI64, wanted: i64) -> bool {
+    cell.fetch_update(Relaxed, Relaxed, |idle| (idle >= wanted).then(|| idle - wanted)).is_ok()
+}
+
+impl fmt::Debug for Budget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Budget").field("limit", &self.limit()).field("used", &self.used()).finish()
+    }
+}
+
+/// A hold on the budget. Clones share it; the last one to be dropped releases it.
+#[derive(Clone, Default)]
+pub struct Charge(Option<Arc<Hold>>);
+
+struct Hold {
+    budget: Budget,
+    bytes: u64,
+}
+
+impl Charge {
+    /// Holds nothing: for what this process makes itself, within bounds of its own.
+    #[must_use]
+    pub fn none() -> Self {
+        Self(None)
+    }
+
+    /// Holds `bytes` more, or says no. Only while the charge is not shared, which is while a body is being read.
+    #[must_use]
+    pub fn try_grow(&mut self, bytes: u64) -> bool {
+        let Some(hold) = self.0.as_mut().and_then(Arc::get_mut) else { return false };
+        let granted = hold.budget.take(bytes);
+        if granted {
+            hold.bytes += bytes;
+        } else {
+            hold.budget.0.refused.fetch_add(1, Relaxed);
+        }
+        granted
+    }
+
+    /// The bytes held.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.0.as_ref().map_or(0, |hold| hold.bytes)
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.budget.release(self.bytes);
+    }
+}
+
+impl fmt::Debug for Charge {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Charge").field(&self.bytes()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_limit_is_exact_and_everything_comes_back() {
+        let budget = Budget::new(1_000_000);
+        let held: Vec<_> =
+            (0..10).map(|_| budget.try_charge(100_000).expect("there is room for ten")).collect();
+        assert_eq!(budget.used(), 1_000_000);
+        assert!(budget.try_charge(1).is_none());
+        assert_eq!(budget.refused(), 1);
+        drop(held);
+        assert_eq!(budget.used(), 0);
+        assert!(budget.try_charge(1_000_000).is_some());
+    }
+
+    #[test]
+    fn clones_share_one_hold() {
+        let budget = Budget::new(100);
+        let charge = budget.try_charge(60).expect("room");
+        let shared = charge.clone();
+        drop(charge);
+        assert_eq!(budget.used(), 60);
+        drop(shared);
+        assert_eq!(budget.used(), 0);
+    }
+
+    #[test]
+    fn threads_never_overdraw_and_never_leak() {
+        let budget = Budget::new(10_000);
+        let peak = AtomicU64::new(0);
+        std::thread::scope(|scope| {
+            for thread in 0..4u64 {
+                let (budget, peak) = (&budget, &peak);
+                scope.spawn(move || {
+                    let mut held = Vec::new();
+                    for round in 0..20_000u64 {
+                        if let Some(charge) = budget.try_charge((round * 7 + thread) % 900) {
+                            held.push(charge);
+                        }
+                        peak.fetch_max(held.iter().map(Charge::bytes).sum(), Relaxed);
+                        if held.len() > 6 || round % 5 == 0 {
+                            held.pop();
+                        }
+                    }
+                });
+            }
+        });
+        assert!(peak.load(Relaxed) <= 10_000);
+        assert_eq!(budget.used(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_waiting_charge_goes_on_when_room_is_released() {
+        let budget = Budget::new(100);
+        let first = budget.try_charge(80).expect("room");
+        let waiting = tokio::spawn({
+            let budget = budget.clone();
+            async move { budget.charge(50).await.bytes() }
+        });
+        tokio::task::yield_now().await;
+        assert!(!waiting.is_finished());
+        drop(first);
+        assert_eq!(waiting.await.expect("the task ends"), 50);
+    }
+}

@@ -1,0 +1,201 @@
+//! What a component gets from the process and what it must give: typed configurations that build themselves.
+//!
+//! Each component has one [`Factory`] constant; `src/components.rs` of the binary lists them all. A factory decodes
+//! the component's YAML into its configuration (reporting every mistake at once), and the configuration builds the
+//! component. Building happens inside the runtime, from the back of the graph to the front.
+
+use crate::entry::{Entry, Route};
+use crate::health::Health;
+use crate::ledger::{Account, Holder, Ledger};
+use crate::stage::{BoxFuture, Stage};
+use crate::{Budget, Tasks};
+use millrace_config::{ComponentId, Diagnostics, Node, PipelineId};
+use millrace_telemetry::metrics::Registry;
+use millrace_wire::Signal;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Instant;
+use thiserror::Error;
+
+/// What all components of the process share.
+#[derive(Clone, Debug)]
+pub struct Shared {
+    /// The process's own metrics.
+    pub registry: Registry,
+    /// Every account.
+    pub ledger: Ledger,
+    /// What requests are charged to as they arrive.
+    pub intake: Budget,
+    /// What passing on is charged to (compression, batches being built), apart from the intake so that draining
+    /// never starves.
+    pub work: Budget,
+    /// Supervised tasks.
+    pub tasks: Tasks,
+    /// The state of the process.
+    pub health: Health,
+    /// `service.name/version`, as sent in `User-Agent`.
+    pub user_agent: Arc<str>,
+}
+
+/// What one component instance is built with.
+#[derive(Clone, Debug)]
+pub struct Context {
+    /// What all components share.
+    pub shared: Shared,
+    /// `receiver`, `processor`, `connector`, `exporter` or `extension`.
+    pub kind: &'static str,
+    /// The id as the user wrote it; metric labels and log fields use it.
+    pub id: ComponentId,
+    /// The pipeline, for processors.
+    pub pipeline: Option<PipelineId>,
+}
+
+impl Context {
+    /// Opens this component's account of one signal.
+    #[must_use]
+    pub fn account(&self, signal: Signal) -> Arc<Account> {
+        let holder = Holder {
+            kind: self.kind,
+            component: self.id.to_string(),
+            pipeline: self.pipeline.as_ref().map(ToString::to_string),
+            signal,
+        };
+        let account = self.shared.ledger.open(holder);
+        crate::expose::account(&self.shared.registry, &account);
+        account
+    }
+}
+
+/// A component could not be built or started.
+#[derive(Debug, Error)]
+#[error("{kind} `{id}`: {problem}")]
+pub struct BuildError {
+    /// `receiver`, `processor`, …
+    pub kind: &'static str,
+    /// The component's id.
+    pub id: String,
+    /// What went wrong and what to do.
+    pub problem: String,
+}
+
+impl Context {
+    /// An error of this component.
+    pub fn error(&self, problem: impl fmt::Display) -> BuildError {
+        BuildError { kind: self.kind, id: self.id.to_string(), problem: problem.to_string() }
+    }
+}
+
+/// How far a component can be relied on, as the `components` command lists it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stability {
+    /// Complete for its scope and tested against real peers.
+    Beta,
+    /// Works, and may change.
+    Alpha,
+}
+
+/// One kind of component: its names, what it takes, and how its YAML becomes a configuration.
+pub struct Factory<C: ?Sized> {
+    /// The present name.
+    pub name: &'static str,
+    /// Older names that are still accepted, with a warning.
+    pub aliases: &'static [&'static str],
+    /// The signals it handles.
+    pub signals: &'static [Signal],
+    /// How far it can be relied on.
+    pub stability: Stability,
+    /// Decodes and checks the component's section.
+    pub plan: fn(&Node, &str, &mut Diagnostics) -> Option<Box<C>>,
+}
+
+impl<C: ?Sized> fmt::Debug for Factory<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Factory").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// Where a receiver hands in what it received, by signal; `None` where no pipeline takes it.
+#[derive(Debug, Clone, Default)]
+pub struct Outputs([Option<Arc<Entry>>; 4]);
+
+impl Outputs {
+    /// Sets the way in for a signal.
+    pub fn set(&mut self, signal: Signal, entry: Arc<Entry>) {
+        self.0[signal as usize] = Some(entry);
+    }
+
+    /// The way in for a signal.
+    #[must_use]
+    pub fn get(&self, signal: Signal) -> Option<&Arc<Entry>> {
+        self.0[signal as usize].as_ref()
+    }
+}
+
+/// The configuration of a receiver.
+pub trait ReceiverConfig: Send + Sync {
+    /// Builds the receiver without listening yet. One instance serves all signals.
+    ///
+    /// # Errors
+    /// What stands in the way, and what to do.
+    fn build(&self, context: Context, outputs: Outputs) -> Result<Arc<dyn Receiver>, BuildError>;
+}
+
+/// Something that brings telemetry in.
+pub trait Receiver: Send + Sync {
+    /// Starts to listen or to fetch. Returns when requests are welcome.
+    fn start(&self) -> BoxFuture<'_, Result<(), BuildError>>;
+
+    /// Takes nothing new, and returns when every request under way has been answered, or at `deadline`.
+    fn stop(&self, deadline: Instant) -> BoxFuture<'_, ()>;
+}
+
+/// The configuration of a processor; one instance is built for each pipeline.
+pub trait ProcessorConfig: Send + Sync {
+    /// Puts the processor in front of `next`: either as a transform, `Route::Apply`, or as a stage that owns the
+    /// way to `next`, `Route::Commit`.
+    ///
+    /// # Errors
+    /// What stands in the way, and what to do.
+    fn build(&self, context: Context, signal: Signal, next: Arc<Route>) -> Result<Route, BuildError>;
+}
+
+/// The configuration of a connector, which is an exporter to the pipelines before it and a receiver to those after.
+pub trait ConnectorConfig: Send + Sync {
+    /// The way into the connector for `signal`, given every pipeline (of any signal) that it feeds.
+    ///
+    /// # Errors
+    /// What stands in the way, and what to do.
+    fn build(
+        &self,
+        context: Context,
+        signal: Signal,
+        outputs: Vec<(PipelineId, Arc<Route>)>,
+    ) -> Result<Arc<Route>, BuildError>;
+}
+
+/// The configuration of an exporter; one instance is built for each signal.
+pub trait ExporterConfig: Send + Sync {
+    /// Builds the exporter.
+    ///
+    /// # Errors
+    /// What stands in the way, and what to do.
+    fn build(&self, context: Context, signal: Signal) -> Result<Arc<dyn Stage>, BuildError>;
+}
+
+/// The configuration of an extension.
+pub trait ExtensionConfig: Send + Sync {
+    /// Builds the extension without starting it.
+    ///
+    /// # Errors
+    /// What stands in the way, and what to do.
+    fn build(&self, context: Context) -> Result<Arc<dyn Extension>, BuildError>;
+}
+
+/// Something beside the pipelines.
+pub trait Extension: Send + Sync {
+    /// Starts it; runs before any pipeline does.
+    fn start(&self) -> BoxFuture<'_, Result<(), BuildError>>;
+
+    /// Stops it; runs after every pipeline has.
+    fn stop(&self) -> BoxFuture<'_, ()>;
+}

@@ -1,0 +1,90 @@
+//! Whether the process is alive and ready, as told to whoever asks.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering::SeqCst};
+use std::time::{Instant, SystemTime};
+
+/// What the process is doing. Only ever moves forward.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum State {
+    /// Components are being built and started.
+    Starting,
+    /// Every receiver listens.
+    Ready,
+    /// Intake has stopped; what is held is being passed on.
+    Draining,
+    /// A task panicked: the process drains and ends with an error.
+    Failed,
+}
+
+/// The state of the process; clones share it.
+#[derive(Debug, Clone)]
+pub struct Health(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    state: AtomicU8,
+    started: Instant,
+    started_at: SystemTime,
+}
+
+impl Health {
+    /// Starting, from now.
+    #[must_use]
+    pub fn starting() -> Self {
+        Self(Arc::new(Inner {
+            state: AtomicU8::new(State::Starting as u8),
+            started: Instant::now(),
+            started_at: SystemTime::now(),
+        }))
+    }
+
+    /// Moves forward to `state`; moving back is ignored, so that a failure is never covered up.
+    pub fn advance(&self, state: State) {
+        self.0.state.fetch_max(state as u8, SeqCst);
+    }
+
+    /// The state now.
+    #[must_use]
+    pub fn state(&self) -> State {
+        match self.0.state.load(SeqCst) {
+            0 => State::Starting,
+            1 => State::Ready,
+            2 => State::Draining,
+            _ => State::Failed,
+        }
+    }
+
+    /// Whether requests are welcome.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.state() == State::Ready
+    }
+
+    /// When the process started, for durations.
+    #[must_use]
+    pub fn started(&self) -> Instant {
+        self.0.started
+    }
+
+    /// When the process started, for people.
+    #[must_use]
+    pub fn started_at(&self) -> SystemTime {
+        self.0.started_at
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_is_never_covered_up() {
+        let health = Health::starting();
+        health.advance(State::Ready);
+        assert!(health.is_ready());
+        health.advance(State::Failed);
+        health.advance(State::Ready);
+        assert_eq!(health.state(), State::Failed);
+    }
+}

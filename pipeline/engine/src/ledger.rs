@@ -1,0 +1,357 @@
+//! The ledger: what every component was handed, and by which name it left.
+//!
+//! For each component and signal, over the life of the process, exact whenever nothing moves:
+//!
+//! `opening + in + created = out + merged + filtered + sampled_out + dead_lettered + refused + lost{reason} + held`
+//!
+//! No term is computed by subtracting the others: each is counted where it happens, and `held` by a guard that the
+//! held thing itself carries ([`Held`]), so that an item dropped without a name shows as an imbalance.
+
+use crate::{Cost, Reason};
+use millrace_telemetry::Registration;
+use millrace_telemetry::shard::Sharded;
+use millrace_wire::Signal;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// How an item left a component, or why there is one more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Term {
+    /// Held when the process started (on disk).
+    Opening,
+    /// Handed in.
+    In,
+    /// Made here.
+    Created,
+    /// Passed on, or delivered.
+    Out,
+    /// Folded into another item.
+    Merged,
+    /// Removed because the configuration says so.
+    Filtered,
+    /// Not sampled.
+    SampledOut,
+    /// Put aside with its reason, to be replayed.
+    DeadLettered,
+    /// Handed back: whoever handed it in was told, and still has it.
+    Refused,
+    /// Gone, nobody upstream was told, for this reason.
+    Lost(Reason),
+}
+
+impl Term {
+    /// Every term, in the order of the equation.
+    pub fn all() -> impl Iterator<Item = Self> {
+        const FIXED: [Term; 9] = [
+            Term::Opening,
+            Term::In,
+            Term::Created,
+            Term::Out,
+            Term::Merged,
+            Term::Filtered,
+            Term::SampledOut,
+            Term::DeadLettered,
+            Term::Refused,
+        ];
+        FIXED.into_iter().chain(Reason::ALL.into_iter().map(Term::Lost))
+    }
+
+    /// The label value of the term; losses carry their reason in a label of its own.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Opening => "opening",
+            Self::In => "in",
+            Self::Created => "created",
+            Self::Out => "out",
+            Self::Merged => "merged",
+            Self::Filtered => "filtered",
+            Self::SampledOut => "sampled_out",
+            Self::DeadLettered => "dead_lettered",
+            Self::Refused => "refused",
+            Self::Lost(_) => "lost",
+        }
+    }
+
+    const fn index(self) -> usize {
+        match self {
+            Self::Opening => 0,
+            Self::In => 1,
+            Self::Created => 2,
+            Self::Out => 3,
+            Self::Merged => 4,
+            Self::Filtered => 5,
+            Self::SampledOut => 6,
+            Self::DeadLettered => 7,
+            Self::Refused => 8,
+            Self::Lost(reason) => 9 + reason as usize,
+        }
+    }
+
+    const fn adds(self) -> bool {
+        matches!(self, Self::Opening | Self::In | Self::Created)
+    }
+}
+
+const TERMS: usize = 9 + Reason::ALL.len();
+
+/// Which component an account belongs to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Holder {
+    /// `receiver`, `processor`, `connector` or `exporter`.
+    pub kind: &'static str,
+    /// The component's id as configured, e.g. `otlp/internal`.
+    pub component: String,
+    /// The pipeline, for what is built once per pipeline (processors).
+    pub pipeline: Option<String>,
+    /// The kind of telemetry.
+    pub signal: Signal,
+}
+
+/// The cells of what is held come after those of the terms; each has two, items and bytes.
+const HELD: usize = TERMS;
+
+/// One component's account of one signal.
+pub struct Account {
+    holder: Holder,
+    cells: Sharded,
+    exposed: Mutex<Vec<Registration>>,
+}
+
+impl Account {
+    /// An empty account. Components get theirs from [`Ledger::open`].
+    #[must_use]
+    pub fn new(holder: Holder) -> Arc<Self> {
+        Arc::new(Self { holder, cells: Sharded::new(2 * (TERMS + 1)), exposed: Mutex::default() })
+    }
+
+    /// Whose it is.
+    #[must_use]
+    pub fn holder(&self) -> &Holder {
+        &self.holder
+    }
+
+    /// Writes `cost` down under `term`.
+    pub fn record(&self, term: Term, cost: Cost) {
+        self.add(term.index(), cost);
+    }
+
+    /// What has been written down under `term`.
+    #[must_use]
+    pub fn total(&self, term: Term) -> Cost {
+        self.sum(term.index())
+    }
+
+    /// Counts `cost` as held until the guard is dropped. Whoever keeps an item keeps the guard beside it.
+    pub fn hold(self: &Arc<Self>, cost: Cost) -> Held {
+        self.add(HELD, cost);
+        Held { account: Arc::clone(self), cost }
+    }
+
+    /// What is held now.
+    #[must_use]
+    pub fn held(&self) -> Cost {
+        self.sum(HELD)
+    }
+
+    /// Items in minus items out and held: zero whenever nothing moves, anything else is a bug.
+    #[must_use]
+    pub fn imbalance(&self) -> i64 {
+        let sum = |adds: bool| -> u64 {
+            Term::all().filter(|term| term.adds() == adds).map(|term| self.total(term).items).sum()
+        };
+        sum(true).wrapping_sub(sum(false)).wrapping_sub(self.held().items) as i64
+    }
+
+    /// Keeps the account visible among the metrics for as long as it lives.
+    pub(crate) fn expose_with(&self, registrations: Vec<Registration>) {
+        *self.exposed.lock().unwrap_or_else(PoisonError::into_inner) = registrations;
+    }
+
+    fn add(&self, index: usize, cost: Cost) {
+        self.cells.add(2 * index, cost.items);
+        self.cells.add(2 * index + 1, cost.bytes);
+    }
+
+    fn sum(&self, index: usize) -> Cost {
+        Cost { items: self.cells.sum(2 * index), bytes: self.cells.sum(2 * index + 1) }
+    }
+
+    /// Everything lost, over all reasons.
+    #[must_use]
+    pub fn lost(&self) -> Cost {
+        Reason::ALL.into_iter().fold(Cost::default(), |sum, reason| sum + self.total(Term::Lost(reason)))
+    }
+}
+
+impl fmt::Debug for Account {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut out = f.debug_struct("Account");
+        out.field("holder", &self.holder);
+        for term in Term::all() {
+            let total = self.total(term);
+            if total.items > 0 {
+                out.field(term.name(), &total.items);
+            }
+        }
+        out.field("held", &self.held().items).finish()
+    }
+}
+
+/// Items that a component holds; dropping it says that they are held no longer, not where they went.
+#[derive(Debug)]
+pub struct Held {
+    account: Arc<Account>,
+    cost: Cost,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        // Cells wrap, so taking away is adding the complement.
+        let Cost { items, bytes } = self.cost;
+        self.account.add(HELD, Cost { items: items.wrapping_neg(), bytes: bytes.wrapping_neg() });
+    }
+}
+
+/// All accounts of the process; clones share them.
+#[derive(Debug, Clone, Default)]
+pub struct Ledger(Arc<Mutex<Vec<Arc<Account>>>>);
+
+impl Ledger {
+    /// Opens an account.
+    #[must_use]
+    pub fn open(&self, holder: Holder) -> Arc<Account> {
+        let account = Account::new(holder);
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&account));
+        account
+    }
+
+    /// Every account, in the order in which they were opened.
+    #[must_use]
+    pub fn accounts(&self) -> Vec<Arc<Account>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What became of everything: delivered by exporters, lost anywhere, still held anywhere.
+    #[must_use]
+    pub fn closing(&self) -> Closing {
+        let mut closing = Closing::default();
+        for account in self.accounts() {
+            let holder = account.holder();
+            match holder.kind {
+                "receiver" => closing.received += account.total(Term::In).items,
+                "exporter" => closing.delivered += account.total(Term::Out).items,
+                _ => {}
+            }
+            closing.filtered += account.total(Term::Filtered).items + account.total(Term::SampledOut).items;
+            closing.lost += account.lost().items + account.held().items;
+            for reason in Reason::ALL {
+                let lost = account.total(Term::Lost(reason)).items;
+                if lost > 0 {
+                    closing.losses.push((holder.clone(), reason, lost));
+                }
+            }
+            if account.imbalance() != 0 {
+                closing.imbalances.push((holder.clone(), account.imbalance()));
+            }
+        }
+        closing
+    }
+}
+
+/// The closing account of the process, after the drain.
+#[derive(Debug, Default)]
+pub struct Closing {
+    /// Items that receivers took in.
+    pub received: u64,
+    /// Items that exporters delivered; more than received when there are several exporters.
+    pub delivered: u64,
+    /// Items removed because the configuration says so.
+    pub filtered: u64,
+    /// Items lost; what is still held in memory when the process ends is lost too.
+    pub lost: u64,
+    /// The losses, by component and reason.
+    pub losses: Vec<(Holder, Reason, u64)>,
+    /// Accounts that do not balance: bugs.
+    pub imbalances: Vec<(Holder, i64)>,
+}
+
+impl fmt::Display for Closing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} received, {} delivered, {} filtered, {} lost",
+            self.received, self.delivered, self.filtered, self.lost
+        )?;
+        for (holder, reason, items) in &self.losses {
+            write!(
+                f,
+                "; {} {} ({}): {items} {}",
+                holder.kind,
+                holder.component,
+                holder.signal,
+                reason.name()
+            )?;
+        }
+        for (holder, items) in &self.imbalances {
+            write!(
+                f,
+                "; {} {} ({}) does not balance: {items}",
+                holder.kind, holder.component, holder.signal
+            )?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn account() -> (Ledger, Arc<Account>) {
+        let ledger = Ledger::default();
+        let holder = Holder {
+            kind: "exporter",
+            component: "otlp_grpc".into(),
+            pipeline: None,
+            signal: Signal::Traces,
+        };
+        let account = ledger.open(holder);
+        (ledger, account)
+    }
+
+    #[test]
+    fn an_account_balances_while_items_are_held_and_after_they_leave() {
+        let (ledger, account) = account();
+        let cost = Cost { items: 10, bytes: 7000 };
+        account.record(Term::In, cost);
+        let held = account.hold(cost);
+        assert_eq!((account.imbalance(), account.held().items), (0, 10));
+        drop(held);
+        account.record(Term::Out, Cost { items: 7, bytes: 4900 });
+        account.record(Term::Lost(Reason::Rejected), Cost { items: 3, bytes: 2100 });
+        assert_eq!(account.imbalance(), 0);
+        let closing = ledger.closing();
+        assert_eq!((closing.delivered, closing.lost), (7, 3));
+        assert_eq!(
+            closing.to_string(),
+            "0 received, 7 delivered, 0 filtered, 3 lost; exporter otlp_grpc (traces): 3 rejected"
+        );
+    }
+
+    #[test]
+    fn an_item_dropped_without_a_name_shows_as_an_imbalance() {
+        let (ledger, account) = account();
+        account.record(Term::In, Cost { items: 2, bytes: 0 });
+        drop(account.hold(Cost { items: 2, bytes: 0 }));
+        assert_eq!(account.imbalance(), 2);
+        assert_eq!(ledger.closing().imbalances.len(), 1);
+    }
+
+    #[test]
+    fn every_term_has_a_place_of_its_own() {
+        let mut indices: Vec<_> = Term::all().map(Term::index).collect();
+        indices.sort_unstable();
+        assert_eq!(indices, (0..TERMS).collect::<Vec<_>>());
+    }
+}

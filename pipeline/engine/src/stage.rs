@@ -1,0 +1,142 @@
+//! The two contracts that every component fulfils, and what passes between them.
+
+use crate::{Batch, Cost, Failure};
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// A future that may move between workers.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Synchronous and stateless: a batch in, a batch out, or nothing left of it.
+///
+/// Adjacent transforms run inline on the request's task, with no channel, lock or copy between them.
+pub trait Transform: Send + Sync {
+    /// Changes a batch. `Ok(None)` says that nothing is left and that this is as it should be (the account says by
+    /// which name it left).
+    ///
+    /// # Errors
+    /// A [`Failure`] refuses the whole request; nothing downstream has kept any of it.
+    fn apply(&self, batch: Batch) -> Result<Option<Batch>, Failure>;
+}
+
+/// How far responsibility must have moved before a commit is answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Until {
+    /// It has passed on: delivered, on disk, or in a memory queue that says so.
+    Stored,
+    /// Nothing upstream is needed any more: delivered, dead-lettered or deliberately dropped.
+    Settled,
+}
+
+/// Asynchronous and allowed to keep things: queues, batchers, samplers, routers and exporters.
+pub trait Stage: Send + Sync {
+    /// Sets room aside for a batch of at most `cost`. Keeps nothing, counts nothing; dropping the permit undoes it.
+    fn reserve(&self, cost: Cost) -> Reservation<'_>;
+
+    /// Takes a batch under a permit of this stage. State changes happen here and not before.
+    ///
+    /// # Errors
+    /// The batch is not kept: it is the caller's again (and the account of this stage says `refused`).
+    fn commit<'a>(&'a self, permit: Permit, batch: Batch, until: Until)
+    -> BoxFuture<'a, Result<(), Failure>>;
+
+    /// Passes on whatever is held, until `deadline`; called once, after everything upstream has drained. What cannot
+    /// be passed on by then is kept where that is possible, or lost and counted by reason.
+    fn drain(&self, deadline: Instant) -> BoxFuture<'_, ()>;
+
+    /// On reload: gives state and whatever is held to the stage that takes this one's place, and says whether it
+    /// did. A stage that was not taken over is drained.
+    fn hand_over(&self, _successor: &Arc<dyn Stage>) -> bool {
+        false
+    }
+}
+
+/// The answer to [`Stage::reserve`]: at once where possible, so that the common case allocates nothing.
+pub enum Reservation<'a> {
+    /// Decided.
+    Now(Result<Permit, Failure>),
+    /// Waiting for room (`block_on_overflow`).
+    Later(BoxFuture<'a, Result<Permit, Failure>>),
+}
+
+impl Reservation<'_> {
+    /// Granted at once, with nothing to give back.
+    #[must_use]
+    pub fn granted() -> Self {
+        Self::Now(Ok(Permit::free()))
+    }
+
+    /// Waits for the decision.
+    ///
+    /// # Errors
+    /// The stage's refusal.
+    pub async fn decided(self) -> Result<Permit, Failure> {
+        match self {
+            Self::Now(decision) => decision,
+            Self::Later(waiting) => waiting.await,
+        }
+    }
+}
+
+impl fmt::Debug for Reservation<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Now(decision) => f.debug_tuple("Now").field(decision).finish(),
+            Self::Later(_) => f.write_str("Later"),
+        }
+    }
+}
+
+/// Whoever gave out room takes it back here.
+pub trait Room: Send + Sync {
+    /// `units` are free again. The unit is the stage's own (requests, items or bytes).
+    fn give_back(&self, units: u64);
+}
+
+/// Room that a stage has set aside. Dropping it gives the room back.
+#[must_use = "a permit holds room until it is used or dropped"]
+pub struct Permit {
+    room: Option<Arc<dyn Room>>,
+    units: u64,
+}
+
+impl Permit {
+    /// Of a stage that has nothing to set aside.
+    pub fn free() -> Self {
+        Self { room: None, units: 0 }
+    }
+
+    /// `units` of `room`.
+    pub fn of(room: Arc<dyn Room>, units: u64) -> Self {
+        Self { room: Some(room), units }
+    }
+
+    /// How much room it stands for, in the stage's own unit.
+    #[must_use]
+    pub fn units(&self) -> u64 {
+        self.units
+    }
+
+    /// Uses the permit: the room stays taken, and giving it back is the stage's business from now on.
+    pub fn keep(mut self) -> u64 {
+        self.room = None;
+        self.units
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        if let Some(room) = self.room.take() {
+            room.give_back(self.units);
+        }
+    }
+}
+
+impl fmt::Debug for Permit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Permit").field("units", &self.units).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,91 @@
+//! Supervision: a panic in any task is contained, counted, makes the process unready, and ends it after a drain.
+
+use crate::health::{Health, State};
+use futures_util::FutureExt;
+use std::any::Any;
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+
+/// Starts tasks and watches over them; clones share the watch.
+#[derive(Debug, Clone)]
+pub struct Tasks(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    health: Health,
+    panics: AtomicU64,
+    failed: Notify,
+}
+
+impl Tasks {
+    /// A supervisor that reports to `health`.
+    #[must_use]
+    pub fn new(health: Health) -> Self {
+        Self(Arc::new(Inner { health, panics: AtomicU64::new(0), failed: Notify::new() }))
+    }
+
+    /// Runs `future` as a task of its own. `name` says in the log what broke, should it panic.
+    pub fn spawn<F>(&self, name: &'static str, future: F) -> JoinHandle<Option<F::Output>>
+    where
+        F: Future<Output: Send> + Send + 'static,
+    {
+        let supervisor = self.clone();
+        tokio::spawn(async move { supervisor.watch(name, future).await })
+    }
+
+    /// Runs `future` here, with the same supervision; `None` when it panicked.
+    pub async fn watch<F: Future>(&self, name: &'static str, future: F) -> Option<F::Output> {
+        match AssertUnwindSafe(future).catch_unwind().await {
+            Ok(output) => Some(output),
+            Err(panic) => {
+                self.report(name, panic.as_ref());
+                None
+            }
+        }
+    }
+
+    fn report(&self, name: &'static str, panic: &(dyn Any + Send)) {
+        let what = panic
+            .downcast_ref::<&str>()
+            .map(|text| (*text).to_owned())
+            .or_else(|| panic.downcast_ref::<String>().cloned())
+            .unwrap_or_else(|| "no message".to_owned());
+        tracing::error!(task = name, panic = %what, "a task panicked; this is a bug: draining and ending the process");
+        self.0.panics.fetch_add(1, Relaxed);
+        self.0.health.advance(State::Failed);
+        self.0.failed.notify_one();
+    }
+
+    /// Resolves when a task has panicked.
+    pub async fn failed(&self) {
+        self.0.failed.notified().await;
+    }
+
+    /// How many tasks have panicked.
+    #[must_use]
+    pub fn panics(&self) -> u64 {
+        self.0.panics.load(Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_is_contained_counted_and_fails_readiness() {
+        let health = Health::starting();
+        health.advance(State::Ready);
+        let tasks = Tasks::new(health.clone());
+        let outcome =
+            tasks.spawn("doomed", async { panic!("on purpose") }).await.expect("the task itself ends well");
+        assert!(outcome.is_none());
+        tasks.failed().await;
+        assert_eq!(tasks.panics(), 1);
+        assert_eq!(health.state(), State::Failed);
+    }
+}

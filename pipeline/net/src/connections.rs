@@ -1,0 +1,195 @@
+//! The life of a server's connections: accepting, stopping, and how much window each may lease.
+
+use crate::tcp;
+use millrace_engine::{Budget, Charge, Tasks};
+use millrace_telemetry::{Counter, UpDown};
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout_at};
+
+/// How long accepting pauses when the process has run out of file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// What a server counts about its connections.
+#[derive(Debug, Clone, Default)]
+pub struct Gauges {
+    /// Open now.
+    pub open: UpDown,
+    /// Ever accepted.
+    pub accepted: Counter,
+}
+
+/// Told to every connection: finish what is under way, take nothing new.
+pub type Stopping = watch::Receiver<bool>;
+
+/// Accepts connections until `stopping`, serves each as a task, and then waits for them until `deadline` says so.
+pub async fn accept<F, C>(
+    listener: TcpListener,
+    tasks: Tasks,
+    gauges: Gauges,
+    mut stopping: Stopping,
+    serve: C,
+) where
+    F: Future<Output = ()> + Send + 'static,
+    C: Fn(TcpStream, SocketAddr, Stopping) -> F,
+{
+    let mut open = JoinSet::new();
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            _ = stopping.wait_for(|stopping| *stopping) => break,
+            Some(_) = open.join_next() => continue,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, peer)) => {
+                tcp::prepare(&stream);
+                gauges.accepted.add(1);
+                let open_now = OpenConnection::count(&gauges);
+                let connection = serve(stream, peer, stopping.clone());
+                let tasks = tasks.clone();
+                open.spawn(async move {
+                    tasks.watch("connection", connection).await;
+                    drop(open_now);
+                });
+            }
+            Err(error) => {
+                // Out of descriptors, or the peer went away between the handshake and here.
+                tracing::warn!(%error, "accepting a connection failed");
+                sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+    drop(listener);
+    while open.join_next().await.is_some() {}
+}
+
+struct OpenConnection(UpDown);
+
+impl OpenConnection {
+    fn count(gauges: &Gauges) -> Self {
+        gauges.open.add(1);
+        Self(gauges.open.clone())
+    }
+}
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        self.0.add(-1);
+    }
+}
+
+/// A running server, to be stopped.
+#[derive(Debug)]
+pub struct Running {
+    stop: watch::Sender<bool>,
+    task: tokio::task::JoinHandle<Option<()>>,
+}
+
+impl Running {
+    /// Starts `serve` with the signal that will stop it.
+    pub fn start<F: Future<Output = ()> + Send + 'static>(
+        tasks: &Tasks,
+        name: &'static str,
+        serve: impl FnOnce(Stopping) -> F,
+    ) -> Self {
+        let (stop, stopping) = watch::channel(false);
+        Self { stop, task: tasks.spawn(name, serve(stopping)) }
+    }
+
+    /// Takes no new connection or request, waits for those under way, and cuts off what is left at `deadline`.
+    pub async fn stop(mut self, deadline: Instant) {
+        self.stop.send_replace(true);
+        if timeout_at(deadline.into(), &mut self.task).await.is_err() {
+            self.task.abort();
+        }
+    }
+}
+
+/// Receive windows are memory that peers may fill at any time, so they are leased from the budget: a connection
+/// begins with [`WINDOW_MIN`], which is not charged, and may grow as long as all leases together stay within a quarter
+/// of the budget.
+#[derive(Debug)]
+pub struct Windows {
+    budget: Budget,
+    leased: AtomicU64,
+}
+
+/// The window that every HTTP/2 connection begins with; the protocol's own default.
+pub const WINDOW_MIN: u32 = 65_535;
+/// The window of a connection that has been granted a lease.
+pub const WINDOW_MAX: u32 = 2 << 20;
+/// The smallest lease worth having.
+const LEASE_MIN: u32 = 256 << 10;
+
+impl Windows {
+    /// Leases from `budget`.
+    #[must_use]
+    pub fn new(budget: Budget) -> Arc<Self> {
+        Arc::new(Self { budget, leased: AtomicU64::new(0) })
+    }
+
+    /// A lease of the largest window that there is room for, if any.
+    #[must_use]
+    pub fn lease(self: &Arc<Self>) -> Option<Lease> {
+        let room = self.budget.limit() / 4;
+        let mut size = WINDOW_MAX;
+        while size >= LEASE_MIN {
+            let wanted = u64::from(size);
+            if self.leased.fetch_add(wanted, Relaxed) + wanted <= room
+                && let Some(charge) = self.budget.try_charge(wanted)
+            {
+                return Some(Lease { windows: Arc::clone(self), size, _charge: charge });
+            }
+            self.leased.fetch_sub(wanted, Relaxed);
+            size /= 2;
+        }
+        None
+    }
+}
+
+/// A window beyond the minimum, given back when dropped.
+#[derive(Debug)]
+pub struct Lease {
+    windows: Arc<Windows>,
+    size: u32,
+    _charge: Charge,
+}
+
+impl Lease {
+    /// The window, in bytes.
+    #[must_use]
+    pub fn size(&self) -> u32 {
+        self.size
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.windows.leased.fetch_sub(u64::from(self.size), Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn leases_stay_within_a_quarter_of_the_budget_and_come_back() {
+        let budget = Budget::new(64 << 20);
+        let windows = Windows::new(budget.clone());
+        let leases: Vec<_> = std::iter::from_fn(|| windows.lease()).collect();
+        let total: u64 = leases.iter().map(|lease| u64::from(lease.size())).sum();
+        assert_eq!(total, 16 << 20);
+        assert_eq!(budget.used(), total);
+        drop(leases);
+        assert_eq!(budget.used(), 0);
+        assert_eq!(windows.lease().map(|lease| lease.size()), Some(WINDOW_MAX));
+    }
+}

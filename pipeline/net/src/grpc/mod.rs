@@ -1,0 +1,21 @@
+//! gRPC over HTTP/2, unary calls only: framing, status, a server and a client.
+//!
+//! Reference: the gRPC over HTTP/2 protocol document (length-prefixed messages, trailers, status codes).
+
+mod client;
+mod message;
+mod server;
+mod status;
+
+pub use client::{Channel, ChannelOptions, Reply};
+pub use server::{Call, Server, ServerOptions, Unary};
+pub use status::{Code, Status};
+
+/// A message is preceded by a flag and its length.
+const PREFIX_LEN: usize = 5;
+
+/// The prefix of a message of `len` bytes.
+fn prefix(len: usize, compressed: bool) -> [u8; PREFIX_LEN] {
+    let [a, b, c, d] = u32::try_from(len).expect("a message is smaller than 4 GiB").to_be_bytes();
+    [u8::from(compressed), a, b, c, d]
+}

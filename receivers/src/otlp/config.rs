@@ -1,0 +1,69 @@
+//! The section `receivers::otlp`.
+
+use millrace_config::{Checker, Optional, Validate};
+use millrace_net::config::{GrpcServerConfig, HttpServerConfig};
+use serde::Deserialize;
+
+/// The OTLP receiver's configuration.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Which transports to listen on; a transport is on if its key is present.
+    pub protocols: Protocols,
+}
+
+/// `protocols`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Protocols {
+    /// OTLP/gRPC, by default on localhost:4317.
+    pub grpc: Optional<GrpcServerConfig>,
+    /// OTLP/HTTP with protobuf and JSON bodies, by default on localhost:4318.
+    pub http: Optional<HttpConfig>,
+}
+
+millrace_config::parts! {
+    /// `protocols::http`: the server's keys and the paths.
+    pub struct HttpConfig {
+        /// The server.
+        pub server: HttpServerConfig,
+        /// The paths.
+        pub paths: Paths,
+    }
+}
+
+/// The paths of the signals.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Paths {
+    /// Where traces are posted.
+    pub traces_url_path: String,
+    /// Where metrics are posted.
+    pub metrics_url_path: String,
+    /// Where logs are posted.
+    pub logs_url_path: String,
+}
+
+impl Default for Paths {
+    fn default() -> Self {
+        Self {
+            traces_url_path: "/v1/traces".to_owned(),
+            metrics_url_path: "/v1/metrics".to_owned(),
+            logs_url_path: "/v1/logs".to_owned(),
+        }
+    }
+}
+
+impl Validate for Paths {}
+
+impl Validate for Config {
+    fn validate(&self, at: &mut Checker<'_>) {
+        at.within("protocols", |at| {
+            at.nested("grpc", &self.protocols.grpc);
+            at.nested("http", &self.protocols.http);
+        });
+        if !self.protocols.grpc.is_on() && !self.protocols.http.is_on() {
+            at.error("protocols", "must specify at least one protocol when using the OTLP receiver\nadd `grpc:` or `http:` here");
+        }
+    }
+}

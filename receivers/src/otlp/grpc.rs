@@ -1,0 +1,101 @@
+//! OTLP/gRPC: the three export services.
+
+use super::intake::{Format, Intake, Request, Transport};
+use bytes::Bytes;
+use http::HeaderMap;
+use millrace_engine::{BoxFuture, Failure, Fault, Metadata, Reason, Retry};
+use millrace_net::grpc::{Call, Code, Status, Unary};
+use millrace_wire::Signal;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What a sender is told to wait when nobody knows better.
+pub(super) const RETRY_DELAY: Duration = Duration::from_secs(1);
+
+pub(super) struct Service {
+    intake: Arc<Intake>,
+    include_metadata: bool,
+}
+
+impl Service {
+    pub(super) fn new(intake: Arc<Intake>, include_metadata: bool) -> Self {
+        Self { intake, include_metadata }
+    }
+}
+
+const METHODS: [(&str, Signal); 3] = [
+    ("/opentelemetry.proto.collector.trace.v1.TraceService/Export", Signal::Traces),
+    ("/opentelemetry.proto.collector.metrics.v1.MetricsService/Export", Signal::Metrics),
+    ("/opentelemetry.proto.collector.logs.v1.LogsService/Export", Signal::Logs),
+];
+
+impl Unary for Service {
+    fn route(&self, path: &str) -> Option<u8> {
+        let (_, signal) = METHODS.into_iter().find(|(method, _)| *method == path)?;
+        self.intake.takes(signal).then_some(signal as u8)
+    }
+
+    fn call(&self, call: Call) -> BoxFuture<'_, Result<Bytes, Status>> {
+        let signal = Signal::ALL[usize::from(call.route)];
+        let metadata = if self.include_metadata { metadata(&call.headers) } else { Metadata::new() };
+        let request = Request {
+            transport: Transport::Grpc,
+            format: Format::Protobuf,
+            body: call.message,
+            charge: call.charge,
+            peer: Some(call.peer),
+            metadata,
+            received: call.received,
+        };
+        Box::pin(async move {
+            match self.intake.take(signal, request).await {
+                // An empty export response.
+                Ok(()) => Ok(Bytes::new()),
+                Err(failure) => Err(status(&failure)),
+            }
+        })
+    }
+
+    fn refused(&self, _route: u8, _status: &Status) {
+        self.intake.count_refused(Transport::Grpc);
+    }
+}
+
+/// Headers as client metadata: names in lower case, in order.
+pub(super) fn metadata(headers: &HeaderMap) -> Metadata {
+    headers
+        .iter()
+        .filter_map(|(name, value)| Some((name.as_str().into(), value.to_str().ok()?.into())))
+        .collect()
+}
+
+/// What a sender is told. Transient failures are `Unavailable`, which every sender retries, with a delay; a code that
+/// the destination answered with is passed on where it says the same.
+pub(super) fn status(failure: &Failure) -> Status {
+    let passed_on = failure.grpc_code.map(Code::from_number);
+    match failure.retry {
+        Retry::After(delay) => Status {
+            code: match passed_on {
+                Some(
+                    code @ (Code::Canceled
+                    | Code::DeadlineExceeded
+                    | Code::Aborted
+                    | Code::OutOfRange
+                    | Code::DataLoss),
+                ) => code,
+                _ => Code::Unavailable,
+            },
+            message: failure.message.clone(),
+            retry_delay: Some(delay.unwrap_or(RETRY_DELAY)),
+        },
+        Retry::Never => {
+            let code = match (passed_on, failure.fault, failure.reason) {
+                (Some(code), ..) if code != Code::Ok => code,
+                (_, _, Reason::TooLarge) => Code::ResourceExhausted,
+                (_, Fault::Sender, _) => Code::InvalidArgument,
+                _ => Code::Internal,
+            };
+            Status::new(code, failure.message.clone())
+        }
+    }
+}

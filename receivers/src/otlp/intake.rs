@@ -1,0 +1,192 @@
+//! What both transports do with a body: validate it, and hand it to the pipelines of its signal.
+
+use bytes::Bytes;
+use millrace_engine::component::{Context, Outputs};
+use millrace_engine::ledger::{Held, Term};
+use millrace_engine::{
+    Account, Batch, Charge, Cost, Entry, Failure, Fault, Metadata, Origin, Piece, Reason, Until,
+};
+use millrace_telemetry::catalogue::{millrace as ours, receiver as go};
+use millrace_telemetry::{Counter, Labels};
+use millrace_wire::json::{self, from_json};
+use millrace_wire::validate::{Policy, validate};
+use millrace_wire::{Payload, Signal};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// How a request came in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Transport {
+    Grpc,
+    Http,
+}
+
+/// What a body is written in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Format {
+    Protobuf,
+    Json,
+}
+
+/// One request, received whole.
+pub(super) struct Request {
+    pub(super) transport: Transport,
+    pub(super) format: Format,
+    pub(super) body: Bytes,
+    pub(super) charge: Charge,
+    pub(super) peer: Option<SocketAddr>,
+    pub(super) metadata: Metadata,
+    pub(super) received: Instant,
+}
+
+/// The way from a body to the pipelines.
+pub(super) struct Intake {
+    policy: Policy,
+    json: json::Options,
+    signals: [Option<SignalIntake>; 4],
+    malformed: [[Counter; 2]; 2],
+    refused_before_decoding: [Counter; 2],
+}
+
+struct SignalIntake {
+    entry: Arc<Entry>,
+    account: Arc<Account>,
+    counts: [Counts; 2],
+}
+
+struct Counts {
+    accepted: Counter,
+    refused: Counter,
+    failed: Counter,
+    repaired: Counter,
+}
+
+impl Transport {
+    const ALL: [Self; 2] = [Self::Grpc, Self::Http];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Grpc => "grpc",
+            Self::Http => "http",
+        }
+    }
+}
+
+impl Intake {
+    pub(super) fn new(context: &Context, outputs: &Outputs) -> Self {
+        let registry = &context.shared.registry;
+        let receiver = Labels::new().with("receiver", context.id.to_string());
+        let of = |transport: Transport| receiver.clone().with("transport", transport.name());
+        let signals = Signal::ALL.map(|signal| {
+            let entry = Arc::clone(outputs.get(signal)?);
+            let counts = Transport::ALL.map(|transport| Counts {
+                accepted: registry.counter(go::ACCEPTED.of(signal), &of(transport)),
+                refused: registry.counter(go::REFUSED.of(signal), &of(transport)),
+                failed: registry.counter(go::FAILED.of(signal), &of(transport)),
+                repaired: registry
+                    .counter(&ours::UTF8_REPAIRED, &receiver.clone().with("signal", signal.name())),
+            });
+            Some(SignalIntake { entry, account: context.account(signal), counts })
+        });
+        let refusals = |reason: &'static str| {
+            Transport::ALL.map(|transport| {
+                registry.counter(&ours::MALFORMED_REQUESTS, &of(transport).with("reason", reason))
+            })
+        };
+        Self {
+            policy: Policy::default(),
+            json: json::Options::default(),
+            signals,
+            malformed: [refusals("protobuf"), refusals("json")],
+            refused_before_decoding: refusals("transport"),
+        }
+    }
+
+    /// Whether a pipeline takes this signal.
+    pub(super) fn takes(&self, signal: Signal) -> bool {
+        self.signals[signal as usize].is_some()
+    }
+
+    /// A request was refused before its body could be looked at.
+    pub(super) fn count_refused(&self, transport: Transport) {
+        self.refused_before_decoding[transport as usize].add(1);
+    }
+
+    /// Validates a request and hands it to the pipelines; returns when responsibility has passed on.
+    pub(super) async fn take(&self, signal: Signal, request: Request) -> Result<(), Failure> {
+        let Some(intake) = &self.signals[signal as usize] else {
+            return Err(Failure::permanent(
+                Fault::Sender,
+                Reason::Rejected,
+                format!("no pipeline takes {signal}"),
+            ));
+        };
+        let counts = &intake.counts[request.transport as usize];
+        let (payload, repaired) = match self.payload(signal, &request) {
+            Ok(payload) => payload,
+            Err(message) => {
+                self.malformed[request.format as usize][request.transport as usize].add(1);
+                return Err(Failure::permanent(Fault::Sender, Reason::Malformed, message));
+            }
+        };
+        if repaired > 0 {
+            counts.repaired.add(u64::from(repaired));
+        }
+        let items = u64::from(payload.items());
+        if items == 0 {
+            return Ok(());
+        }
+        let Request { charge, peer, metadata, received, .. } = request;
+        let origin = Arc::new(Origin { received, peer, metadata });
+        let batch = Batch::of(Piece { payload, origin, charge });
+        let cost = batch.cost();
+        let handing = Handing::new(&intake.account, cost);
+        let result = intake.entry.submit(batch, Until::Stored).await;
+        handing.done(result.is_ok());
+        counts.accepted.add(if result.is_ok() { items } else { 0 });
+        counts.refused.add(if result.is_ok() { 0 } else { items });
+        counts.failed.add(0);
+        result
+    }
+
+    fn payload(&self, signal: Signal, request: &Request) -> Result<(Payload, u32), String> {
+        match request.format {
+            Format::Protobuf => {
+                let validated = validate(signal, request.body.clone(), &self.policy)
+                    .map_err(|error| error.to_string())?;
+                Ok((validated.payload, validated.repaired_strings))
+            }
+            Format::Json => {
+                let read = from_json(signal, &request.body, &self.json).map_err(|error| error.to_string())?;
+                Ok((read.payload, read.repaired_strings))
+            }
+        }
+    }
+}
+
+/// A request between the receiver's taking it in and the pipelines' answer. A handler that is cut off in between has
+/// handed the request back: its sender has no answer, and sends again.
+struct Handing<'a> {
+    account: &'a Arc<Account>,
+    cost: Cost,
+    accepted: bool,
+    _held: Held,
+}
+
+impl<'a> Handing<'a> {
+    fn new(account: &'a Arc<Account>, cost: Cost) -> Self {
+        account.record(Term::In, cost);
+        Self { account, cost, accepted: false, _held: account.hold(cost) }
+    }
+
+    fn done(mut self, accepted: bool) {
+        self.accepted = accepted;
+    }
+}
+
+impl Drop for Handing<'_> {
+    fn drop(&mut self) {
+        self.account.record(if self.accepted { Term::Out } else { Term::Refused }, self.cost);
+    }
+}

@@ -1,0 +1,124 @@
+//! The OTLP receiver: gRPC, HTTP with protobuf, HTTP with JSON.
+//!
+//! A request is received whole, charged to the budget, validated once, and handed to the pipelines; the sender hears
+//! success only when responsibility has passed on.
+
+mod config;
+mod grpc;
+mod http;
+mod intake;
+
+pub use config::{Config, HttpConfig, Paths, Protocols};
+
+use intake::Intake;
+use millrace_engine::BoxFuture;
+use millrace_engine::component::{
+    BuildError, Context, Factory, Outputs, Receiver, ReceiverConfig, Stability,
+};
+use millrace_net::config::listen_address;
+use millrace_net::connections::{Gauges, Running, Windows};
+use millrace_net::{grpc::ServerOptions as GrpcOptions, http::ServerOptions as HttpOptions, tcp};
+use millrace_telemetry::Labels;
+use millrace_telemetry::catalogue::millrace as catalogue;
+use millrace_wire::Signal;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+use tokio::net::TcpListener;
+
+/// The `otlp` receiver.
+pub const FACTORY: Factory<dyn ReceiverConfig> = Factory {
+    name: "otlp",
+    aliases: &[],
+    signals: &[Signal::Traces, Signal::Metrics, Signal::Logs],
+    stability: Stability::Beta,
+    plan: |node, path, diags| Some(Box::new(millrace_config::decode::<Config>(node, path, diags)?)),
+};
+
+impl ReceiverConfig for Config {
+    fn build(&self, context: Context, outputs: Outputs) -> Result<Arc<dyn Receiver>, BuildError> {
+        let intake = Arc::new(Intake::new(&context, &outputs));
+        Ok(Arc::new(Otlp { config: self.clone(), context, intake, running: Mutex::default() }))
+    }
+}
+
+struct Otlp {
+    config: Config,
+    context: Context,
+    intake: Arc<Intake>,
+    running: Mutex<Vec<Running>>,
+}
+
+impl Otlp {
+    async fn start_grpc(&self) -> Result<(), BuildError> {
+        let Some(config) = self.config.protocols.grpc.as_option() else { return Ok(()) };
+        let listener = self.listen(&config.endpoint, "GRPC").await?;
+        let shared = &self.context.shared;
+        let options = GrpcOptions {
+            max_message: config.max_message(),
+            max_streams: (config.max_concurrent_streams > 0).then_some(config.max_concurrent_streams),
+            budget: shared.intake.clone(),
+            windows: Windows::new(shared.intake.clone()),
+            gauges: self.gauges("grpc"),
+        };
+        let service = grpc::Service::new(Arc::clone(&self.intake), config.include_metadata);
+        let server = millrace_net::grpc::Server::new(Arc::new(service), options, shared.tasks.clone());
+        self.run(Running::start(&shared.tasks, "grpc server", |stopping| server.serve(listener, stopping)));
+        Ok(())
+    }
+
+    async fn start_http(&self) -> Result<(), BuildError> {
+        let Some(config) = self.config.protocols.http.as_option() else { return Ok(()) };
+        let listener = self.listen(&config.server.endpoint, "HTTP").await?;
+        let shared = &self.context.shared;
+        let options = HttpOptions {
+            header_timeout: config.server.header_timeout(),
+            keep_alive: config.server.keep_alives_enabled,
+            gauges: self.gauges("http"),
+        };
+        let router = http::router(Arc::clone(&self.intake), config, shared.intake.clone());
+        let server = millrace_net::http::Server::new(router, options, shared.tasks.clone());
+        self.run(Running::start(&shared.tasks, "http server", |stopping| server.serve(listener, stopping)));
+        Ok(())
+    }
+
+    async fn listen(&self, endpoint: &str, protocol: &str) -> Result<TcpListener, BuildError> {
+        let (host, port) = listen_address(endpoint).map_err(|error| self.context.error(error))?;
+        let listener = tcp::listen(&host, port).await.map_err(|error| {
+            self.context
+                .error(format!("cannot listen on {endpoint}: {error}; is another collector running there?"))
+        })?;
+        tracing::info!(otelcol.component.id = %self.context.id, otelcol.component.kind = "receiver", endpoint, "Starting {protocol} server");
+        Ok(listener)
+    }
+
+    fn gauges(&self, transport: &'static str) -> Gauges {
+        let labels = Labels::new().with("receiver", self.context.id.to_string()).with("transport", transport);
+        let registry = &self.context.shared.registry;
+        Gauges {
+            open: registry.updown(&catalogue::CONNECTIONS, &labels),
+            accepted: registry.counter(&catalogue::CONNECTIONS_ACCEPTED, &labels),
+        }
+    }
+
+    fn run(&self, running: Running) {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner).push(running);
+    }
+}
+
+impl Receiver for Otlp {
+    fn start(&self) -> BoxFuture<'_, Result<(), BuildError>> {
+        Box::pin(async {
+            self.start_grpc().await?;
+            self.start_http().await
+        })
+    }
+
+    fn stop(&self, deadline: Instant) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            let running = std::mem::take(&mut *self.running.lock().unwrap_or_else(PoisonError::into_inner));
+            for server in running {
+                server.stop(deadline).await;
+            }
+        })
+    }
+}
