@@ -1,0 +1,1 @@
+//! What stands beside the pipelines. One folder and one cargo feature per extension, named as in the configuration.
