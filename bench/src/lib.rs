@@ -7,6 +7,7 @@
 //! - Everything listens on and talks to the loopback interface unless told otherwise.
 
 pub mod acked;
+pub mod compare;
 pub mod compression;
 pub mod corpus;
 pub mod histogram;
@@ -17,3 +18,4 @@ pub mod run;
 pub mod sink;
 pub mod status;
 pub mod walk;
+pub mod yardstick;

@@ -1,0 +1,93 @@
+//! The configuration that Millrace and the Go collector are both given.
+
+use super::Args;
+use super::case::{Case, Kind};
+use crate::compression::Compression;
+use crate::loadgen::{Protocol, SignalArg};
+use millrace_wire::Signal;
+use std::net::SocketAddr;
+
+/// What distinguishes the collectors' configurations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Dialect {
+    Millrace,
+    /// Go's HTTP client keeps two idle connections per host unless told otherwise, and would open a new one for
+    /// nearly every request here; ours has no such limit.
+    Otelcol,
+}
+
+/// The whole configuration for one case: OTLP in on `listen`, OTLP out to `forward`.
+pub(super) fn config(
+    args: &Args,
+    case: &Case,
+    dialect: Dialect,
+    listen: SocketAddr,
+    forward: SocketAddr,
+) -> String {
+    let (signal, protocol, compression) = match &case.kind {
+        Kind::Relay(relay) => (relay.signal, relay.protocol, relay.compression),
+        Kind::Overload(overload) => (SignalArg::Traces, overload.protocol, Compression::None),
+        Kind::Idle => (SignalArg::Traces, Protocol::Grpc, Compression::None),
+    };
+    let receiver = match protocol {
+        Protocol::Grpc => format!("grpc:\n        endpoint: {listen}\n        max_recv_msg_size_mib: 64"),
+        Protocol::Http => format!("http:\n        endpoint: {listen}"),
+    };
+    let exporter = match protocol {
+        Protocol::Grpc => "otlp_grpc",
+        Protocol::Http => "otlp_http",
+    };
+    let destination = match protocol {
+        Protocol::Grpc => format!("endpoint: {forward}"),
+        Protocol::Http if dialect == Dialect::Otelcol => {
+            format!("endpoint: http://{forward}\n    max_idle_conns_per_host: 100")
+        }
+        Protocol::Http => format!("endpoint: http://{forward}"),
+    };
+    let is_overload = matches!(case.kind, Kind::Overload(_));
+    let (processors, uses, delivery) = if is_overload {
+        let limit = args.limit_mib;
+        let spike = limit / 4;
+        (
+            format!(
+                "processors:\n  memory_limiter:\n    check_interval: 100ms\n    limit_mib: {limit}\n    \
+                 spike_limit_mib: {spike}\n"
+            ),
+            "\n      processors: [memory_limiter]",
+            // The default queue, and retrying for ever: whatever is missing at the end was lost by the collector.
+            "sending_queue:\n      enabled: true\n    retry_on_failure:\n      enabled: true\n      max_elapsed_time: 0s",
+        )
+    } else {
+        (
+            String::new(),
+            "",
+            "sending_queue:\n      enabled: false\n    retry_on_failure:\n      enabled: false",
+        )
+    };
+    let signal = Signal::from(signal).name();
+    let compression = compression.name();
+    format!(
+        "receivers:
+  otlp:
+    protocols:
+      {receiver}
+{processors}exporters:
+  {exporter}:
+    {destination}
+    compression: {compression}
+    tls:
+      insecure: true
+    {delivery}
+service:
+  telemetry:
+    metrics:
+      level: none
+    logs:
+      level: error
+  pipelines:
+    {signal}:
+      receivers: [otlp]{uses}
+      exporters: [{exporter}]
+"
+    )
+}
