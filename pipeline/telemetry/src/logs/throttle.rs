@@ -59,13 +59,16 @@ impl Throttle {
 /// The message comes last, after any fields, as in `warn_sparingly!(peer = %peer, "malformed request")`.
 #[macro_export]
 macro_rules! warn_sparingly {
-    ($($arguments:tt)+) => {{
+    (target: $target:expr, $($arguments:tt)+) => {{
         static THROTTLE: $crate::logs::Throttle =
             $crate::logs::Throttle::per(::std::time::Duration::from_secs(10));
         if let Some(suppressed) = THROTTLE.admit() {
-            $crate::tracing::warn!(suppressed, $($arguments)+);
+            $crate::tracing::warn!(target: $target, suppressed, $($arguments)+);
         }
     }};
+    ($($arguments:tt)+) => {
+        $crate::warn_sparingly!(target: ::std::module_path!(), $($arguments)+)
+    };
 }
 
 #[cfg(test)]
