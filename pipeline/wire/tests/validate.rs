@@ -204,6 +204,19 @@ fn only_the_last_member_of_a_oneof_counts() {
 }
 
 #[test]
+fn a_member_of_a_oneof_starts_afresh_after_another() {
+    // given: a list of one, then a bool, then a list of another one
+    let value = [field(5, &field(1, &field(1, b"a"))), vec![0x10, 1], field(5, &field(1, &field(1, b"b")))];
+    let request = span(&field(9, &key_value(b"k", &value.concat())));
+    // when
+    let validated = check(Signal::Traces, request.clone(), &Policy::default()).unwrap();
+    // then
+    let whole = span(&field(9, &key_value(b"k", &field(5, &field(1, &field(1, b"b"))))));
+    assert_eq!(validated.payload.bytes(), &whole);
+    assert_eq!(oracle(Signal::Traces, &request), oracle(Signal::Traces, &whole));
+}
+
+#[test]
 fn packed_runs_and_single_elements_become_one_run() {
     // given: bucket counts 1, then [2, 3], then 4
     let mut buckets = Vec::new();
@@ -241,6 +254,39 @@ fn nesting_is_limited_where_prost_limits_it() {
     let by_prost = (0..60).filter(|lists| oracle(Signal::Traces, &deep(*lists)).is_some()).count();
     assert_eq!(accepted, by_prost);
     assert!((40..60).contains(&accepted));
+}
+
+#[test]
+fn what_stands_at_the_deepest_level_is_judged_as_prost_judges_it() {
+    // given: innermost values that go zero to three levels deeper, or end in fields that prost will not step over
+    let innermost = [
+        field(1, b"v"),
+        field(5, &[]),
+        field(6, &field(1, &key_value(b"k", &field(1, b"v")))),
+        field(6, &field(1, &key_value(b"k", &[]))),
+        field(6, &field(1, &field(1, b"k"))),
+        field(6, &field(1, &key_value(b"k", &field(1, &[b'v'; 200])))),
+        field(100, &[]),
+        vec![0x9b, 0x06, 0x9c, 0x06],
+        vec![0x9b, 0x06, 0x9b, 0x06, 0x08, 0x01, 0x9c, 0x06, 0x9c, 0x06],
+        field(6, &field(1, &[0x9b, 0x06, 0x9b, 0x06, 0x9c, 0x06, 0x9c, 0x06])),
+    ];
+    for (number, innermost) in innermost.iter().enumerate() {
+        let mut accepted = 0;
+        // when: lists put them at any level, and a map below some of them at an even one
+        for lists in 40..50 {
+            for maps in 0..2 {
+                let value = (0..lists).fold(innermost.clone(), |value, _| field(5, &field(1, &value)));
+                let value = (0..maps).fold(value, |value, _| field(6, &field(1, &key_value(b"k", &value))));
+                let input = span(&field(9, &key_value(b"k", &value)));
+                // then
+                let ours = check(Signal::Traces, input.clone(), &REPAIR).is_ok();
+                assert_eq!(ours, oracle(Signal::Traces, &input).is_some(), "{number}, {lists}, {maps}");
+                accepted += u32::from(ours);
+            }
+        }
+        assert!((1..20).contains(&accepted), "value {number} was never at the limit");
+    }
 }
 
 #[test]

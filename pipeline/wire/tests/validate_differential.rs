@@ -125,7 +125,7 @@ fn odd_encodings_are_normalised_to_the_same_messages() {
 fn damaged_requests_are_judged_as_prost_judges_them() {
     let mut accepted = 0;
     let mut refused = 0;
-    for seed in 0..2_000 {
+    for seed in 0..700 {
         for signal in SIGNALS {
             let mut rng = Rng::new(seed);
             let table = schema::request(signal).expect("not profiles");
@@ -139,7 +139,7 @@ fn damaged_requests_are_judged_as_prost_judges_them() {
         }
     }
     assert!(
-        accepted > 1_000 && refused > 1_000,
+        accepted > 500 && refused > 500,
         "{accepted} accepted, {refused} refused: one side is not tested"
     );
 }
