@@ -1,6 +1,6 @@
 //! OTLP as bytes: the data plane of Millrace.
 //!
-//! A request is validated once, at the border ([`validate`]), and from then on travels as a [`Payload`]: a run of
+//! A request is validated once, at the border ([`mod@validate`]), and from then on travels as a [`Payload`]: a run of
 //! whole `ResourceSpans` / `ResourceMetrics` / `ResourceLogs` fields that is known to be well-formed. It is read
 //! through zero-copy views ([`view`]), changed by one bottom-up rewrite ([`edit`]), split by copying ranges
 //! ([`split`]), merged by concatenation ([`merge`]) and built without intermediate structs ([`write`]).
