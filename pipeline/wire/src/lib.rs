@@ -12,16 +12,19 @@
 //! - No function here panics on bytes from outside, and none treats damage as absence.
 
 pub mod cursor;
+pub mod edit;
 pub mod json;
 pub mod merge;
 mod mix;
 pub mod payload;
 mod place;
+pub mod response;
 pub mod schema;
 pub mod signal;
 pub mod split;
 pub mod validate;
 pub mod view;
+pub mod write;
 pub mod writer;
 
 pub use payload::Payload;
