@@ -27,14 +27,14 @@ pub static INTERNAL_DURATION: Def = Def::histogram(
 .at(Level::Detailed)
 .of(HELPER);
 
-/// Items that a `memory_limiter` let through.
+/// Items that a `memory_limiter` let through. The one for profiles is ours; Go's does not take them.
 pub static MEMORY_LIMITER_ACCEPTED: PerSignal = per_signal!(
     MEMORY_LIMITER,
     "otelcol_processor_memory_limiter_accepted_",
     ["Number of ", " successfully pushed into the next component in the pipeline."]
 );
 
-/// Items that a `memory_limiter` refused.
+/// Items that a `memory_limiter` refused. The one for profiles is ours; Go's does not take them.
 pub static MEMORY_LIMITER_REFUSED: PerSignal = per_signal!(
     MEMORY_LIMITER,
     "otelcol_processor_memory_limiter_refused_",
