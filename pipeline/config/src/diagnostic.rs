@@ -238,7 +238,9 @@ impl Excerpt {
         let marked = line.get(from.min(line.len())..to.min(line.len()))?.trim_end();
         let tail = line.get(from.min(line.len()) + marked.len()..)?;
         // A long line is shown around the marked place only.
-        let lead: String = last_chars(head, EXCERPT_COLUMNS / 2).chars().map(visible).collect();
+        let whole = line.chars().count() <= EXCERPT_COLUMNS;
+        let lead_columns = if whole { EXCERPT_COLUMNS } else { EXCERPT_COLUMNS / 2 };
+        let lead: String = last_chars(head, lead_columns).chars().map(visible).collect();
         let lead = if lead.chars().count() < head.chars().count() { format!("…{lead}") } else { lead };
         let hide = |c: char| if masked { '*' } else { visible(c) };
         let shown: String = marked.chars().take(EXCERPT_COLUMNS).map(hide).collect();

@@ -61,8 +61,8 @@ impl Expander<'_> {
     fn node(&mut self, node: Node, path: &str, level: usize) -> Node {
         match node.value {
             Value::String(text) if text.contains('$') => {
-                let nothing = Origin::Expanded { original: None };
-                let refused = Node { value: Value::Null, span: node.span, origin: nothing };
+                // As if nothing had been written there, so that no error follows from this one.
+                let refused = Node::new(Value::Null, node.span);
                 self.leaf(&text, node.span, path, level).unwrap_or(refused)
             }
             Value::Seq(_) | Value::Map(_) if self.depth >= MAX_DEPTH => {
@@ -115,13 +115,12 @@ impl Expander<'_> {
             Content::Text(content) => self.read_yaml(content, span, path)?,
         };
         let content = content.into_text();
-        let node = Node { value: parsed, span, origin: Origin::Expanded { original: None } };
-        let node = self.node(node, path, level + 1);
-        if matches!(node.value, Value::String(_))
-            || matches!(&node.origin, Origin::Expanded { original: Some(_) })
-        {
-            return Ok(node);
+        if let Value::String(text) = parsed {
+            let node = self.leaf(&text, span, path, level + 1)?;
+            let origin = if node.is_expanded() { node.origin } else { Origin::Expanded { original: None } };
+            return Ok(Node { value: node.value, span, origin });
         }
+        let node = self.node(Node::new(parsed, span), path, level + 1);
         let original = if matches!(node.value, Value::Seq(_) | Value::Map(_)) {
             // The text of a list or map with a reference that cannot stand inside text is of no use to anybody.
             let mut silent = Diagnostics::new();

@@ -32,7 +32,7 @@ pub use decode::{decode, decode_over};
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
 pub use id::{ComponentId, IdError, PipelineId};
 pub use input::{Parsed, parse_file, parse_str, parse_uri};
-pub use load::{Component, Components, Config, Gates, Pipeline, Reference, Service, load, load_with};
+pub use load::{Component, Components, Config, Gates, Loaded, Pipeline, Reference, Service, load};
 pub use node::{Entry, Map, Node, Origin, Value};
 pub use source::{Position, SourceId, Sources, Span};
 pub use validate::{Checker, Validate};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::source::Span;
 
 /// A value and where it was written.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Node {
     /// The value.
     pub value: Value,
@@ -16,9 +16,10 @@ pub struct Node {
 }
 
 /// How a value came about.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Origin {
     /// It stands in the file as it is.
+    #[default]
     Written,
     /// It is, or is part of, what a `${…}` was replaced by. Its text is never shown: it may be a secret.
     Expanded {
@@ -29,9 +30,10 @@ pub enum Origin {
 }
 
 /// A YAML value.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub enum Value {
     /// `null`, `~`, or nothing at all.
+    #[default]
     Null,
     /// `true` or `false`.
     Bool(bool),

@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 
-use granit_parser::{Event, Marker, Parser, ScalarStyle, ScanError, Tag};
+use granit_parser::{ErrorKind, Event, Marker, Parser, ScalarStyle, ScanError, Tag};
 
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::node::{Entry, Map, Node, Value};
@@ -74,12 +74,13 @@ struct MapBuilder {
     map: Map,
     seen: HashMap<String, Span>,
     pending: Option<Key>,
-    merges: Vec<Node>,
+    /// The values of `<<`, and where it stands.
+    merges: Vec<(Span, Node)>,
 }
 
 enum Key {
     Named(String, Span),
-    Merge,
+    Merge(Span),
     /// Already reported; its value is dropped.
     Unusable,
 }
@@ -262,7 +263,7 @@ impl TreeBuilder<'_> {
             self.diags.push(Diagnostic::error(span, "", "a key is missing before this `:`"));
             Key::Unusable
         } else if plain && text == "<<" {
-            Key::Merge
+            Key::Merge(span)
         } else if let Some(first) = builder.seen.get(text) {
             self.diags.push(
                 Diagnostic::error(span, "", format!("the key `{text}` is given twice"))
@@ -288,7 +289,7 @@ impl TreeBuilder<'_> {
             Some(Frame { kind: Collection::Seq(items), .. }) => items.push(node),
             Some(Frame { kind: Collection::Map(builder), .. }) => match builder.pending.take() {
                 Some(Key::Named(key, key_span)) => builder.map.push(Entry { key, key_span, value: node }),
-                Some(Key::Merge) => builder.merges.push(node),
+                Some(Key::Merge(span)) => builder.merges.push((span, node)),
                 Some(Key::Unusable) => {}
                 // A list or map in the place of a key, reported when it was opened.
                 None => builder.pending = Some(Key::Unusable),
@@ -307,8 +308,7 @@ impl TreeBuilder<'_> {
     /// Adds what `<<` brings: keys that the map does not give itself; the first of several merges wins.
     fn finish_map(&mut self, builder: MapBuilder) -> Map {
         let MapBuilder { mut map, mut seen, merges, .. } = builder;
-        for merge in merges {
-            let span = merge.span;
+        for (span, merge) in merges {
             let maps = match merge.value {
                 Value::Seq(items) => items,
                 _ => vec![merge],
@@ -348,7 +348,10 @@ impl TreeBuilder<'_> {
         let span = self.span(at, at);
         let line = text.lines().nth(at.line().saturating_sub(1)).unwrap_or("");
         let help = syntax_advice(error, line);
-        let message = format!("this is not valid YAML: {}", error.info());
+        let message = match error.kind() {
+            ErrorKind::RecursionLimitExceeded => format!("this is nested more than {MAX_DEPTH} levels deep"),
+            _ => format!("this is not valid YAML: {}", error.info()),
+        };
         self.diags.push(Diagnostic::error(span, "", message).help(help));
     }
 
@@ -377,13 +380,10 @@ fn syntax_advice(error: &ScanError, line: &str) -> Option<String> {
         _ if line.contains("${") && line.contains(['[', ',']) && !line.contains(['"', '\'']) => {
             return Some(flow_reference_advice());
         }
-        granit_parser::ErrorKind::TabInBlockIndentation => {
-            "indent with spaces; YAML does not allow tabs there"
-        }
-        granit_parser::ErrorKind::MappingValueNotAllowed => {
-            "check the indentation, and quote the value if it contains `: `"
-        }
-        granit_parser::ErrorKind::UnexpectedCharacter { .. } => "quote the value",
+        ErrorKind::TabInBlockIndentation => "indent with spaces; YAML does not allow tabs there",
+        ErrorKind::MappingValueNotAllowed => "check the indentation, and quote the value if it contains `: `",
+        ErrorKind::UnexpectedCharacter { .. } => "quote the value",
+        _ if error.info().contains("quoted scalar") => "a quote that was opened further up may not be closed",
         _ => return None,
     };
     Some(advice.to_owned())

@@ -63,6 +63,12 @@ impl Span {
     }
 }
 
+impl Default for Span {
+    fn default() -> Self {
+        Self::NONE
+    }
+}
+
 /// The texts of one configuration, kept so that diagnostics can quote them.
 #[derive(Debug, Clone, Default)]
 pub struct Sources {

@@ -43,6 +43,11 @@ pub(crate) fn advice(name: &str, noun: &str, accepted: &[&str]) -> Option<String
     }
 }
 
+/// Whether two names differ only in case, `_` and `-`.
+pub(crate) fn same(name: &str, other: &str) -> bool {
+    fold(name) == fold(other)
+}
+
 /// Spelling variants that count as the same: case, `-` for `_`, camel case.
 fn fold(name: &str) -> Vec<char> {
     name.chars().filter(|c| !matches!(c, '_' | '-' | ' ' | '.')).flat_map(char::to_lowercase).collect()

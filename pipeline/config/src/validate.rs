@@ -122,6 +122,10 @@ impl<'a> Checker<'a> {
         if entry.is_some_and(|entry| self.failed.contains(&address(&entry.value))) {
             return;
         }
+        let node = self.node.map(address);
+        if key.is_none() && node.is_some_and(|node| self.misspelt.iter().any(|(map, _)| *map == node)) {
+            return;
+        }
         let misspelt = |(node, key): (&Node, &str)| self.misspelt.contains(&(address(node), key.to_owned()));
         if entry.is_none() && self.node.zip(key).is_some_and(misspelt) {
             return;

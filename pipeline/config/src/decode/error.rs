@@ -45,7 +45,9 @@ enum Reason {
 struct Found {
     /// Whether it is a number or a bool.
     plain: bool,
+    /// What kind of value it is.
     what: &'static str,
+    /// The value itself in words, where it is short.
     text: Option<String>,
 }
 
@@ -129,10 +131,9 @@ impl DecodeError {
             Reason::Null => ("a value is needed here".to_owned(), None),
             Reason::Type { found, expected } => {
                 let expected = plain_words(expected);
-                let text = found.text.as_ref().filter(|_| !discreet);
-                let found_words = match text {
-                    Some(text) => format!("{} {text}", found.what),
-                    None => found.what.to_owned(),
+                let found_words = match found.text.as_ref().filter(|_| !discreet) {
+                    Some(text) => text.as_str(),
+                    None => found.what,
                 };
                 (format!("expected {expected}, found {found_words}"), type_advice(found, expected))
             }
@@ -194,12 +195,12 @@ impl fmt::Display for Reason {
 impl Found {
     fn new(unexpected: Unexpected<'_>) -> Self {
         let (plain, what, text) = match unexpected {
-            Unexpected::Bool(value) => (true, "the bool", Some(value.to_string())),
-            Unexpected::Unsigned(value) => (true, "the number", Some(value.to_string())),
-            Unexpected::Signed(value) => (true, "the number", Some(value.to_string())),
-            Unexpected::Float(value) => (true, "the number", Some(value.to_string())),
+            Unexpected::Bool(value) => (true, "true or false", Some(value.to_string())),
+            Unexpected::Unsigned(value) => (true, "a number", Some(format!("the number {value}"))),
+            Unexpected::Signed(value) => (true, "a number", Some(format!("the number {value}"))),
+            Unexpected::Float(value) => (true, "a number", Some(format!("the number {value}"))),
             Unexpected::Str(text) if text.chars().count() > 40 => (false, "text", None),
-            Unexpected::Str(text) => (false, "the text", Some(format!("\"{text}\""))),
+            Unexpected::Str(text) => (false, "text", Some(format!("the text \"{text}\""))),
             Unexpected::Unit | Unexpected::Option => (false, "nothing (null)", None),
             Unexpected::Seq => (false, "a list", None),
             Unexpected::Map | Unexpected::StructVariant => (false, "a map", None),
@@ -227,7 +228,8 @@ fn plain_words(expected: &str) -> &str {
 }
 
 fn type_advice(found: &Found, expected: &str) -> Option<String> {
-    let text = found.text.as_deref().unwrap_or("").trim_matches('"');
+    let text =
+        found.text.as_deref().and_then(|text| text.strip_prefix("the text ")).unwrap_or("").trim_matches('"');
     let advice = match expected {
         "text" if found.plain => "put it in quotes",
         "true or false" if matches!(text, "yes" | "no" | "on" | "off" | "y" | "n") => {
@@ -237,7 +239,7 @@ fn type_advice(found: &Found, expected: &str) -> Option<String> {
         _ if expected.contains("number") && text.parse::<f64>().is_ok() && !found.plain => {
             "remove the quotes"
         }
-        "a section (keys and values)" if found.what == "the bool" => {
+        "a section (keys and values)" if found.what == "true or false" => {
             "a section that can be switched has the key `enabled`"
         }
         _ => return None,

@@ -66,6 +66,10 @@ impl Loader<'_> {
     }
 
     fn unknown_type_advice(&self, kind: Kind, type_name: &str) -> Option<String> {
+        let names = self.catalog.names(kind);
+        if let Some(same) = names.iter().find(|name| suggest::same(name, type_name)) {
+            return Some(format!("did you mean `{same}`?"));
+        }
         if let Some(other) =
             Kind::ALL.into_iter().find(|&other| self.catalog.canonical(other, type_name).is_some())
         {
@@ -83,7 +87,7 @@ impl Loader<'_> {
         if kind == Kind::Exporter && type_name == "logging" {
             return Some("the logging exporter has become `debug`".to_owned());
         }
-        suggest::advice(type_name, "types", &self.catalog.names(kind))
+        suggest::advice(type_name, "types", &names)
     }
 }
 

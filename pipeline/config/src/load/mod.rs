@@ -25,7 +25,7 @@ use crate::validate::Validate;
 pub type Components = IndexMap<ComponentId, Component>;
 
 /// A configuration whose parts fit together.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Config {
     /// What takes telemetry in.
     pub receivers: Components,
@@ -93,7 +93,7 @@ impl Component {
 }
 
 /// The `service` section.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Service {
     /// The extensions to run, in this order.
     pub extensions: Vec<Reference>,
@@ -136,54 +136,65 @@ pub struct Gates {
     pub allow_no_pipelines: bool,
 }
 
-/// Reads a configuration with all gates closed. Reports every mistake; `None` if there was an error.
-pub fn load(node: &Node, catalog: &dyn Catalog, diags: &mut Diagnostics) -> Option<Config> {
-    load_with(node, catalog, Gates::default(), diags)
+/// What was read of a configuration, sound or not.
+#[derive(Debug)]
+pub struct Loaded {
+    config: Config,
+    sound: bool,
 }
 
-/// The same with the given gates.
-pub fn load_with(
-    node: &Node,
-    catalog: &dyn Catalog,
-    gates: Gates,
-    diags: &mut Diagnostics,
-) -> Option<Config> {
+impl Loaded {
+    /// The components that could be told apart, so that their sections are checked even if something else is wrong.
+    pub fn components(&self) -> impl Iterator<Item = &Component> {
+        Kind::ALL.into_iter().flat_map(|kind| self.config.components(kind).values())
+    }
+
+    /// The configuration, if its parts fit together.
+    #[must_use]
+    pub fn into_config(self) -> Option<Config> {
+        self.sound.then_some(self.config)
+    }
+}
+
+/// Reads a configuration. Reports every mistake but those inside the components' sections, which
+/// [`Component::decode`] finds.
+pub fn load(node: &Node, catalog: &dyn Catalog, gates: Gates, diags: &mut Diagnostics) -> Loaded {
     let errors_before = diags.errors();
     let nothing = Map::new();
     let top = match &node.value {
         Value::Map(map) => map,
         Value::Null => &nothing,
         value => {
+            let found = value.kind();
             let message = format!(
-                "a configuration is a map with the keys receivers, exporters, service, …, not {}",
-                value.kind()
+                "a configuration is a map with the keys receivers, exporters, service, …, not {found}"
             );
             diags.push(Diagnostic::error(node.span, "", message));
-            return None;
+            return Loaded { config: Config::default(), sound: false };
         }
     };
     let mut loader = Loader { catalog, gates, diags, declared: HashSet::new() };
     loader.unknown_sections(top);
     if Kind::ALL.iter().all(|kind| is_empty(top.get(kind.section()))) {
         loader.error(node.span, "", "empty configuration file");
-        return None;
+        return Loaded { config: Config::default(), sound: false };
     }
     let [receivers, processors, exporters, connectors, extensions] =
         Kind::ALL.map(|kind| loader.components(kind, top.entry(kind.section())));
     let service = loader.service(top.entry("service"), node.span);
     let config = Config { receivers, processors, exporters, connectors, extensions, service };
     if !gates.allow_no_pipelines {
-        for kind in [Kind::Receiver, Kind::Exporter] {
-            if is_empty(top.get(kind.section())) {
-                let span = top.entry(kind.section()).map_or(node.span, |entry| entry.key_span);
-                loader.error(span, kind.section(), &format!("no {kind} configuration specified in config"));
-            }
-        }
+        loader.require(Kind::Receiver, top, node.span);
+        loader.require(Kind::Exporter, top, node.span);
     }
     loader.check_references(&config);
     loader.check_connectors(&config);
-    loader.warn_of_unused(&config);
-    (diags.errors() == errors_before).then_some(config)
+    let sound = loader.diags.errors() == errors_before;
+    if sound {
+        // Before that, what looks unused may only be spelt wrongly.
+        loader.warn_of_unused(&config);
+    }
+    Loaded { config, sound }
 }
 
 struct Loader<'a> {
@@ -208,6 +219,13 @@ impl Loader<'_> {
             };
             let message = format!("unknown key `{}`", entry.key);
             self.diags.push(Diagnostic::error(entry.key_span, &entry.key, message).help(help));
+        }
+    }
+
+    fn require(&mut self, kind: Kind, top: &Map, whole: Span) {
+        if is_empty(top.get(kind.section())) {
+            let span = top.entry(kind.section()).map_or(whole, |entry| entry.key_span);
+            self.error(span, kind.section(), &format!("no {kind} configuration specified in config"));
         }
     }
 
