@@ -1,8 +1,9 @@
 //! OTLP/JSON against the Go collector v0.159.0: `json_golden/requests.jsonl` holds, for each input, the HTTP status
-//! that its receiver answered and the line that its file exporter wrote.
+//! that its receiver answered and the line that its file exporter wrote;
+//! `json_golden/protobuf.jsonl` random requests that were posted in protobuf, and that line.
 
-use millrace_wire::Signal;
 use millrace_wire::json::{Options, from_json, to_json};
+use millrace_wire::{Policy, Signal, validate};
 use serde_json::Value;
 
 /// Inputs that Go refuses and we accept, as the proto3 JSON mapping asks.
@@ -123,6 +124,26 @@ fn accepted_requests_are_written_byte_for_byte_as_go_writes_them() {
         }
     }
     assert!(compared > 120, "only {compared} outputs compared");
+}
+
+#[test]
+fn protobuf_is_written_byte_for_byte_as_go_writes_it() {
+    for (index, line) in include_str!("json_golden/protobuf.jsonl").lines().enumerate() {
+        let row: Value = serde_json::from_str(line).expect("one case per line");
+        let text = |name: &str| row[name].as_str().expect("text").to_owned();
+        let signal = Signal::from_name(&text("signal")).expect("a known signal");
+        let hex = text("protobuf");
+        let bytes: Vec<u8> = (0..hex.len())
+            .step_by(2)
+            .map(|at| u8::from_str_radix(&hex[at..at + 2], 16).expect("hexadecimal"))
+            .collect();
+
+        let payload = validate(signal, bytes.into(), &Policy::default()).expect("Go accepted it").payload;
+        let mut out = Vec::new();
+        to_json(&payload, &mut out).expect("a payload can be written");
+
+        assert_eq!(String::from_utf8(out).expect("JSON is text"), text("output"), "line {}", index + 1);
+    }
 }
 
 #[test]

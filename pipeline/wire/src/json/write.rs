@@ -128,7 +128,7 @@ fn scalar(kind: Kind, raw: Raw<'_>, out: &mut Vec<u8>) -> Result<(), WireError> 
         }
         (Kind::Fixed32, Raw::Fixed32(value)) => put_plain(out, u64::from(value)),
         (Kind::Int64, Raw::Varint(value)) | (Kind::Sfixed64, Raw::Fixed64(value)) => {
-            put_quoted(out, value as i64)
+            put_quoted(out, value as i64);
         }
         (Kind::Uint64, Raw::Varint(value)) | (Kind::Fixed64, Raw::Fixed64(value)) => put_quoted(out, value),
         (Kind::Double, Raw::Fixed64(bits)) => put_double(out, f64::from_bits(bits)),
