@@ -23,6 +23,6 @@ fn serve(args: &Args) -> Result<(), Box<dyn Error + Send + Sync>> {
     // Several threads even on one core, as the runtimes of the relays compared with have.
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(args.threads()).enable_all().build()?;
-    runtime.block_on(http1::run(args))?;
+    runtime.block_on(async { http1::run(run::listen(args.listen)?, args).await })?;
     Ok(())
 }

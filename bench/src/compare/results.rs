@@ -206,6 +206,9 @@ impl ContenderResult {
         let low = values.iter().copied().fold(f64::INFINITY, f64::min) * column.scale;
         let high = values.iter().copied().fold(0.0, f64::max) * column.scale;
         let ratio = base.filter(|base| *base > 0.0).map_or(1.0, |base| median / base);
+        if values.len() == 1 {
+            return format!("{shown:.decimals$} ({ratio:.2}×)");
+        }
         format!("{shown:.decimals$} [{low:.decimals$}–{high:.decimals$}] ({ratio:.2}×)")
     }
 }

@@ -1,6 +1,7 @@
 //! What one attempt came to.
 
 use crate::status::{self, Code};
+use crate::walk::Fields;
 use std::time::Duration;
 
 /// The end of one attempt.
@@ -46,7 +47,12 @@ impl Refusal {
     }
 
     pub(super) fn http(status: u16, message: &[u8], retry_after: Option<Duration>) -> Self {
-        // The body is a google.rpc.Status; its printable part is enough to tell a person what happened.
+        // A google.rpc.Status, whose field 2 says what happened; or plain text from something before the collector.
+        let mut fields = Fields::of(message, &(0..message.len()));
+        let message = match fields.find(|field| matches!(field, Ok(field) if field.number == 2)) {
+            Some(Ok(text)) => &message[text.body],
+            _ => message,
+        };
         let printable: Vec<u8> =
             message.iter().copied().filter(|byte| (0x20..0x7f).contains(byte)).take(200).collect();
         Self {
@@ -60,7 +66,6 @@ impl Refusal {
 
 /// The rejected count in an export response (`partial_success` is field 1, the count its field 1).
 pub(super) fn rejected(response: &[u8]) -> u64 {
-    use crate::walk::Fields;
     use millrace_wire::cursor::{Cursor, WireType};
     let Some(Ok(partial)) =
         Fields::of(response, &(0..response.len())).find(|f| !matches!(f, Ok(f) if f.number != 1))
@@ -82,6 +87,13 @@ pub(super) fn rejected(response: &[u8]) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_text_of_a_refusal_is_found_in_its_status() {
+        let status = [&[0x08, 14, 0x12, 4][..], b"busy"].concat();
+        assert_eq!(Refusal::http(503, &status, None).message, "busy");
+        assert_eq!(Refusal::http(502, b"bad gateway", None).message, "bad gateway");
+    }
 
     #[test]
     fn a_partial_success_is_read() {

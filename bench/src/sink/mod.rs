@@ -16,41 +16,90 @@ mod throttle;
 pub use cli::Args;
 pub use state::{SignalTotals, Totals};
 
+use crate::acked::AckedRange;
+use crate::ledger::Verdict;
 use crate::run;
 use state::Sink;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
-/// Serves until a signal or the end of `--duration`, and gives the totals.
+/// A sink that is serving. It stops when dropped.
+#[derive(Debug)]
+pub struct Running {
+    sink: Arc<Sink>,
+    stop: CancellationToken,
+    /// Where OTLP/gRPC is accepted.
+    pub grpc: SocketAddr,
+    /// Where OTLP/HTTP is accepted.
+    pub http: SocketAddr,
+    /// Where totals are served.
+    pub stats: SocketAddr,
+}
+
+/// Listens and begins to serve; must be called within a runtime.
 ///
 /// # Errors
 /// An address that cannot be listened on, or arguments that make no sense.
-pub async fn run(args: &Args) -> io::Result<Totals> {
+pub fn start(args: &Args) -> io::Result<Running> {
     args.check()?;
     let stop = CancellationToken::new();
-    run::cancel_on_signal(stop.clone())?;
     let sink = Arc::new(Sink::new(args));
     let (grpc, http, stats) = (run::listen(args.grpc)?, run::listen(args.http)?, run::listen(args.stats)?);
-
+    let running = Running {
+        sink: sink.clone(),
+        stop: stop.clone(),
+        grpc: grpc.local_addr()?,
+        http: http.local_addr()?,
+        stats: stats.local_addr()?,
+    };
     let grpc_server = Arc::new(grpc::Server::new(args, sink.clone()));
     tokio::spawn(serve(grpc, stop.clone(), move |stream| grpc::connection(grpc_server.clone(), stream)));
     let http_sink = sink.clone();
     tokio::spawn(serve(http, stop.clone(), move |stream| http1::connection(http_sink.clone(), stream)));
-    let stats_sink = sink.clone();
-    tokio::spawn(serve(stats, stop.clone(), move |stream| stats::connection(stats_sink.clone(), stream)));
+    tokio::spawn(serve(stats, stop, move |stream| stats::connection(sink.clone(), stream)));
+    Ok(running)
+}
 
+impl Running {
+    /// All totals at this moment.
+    #[must_use]
+    pub fn totals(&self) -> Totals {
+        self.sink.totals()
+    }
+
+    /// Compares acknowledged ranges with what arrived; `None` without `--check-ids`.
+    #[must_use]
+    pub fn verify(&self, acked: &[AckedRange]) -> Option<Verdict> {
+        self.sink.verify(acked)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+/// Serves until a signal or the end of `--duration`, and gives the totals.
+///
+/// # Errors
+/// Whatever [`start`] reports.
+pub async fn run(args: &Args) -> io::Result<Totals> {
+    let interrupted = CancellationToken::new();
+    run::cancel_on_signal(interrupted.clone())?;
+    let running = start(args)?;
     match args.duration {
         Some(seconds) => {
-            tokio::select! {
-                () = stop.cancelled() => {}
-                () = tokio::time::sleep(std::time::Duration::from_secs_f64(seconds)) => {}
-            }
+            // Either way it is time to stop.
+            let _ = tokio::time::timeout(Duration::from_secs_f64(seconds), interrupted.cancelled()).await;
         }
-        None => stop.cancelled().await,
+        None => interrupted.cancelled().await,
     }
-    Ok(sink.totals())
+    Ok(running.totals())
 }
 
 async fn serve<F>(listener: TcpListener, stop: CancellationToken, connection: impl Fn(TcpStream) -> F)
@@ -69,7 +118,7 @@ where
                 tokio::spawn(connection(stream));
             }
             // Out of descriptors: let some connections end before the next try.
-            Err(_) => tokio::time::sleep(std::time::Duration::from_millis(50)).await,
+            Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
         }
     }
 }

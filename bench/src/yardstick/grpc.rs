@@ -22,6 +22,7 @@ use opentelemetry_proto::tonic::collector::trace::v1::{
 use std::error::Error;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tonic::codec::CompressionEncoding;
 use tonic::transport::server::TcpIncoming;
@@ -31,17 +32,17 @@ use tonic::{Request, Response, Status};
 const STREAM_WINDOW: u32 = 1 << 20;
 const CONNECTION_WINDOW: u32 = 8 << 20;
 
-/// Serves until a signal.
+/// Serves on `listener` until a signal.
 ///
 /// # Errors
-/// An address that cannot be listened on.
-pub async fn run(args: &Args) -> Result<(), Box<dyn Error + Send + Sync>> {
+/// What the server library reports.
+pub async fn run(listener: TcpListener, args: &Args) -> Result<(), Box<dyn Error + Send + Sync>> {
     let stop = CancellationToken::new();
     crate::run::cancel_on_signal(stop.clone())?;
     let relay = Relay::new(args)?;
 
     // Given a listener of our own, tonic would not set TCP_NODELAY: this type does.
-    let incoming = TcpIncoming::from(crate::run::listen(args.listen)?).with_nodelay(Some(true));
+    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
     macro_rules! serve {
         ($server:ident) => {
             $server::new(relay.clone())

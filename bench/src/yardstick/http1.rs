@@ -20,6 +20,7 @@ use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use prost::Message;
 use std::io;
 use std::net::SocketAddr;
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 const PROTOBUF: HeaderValue = HeaderValue::from_static("application/x-protobuf");
@@ -27,11 +28,11 @@ const GZIP_LEVEL: u32 = 6;
 const ZSTD_LEVEL: u32 = 3;
 const MAX_RESPONSE: usize = 64 * 1024;
 
-/// Serves until a signal.
+/// Serves on `listener` until a signal.
 ///
 /// # Errors
-/// An address that cannot be listened on.
-pub async fn run(args: &Args) -> io::Result<()> {
+/// What the server library reports.
+pub async fn run(listener: TcpListener, args: &Args) -> io::Result<()> {
     let stop = CancellationToken::new();
     crate::run::cancel_on_signal(stop.clone())?;
     let mut connector = HttpConnector::new();
@@ -47,7 +48,7 @@ pub async fn run(args: &Args) -> io::Result<()> {
         .route("/v1/logs", post(logs))
         .layer(DefaultBodyLimit::max(MAX_MESSAGE))
         .with_state(relay);
-    let listener = crate::run::listen(args.listen)?.tap_io(|stream| {
+    let listener = listener.tap_io(|stream| {
         // A connection that is already gone fails here and again, visibly, at its first read.
         let _ = stream.set_nodelay(true);
     });
