@@ -2,7 +2,7 @@
 
 use crate::measures::Measures;
 use crate::retry::Backoff;
-use crate::{RetryConfig, Sender};
+use crate::{Accepted, RetryConfig, Sender};
 use millrace_engine::ledger::{Account, Term};
 use millrace_engine::{Batch, Cost, Failure, Fault, Piece, Reason, Retry};
 use millrace_wire::split::halve;
@@ -39,10 +39,12 @@ impl Courier {
         let mut parts = vec![batch];
         while let Some(part) = parts.pop() {
             let cost = part.cost();
-            let Err(failure) = self.attempts(&part).await else {
-                self.account.record(Term::Out, cost);
-                self.measures.delivered(&part, cost);
-                continue;
+            let failure = match self.attempts(&part).await {
+                Ok(accepted) => {
+                    self.delivered(&part, cost, accepted);
+                    continue;
+                }
+                Err(failure) => failure,
             };
             if failure.reason == Reason::TooLarge
                 && let Some((first, second)) = halves(&part)
@@ -74,12 +76,30 @@ impl Courier {
         }
     }
 
+    /// Writes down what the destination has, and what it threw away. As in Go, `sent` counts the whole request.
+    fn delivered(&self, batch: &Batch, cost: Cost, accepted: Accepted) {
+        let rejected = accepted.rejected_items.min(cost.items);
+        if rejected > 0 {
+            tracing::warn!(
+                exporter = self.name,
+                rejected_items = rejected,
+                "partial success: the destination refused some items"
+            );
+            self.account.record(Term::Lost(Reason::Rejected), Cost { items: rejected, bytes: 0 });
+        }
+        self.account.record(Term::Out, Cost { items: cost.items - rejected, bytes: cost.bytes });
+        self.measures.delivered(batch, cost);
+    }
+
     /// Attempts until one succeeds, fails for good, or the time is up.
-    async fn attempts(&self, batch: &Batch) -> Result<(), Failure> {
+    async fn attempts(&self, batch: &Batch) -> Result<Accepted, Failure> {
         let started = Instant::now();
         let mut backoff = Backoff::new(&self.retry);
         loop {
-            let Err(failure) = self.attempt(batch).await else { return Ok(()) };
+            let failure = match self.attempt(batch).await {
+                Ok(accepted) => return Ok(accepted),
+                Err(failure) => failure,
+            };
             let Retry::After(asked) = failure.retry else { return Err(failure) };
             if *self.draining.borrow() {
                 return Err(failure);
@@ -103,7 +123,7 @@ impl Courier {
     }
 
     /// One attempt, within its time limit.
-    async fn attempt(&self, batch: &Batch) -> Result<(), Failure> {
+    async fn attempt(&self, batch: &Batch) -> Result<Accepted, Failure> {
         if self.timeout.is_zero() {
             return self.sender.send(batch).await;
         }

@@ -7,6 +7,7 @@ use crate::measures::{Measures, watch_queue};
 use crate::queue::{Dispatcher, Queued, Space};
 use crate::ticket::Ticket;
 use millrace_config::Optional;
+use millrace_engine::Account;
 use millrace_engine::component::Context;
 use millrace_engine::{Batch, BoxFuture, Cost, Failure, Fault, Permit, Reason, Reservation, Stage, Until};
 use millrace_telemetry::{Labels, Registration};
@@ -41,7 +42,8 @@ struct Queue {
     space: Arc<Space>,
     dispatcher: Mutex<Option<JoinHandle<Option<()>>>>,
     wait_for_result: bool,
-    _visible: Vec<Registration>,
+    /// Among the metrics for as long as this is held.
+    visible: Vec<Registration>,
 }
 
 impl Exporter {
@@ -53,18 +55,49 @@ impl Exporter {
         delivery: &Delivery,
         sender: Arc<dyn Sender>,
     ) -> Arc<Self> {
+        let measures = Measures::new(context, signal, &delivery.destination);
+        let mut exporter =
+            Self::assemble(context, signal, delivery, sender, context.account(signal), measures);
+        if let Some(queue) = &mut exporter.queue {
+            queue.visible = watch_queue(context, signal, &queue.space);
+        }
+        Arc::new(exporter)
+    }
+
+    /// The same machinery for the `batch` processor, whose destination is what comes after it in the pipeline. The
+    /// account is shared by all its shards.
+    #[must_use]
+    pub fn start_batching(
+        context: &Context,
+        signal: Signal,
+        delivery: &Delivery,
+        sender: Arc<dyn Sender>,
+        account: &Arc<Account>,
+    ) -> Arc<Self> {
+        let measures = Measures::of_batches(context);
+        Arc::new(Self::assemble(context, signal, delivery, sender, Arc::clone(account), measures))
+    }
+
+    fn assemble(
+        context: &Context,
+        signal: Signal,
+        delivery: &Delivery,
+        sender: Arc<dyn Sender>,
+        account: Arc<Account>,
+        measures: Measures,
+    ) -> Self {
         let (stop, draining) = watch::channel(false);
         let courier = Arc::new(Courier {
             sender,
             timeout: delivery.timeout,
             retry: delivery.retry.clone(),
-            account: context.account(signal),
-            measures: Measures::new(context, signal, &delivery.destination),
+            account,
+            measures,
             draining,
             name: context.id.to_string(),
         });
         let queue = delivery.queue.as_option().map(|config| Queue::start(context, signal, config, &courier));
-        Arc::new(Self { courier, queue, draining: stop })
+        Self { courier, queue, draining: stop }
     }
 
     /// Without a queue: on the request's own task, and the answer is the destination's.
@@ -95,7 +128,7 @@ impl Queue {
         let tasks = &context.shared.tasks;
         let dispatcher = Dispatcher::new(courier, &space, config, signal, tasks);
         Self {
-            _visible: watch_queue(context, signal, &space),
+            visible: Vec::new(),
             space,
             dispatcher: Mutex::new(Some(tasks.spawn("sending queue", dispatcher.run()))),
             wait_for_result: config.wait_for_result,

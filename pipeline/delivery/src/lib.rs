@@ -22,6 +22,14 @@ pub use exporter::{Delivery, Exporter};
 
 use millrace_engine::{Batch, BoxFuture, Failure};
 
+/// The destination has answered that it has the batch.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[must_use]
+pub struct Accepted {
+    /// Items that it has refused all the same (OTLP's partial success). They are not sent again.
+    pub rejected_items: u64,
+}
+
 /// A protocol: how one batch gets to the destination, in one attempt.
 pub trait Sender: Send + Sync + 'static {
     /// Sends a batch, and returns when the destination has answered. Retrying, deadlines and splitting are the
@@ -32,7 +40,7 @@ pub trait Sender: Send + Sync + 'static {
     /// it in halves.
     ///
     /// [`Reason::TooLarge`]: millrace_engine::Reason::TooLarge
-    fn send<'a>(&'a self, batch: &'a Batch) -> BoxFuture<'a, Result<(), Failure>>;
+    fn send<'a>(&'a self, batch: &'a Batch) -> BoxFuture<'a, Result<Accepted, Failure>>;
 
     /// Flushes and closes; runs after the last send.
     fn close(&self) -> BoxFuture<'_, ()> {

@@ -1,15 +1,16 @@
 //! What an exporter counts: the Go collector's metrics, and how old things are.
 
+use crate::batcher::Trigger;
 use millrace_engine::component::Context;
 use millrace_engine::{Batch, Cost};
-use millrace_telemetry::catalogue::{exporter as go, millrace as ours};
+use millrace_telemetry::catalogue::{exporter as go, millrace as ours, processor as batches};
 use millrace_telemetry::{Counter, Histogram, Labels, Registration, UpDown};
 use millrace_wire::Signal;
 use std::sync::Arc;
 use std::time::Instant;
 
 /// The handles of one exporter and signal.
-#[derive(Debug)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Measures {
     pub(crate) sent: Counter,
     pub(crate) failed: Counter,
@@ -17,13 +18,28 @@ pub(crate) struct Measures {
     in_flight: UpDown,
     batch_items: Histogram,
     batch_bytes: Histogram,
+    by_size: Counter,
+    by_timeout: Counter,
     enqueue_items: Histogram,
     enqueue_bytes: Histogram,
     delay: Histogram,
 }
 
 impl Measures {
-    /// `destination` are the labels that say where to (`server.address`, …).
+    /// Of the `batch` processor, which counts its batches and nothing else.
+    pub(crate) fn of_batches(context: &Context) -> Self {
+        let registry = &context.shared.registry;
+        let labels = Labels::new().with("processor", context.id.to_string());
+        Self {
+            batch_items: registry.histogram(&batches::BATCH_SEND_SIZE, &labels),
+            batch_bytes: registry.histogram(&batches::BATCH_SEND_SIZE_BYTES, &labels),
+            by_size: registry.counter(&batches::BATCH_SIZE_TRIGGER_SEND, &labels),
+            by_timeout: registry.counter(&batches::BATCH_TIMEOUT_TRIGGER_SEND, &labels),
+            ..Self::default()
+        }
+    }
+
+    /// Of an exporter; `destination` are the labels that say where to (`server.address`, …).
     pub(crate) fn new(context: &Context, signal: Signal, destination: &Labels) -> Self {
         let registry = &context.shared.registry;
         let exporter = Labels::new().with("exporter", context.id.to_string());
@@ -42,6 +58,7 @@ impl Measures {
             enqueue_items: registry.histogram(&go::ENQUEUE_SIZE, &exporter),
             enqueue_bytes: registry.histogram(&go::ENQUEUE_SIZE_BYTES, &exporter),
             delay: registry.histogram(&ours::END_TO_END_DELAY, &queue),
+            ..Self::default()
         }
     }
 
@@ -56,7 +73,11 @@ impl Measures {
         self.enqueue_bytes.record(cost.bytes as f64);
     }
 
-    pub(crate) fn batched(&self, cost: Cost) {
+    pub(crate) fn batched(&self, cost: Cost, trigger: Trigger) {
+        match trigger {
+            Trigger::Size => self.by_size.add(1),
+            Trigger::Timeout => self.by_timeout.add(1),
+        }
         self.batch_items.record(cost.items as f64);
         self.batch_bytes.record(cost.bytes as f64);
     }

@@ -265,7 +265,7 @@ impl Dispatcher {
 
     fn send(&mut self, ready: Ready<Arc<Ticket>>) {
         if self.batcher.is_some() {
-            self.courier.measures.batched(ready.batch.cost());
+            self.courier.measures.batched(ready.batch.cost(), ready.trigger);
         }
         let (courier, tasks) = (Arc::clone(&self.courier), self.tasks.clone());
         self.sends.spawn(async move {

@@ -19,6 +19,7 @@ mod expose;
 pub mod failure;
 pub mod graph;
 pub mod health;
+pub mod host;
 pub mod ledger;
 pub mod stage;
 pub mod tasks;

@@ -1,0 +1,156 @@
+//! `otlp_grpc`: OTLP over gRPC.
+
+use super::{accepted, body};
+use http::{HeaderValue, Uri};
+use millrace_delivery::{Accepted, Delivery, DeliveryConfig, Exporter, Sender};
+use millrace_engine::component::{BuildError, Context, ExporterConfig, Factory, Stability};
+use millrace_engine::{Batch, BoxFuture, Budget, Failure, Fault, Reason, Stage};
+use millrace_net::config::{GrpcClientConfig, header_map};
+use millrace_net::grpc::{Channel, ChannelOptions, Code, Status};
+use millrace_net::{Encoding, Endpoint};
+use millrace_telemetry::Labels;
+use millrace_wire::Signal;
+use millrace_wire::response::Encoding as Format;
+use std::sync::Arc;
+
+/// The `otlp_grpc` exporter.
+pub const FACTORY: Factory<dyn ExporterConfig> = Factory {
+    name: "otlp_grpc",
+    aliases: &["otlp"],
+    signals: &[Signal::Traces, Signal::Metrics, Signal::Logs],
+    stability: Stability::Beta,
+    plan: |node, path, diags| Some(Box::new(millrace_config::decode::<Config>(node, path, diags)?)),
+};
+
+millrace_config::parts! {
+    /// The section `exporters::otlp_grpc`.
+    pub struct Config {
+        /// Where to, and how.
+        pub client: GrpcClientConfig,
+        /// Queue, retry, timeout.
+        pub delivery: DeliveryConfig,
+    }
+}
+
+impl ExporterConfig for Config {
+    fn build(&self, context: Context, signal: Signal) -> Result<Arc<dyn Stage>, BuildError> {
+        let endpoint = Endpoint::parse(&self.client.endpoint).map_err(|error| context.error(error))?;
+        let destination =
+            Labels::new().with("server.address", endpoint.host.clone()).with("server.port", endpoint.port.to_string());
+        let sender = self.sender(&context, signal, endpoint)?;
+        let delivery = Delivery {
+            queue: self.delivery.sending_queue.clone(),
+            retry: self.delivery.retry_on_failure.clone(),
+            timeout: self.delivery.timeout.get(),
+            destination,
+        };
+        Ok(Exporter::start(&context, signal, &delivery, Arc::new(sender)))
+    }
+}
+
+impl Config {
+    fn sender(&self, context: &Context, signal: Signal, endpoint: Endpoint) -> Result<GrpcSender, BuildError> {
+        let mut headers = header_map(&self.client.headers);
+        let user_agent =
+            if self.client.user_agent.is_empty() { &context.shared.user_agent[..] } else { &self.client.user_agent };
+        headers.insert(http::header::USER_AGENT, HeaderValue::from_str(user_agent).map_err(|error| context.error(error))?);
+        let options = ChannelOptions {
+            endpoint,
+            authority: (!self.client.authority.is_empty()).then(|| self.client.authority.clone()),
+            headers,
+            encoding: self.client.compression.header(),
+        };
+        let channel = Channel::new(options, context.shared.tasks.clone());
+        let uri = channel.uri(method(signal)).map_err(|error| context.error(error))?;
+        Ok(GrpcSender { channel, uri, signal, encoding: self.client.compression, work: context.shared.work.clone() })
+    }
+}
+
+const fn method(signal: Signal) -> &'static str {
+    match signal {
+        Signal::Traces => "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
+        Signal::Metrics => "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export",
+        Signal::Logs => "/opentelemetry.proto.collector.logs.v1.LogsService/Export",
+        Signal::Profiles => "/opentelemetry.proto.collector.profiles.v1development.ProfilesService/Export",
+    }
+}
+
+struct GrpcSender {
+    channel: Channel,
+    uri: Uri,
+    signal: Signal,
+    encoding: Encoding,
+    work: Budget,
+}
+
+impl Sender for GrpcSender {
+    fn send<'a>(&'a self, batch: &'a Batch) -> BoxFuture<'a, Result<Accepted, Failure>> {
+        Box::pin(async move {
+            let body = body(batch, self.encoding, &self.work).await?;
+            let reply = self.channel.unary(self.uri.clone(), &body.parts).await.map_err(failure)?;
+            accepted(self.signal, Format::Protobuf, &reply.message)
+        })
+    }
+}
+
+/// What a status means for the batch, by the OTLP specification's table of retryable codes.
+fn failure(status: Status) -> Failure {
+    let text = status.to_string();
+    let failure = match status.code {
+        _ if says_too_large(&status) => Failure::permanent(Fault::Destination, Reason::TooLarge, text),
+        Code::Unavailable if status.message.starts_with("cannot connect") => {
+            Failure::transient(Fault::Destination, Reason::Unreachable, text)
+        }
+        Code::DeadlineExceeded => Failure::transient(Fault::Destination, Reason::Timeout, text),
+        Code::Canceled | Code::Aborted | Code::OutOfRange | Code::Unavailable | Code::DataLoss => {
+            Failure::transient(Fault::Destination, Reason::Throttled, text)
+        }
+        Code::ResourceExhausted if status.retry_delay.is_some() => {
+            Failure::transient(Fault::Destination, Reason::Throttled, text)
+        }
+        _ => Failure::permanent(Fault::Destination, Reason::Rejected, text),
+    };
+    let failure = failure.with_grpc_code(status.code as u8);
+    match status.retry_delay {
+        Some(delay) if failure.is_transient() => failure.after(delay),
+        _ => failure,
+    }
+}
+
+/// Servers say "too large" in words only: grpc-go as `ResourceExhausted`, tonic as `OutOfRange`.
+fn says_too_large(status: &Status) -> bool {
+    match status.code {
+        Code::ResourceExhausted => status.retry_delay.is_none() && status.message.contains("larger than max"),
+        Code::OutOfRange => status.message.contains("message length too large"),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn status(code: Code, message: &'static str, retry_delay: Option<Duration>) -> Failure {
+        failure(Status { code, message: message.into(), retry_delay })
+    }
+
+    #[test]
+    fn codes_are_retried_as_the_specification_says() {
+        for code in [Code::Canceled, Code::DeadlineExceeded, Code::Aborted, Code::OutOfRange, Code::Unavailable, Code::DataLoss] {
+            assert!(status(code, "", None).is_transient(), "{code:?}");
+        }
+        for code in [Code::InvalidArgument, Code::Internal, Code::Unimplemented, Code::Unauthenticated, Code::ResourceExhausted] {
+            assert!(!status(code, "", None).is_transient(), "{code:?}");
+        }
+        let asked = status(Code::ResourceExhausted, "", Some(Duration::from_secs(3)));
+        assert_eq!(asked.retry, millrace_engine::Retry::After(Some(Duration::from_secs(3))));
+    }
+
+    #[test]
+    fn both_ways_of_saying_too_large_are_understood() {
+        let go = status(Code::ResourceExhausted, "grpc: received message larger than max (5000000 vs. 4194304)", None);
+        let tonic = status(Code::OutOfRange, "Error, decoded message length too large: found 5000000 bytes", None);
+        assert_eq!((go.reason, tonic.reason), (Reason::TooLarge, Reason::TooLarge));
+    }
+}

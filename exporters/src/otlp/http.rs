@@ -1,0 +1,300 @@
+//! `otlp_http`: OTLP over HTTP/1.1, in protobuf or JSON.
+
+use super::{accepted, body, compressed, internal};
+use bytes::Bytes;
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER, USER_AGENT};
+use http::{HeaderMap, HeaderValue, StatusCode, Uri};
+use millrace_config::{Checker, Validate};
+use millrace_delivery::{Accepted, Delivery, DeliveryConfig, Exporter, Sender};
+use millrace_engine::component::{BuildError, Context, ExporterConfig, Factory, Stability};
+use millrace_engine::{Batch, BoxFuture, Budget, Failure, Fault, Reason, Stage};
+use millrace_net::config::{HttpClientConfig, check_url, header_map};
+use millrace_net::http::{Client, Response};
+use millrace_net::{Encoding, Endpoint};
+use millrace_telemetry::Labels;
+use millrace_wire::Signal;
+use millrace_wire::json::to_json_all;
+use millrace_wire::response::{Encoding as Format, Status};
+use serde::Deserialize;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+/// The `otlp_http` exporter.
+pub const FACTORY: Factory<dyn ExporterConfig> = Factory {
+    name: "otlp_http",
+    aliases: &["otlphttp"],
+    signals: &[Signal::Traces, Signal::Metrics, Signal::Logs],
+    stability: Stability::Beta,
+    plan: |node, path, diags| Some(Box::new(millrace_config::decode::<Config>(node, path, diags)?)),
+};
+
+millrace_config::parts! {
+    /// The section `exporters::otlp_http`.
+    pub struct Config {
+        /// How to connect.
+        pub client: HttpClientConfig,
+        /// Queue and retry; the timeout is the client's.
+        pub delivery: DeliveryConfig,
+        /// Where to, and in what format.
+        pub own: Own,
+    }
+}
+
+/// Keys of this exporter alone.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default)]
+pub struct Own {
+    /// The base URL; `/v1/<signal>` is appended.
+    pub endpoint: String,
+    /// The URL for traces, used as it is.
+    pub traces_endpoint: String,
+    /// The URL for metrics, used as it is.
+    pub metrics_endpoint: String,
+    /// The URL for logs, used as it is.
+    pub logs_endpoint: String,
+    /// The URL for profiles, used as it is.
+    pub profiles_endpoint: String,
+    /// `proto` (the default) or `json`.
+    pub encoding: BodyFormat,
+}
+
+/// What bodies are written in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BodyFormat {
+    /// Binary protobuf.
+    #[default]
+    Proto,
+    /// OTLP/JSON.
+    Json,
+}
+
+impl Default for Own {
+    fn default() -> Self {
+        Self {
+            endpoint: String::new(),
+            traces_endpoint: String::new(),
+            metrics_endpoint: String::new(),
+            logs_endpoint: String::new(),
+            profiles_endpoint: String::new(),
+            encoding: BodyFormat::Proto,
+        }
+    }
+}
+
+impl Own {
+    /// The URL of a signal, if one is configured.
+    fn url(&self, signal: Signal) -> Option<String> {
+        let (own, path) = match signal {
+            Signal::Traces => (&self.traces_endpoint, "v1/traces"),
+            Signal::Metrics => (&self.metrics_endpoint, "v1/metrics"),
+            Signal::Logs => (&self.logs_endpoint, "v1/logs"),
+            Signal::Profiles => (&self.profiles_endpoint, "v1development/profiles"),
+        };
+        if !own.is_empty() {
+            return Some(own.clone());
+        }
+        (!self.endpoint.is_empty()).then(|| format!("{}/{path}", self.endpoint.trim_end_matches('/')))
+    }
+}
+
+impl Validate for Own {
+    fn validate(&self, at: &mut Checker<'_>) {
+        let urls = [
+            ("endpoint", &self.endpoint),
+            ("traces_endpoint", &self.traces_endpoint),
+            ("metrics_endpoint", &self.metrics_endpoint),
+            ("logs_endpoint", &self.logs_endpoint),
+            ("profiles_endpoint", &self.profiles_endpoint),
+        ];
+        if urls.iter().all(|(_, url)| url.is_empty()) {
+            at.error_here("at least one endpoint must be specified\nset `endpoint`, e.g. http://localhost:4318");
+        }
+        for (key, url) in urls.into_iter().filter(|(_, url)| !url.is_empty()) {
+            check_url(at, key, url);
+        }
+    }
+}
+
+impl ExporterConfig for Config {
+    fn build(&self, context: Context, signal: Signal) -> Result<Arc<dyn Stage>, BuildError> {
+        let url = self.own.url(signal).ok_or_else(|| {
+            context.error(format!("has no endpoint for {signal}; set `endpoint` or `{signal}_endpoint`"))
+        })?;
+        let endpoint = Endpoint::parse(&url).map_err(|error| context.error(error))?;
+        let uri: Uri = url.parse().map_err(|error| context.error(format!("`{url}` is not a URL: {error}")))?;
+        let destination = Labels::new()
+            .with("server.address", endpoint.host.clone())
+            .with("server.port", endpoint.port.to_string())
+            .with("url.path", uri.path().to_owned());
+        let idle = match (self.client.max_idle_conns_per_host, self.client.max_idle_conns) {
+            (0, 0) => usize::MAX,
+            (0, limit) | (limit, _) => limit,
+        };
+        let sender = HttpSender {
+            client: Client::new(idle, self.client.idle_conn_timeout.get()),
+            headers: self.headers(&context)?,
+            uri,
+            url,
+            signal,
+            format: self.own.encoding,
+            encoding: self.client.compression,
+            work: context.shared.work.clone(),
+        };
+        let delivery = Delivery {
+            queue: self.delivery.sending_queue.clone(),
+            retry: self.delivery.retry_on_failure.clone(),
+            timeout: self.client.timeout.get(),
+            destination,
+        };
+        Ok(Exporter::start(&context, signal, &delivery, Arc::new(sender)))
+    }
+}
+
+impl Config {
+    /// What every request carries.
+    fn headers(&self, context: &Context) -> Result<HeaderMap, BuildError> {
+        let mut headers = HeaderMap::new();
+        let user_agent = HeaderValue::from_str(&context.shared.user_agent).map_err(|error| context.error(error))?;
+        headers.insert(USER_AGENT, user_agent);
+        headers.insert(
+            CONTENT_TYPE,
+            HeaderValue::from_static(match self.own.encoding {
+                BodyFormat::Proto => "application/x-protobuf",
+                BodyFormat::Json => "application/json",
+            }),
+        );
+        if let Some(encoding) = self.client.compression.header() {
+            headers.insert(CONTENT_ENCODING, HeaderValue::from_static(encoding));
+        }
+        headers.extend(header_map(&self.client.headers));
+        Ok(headers)
+    }
+}
+
+struct HttpSender {
+    client: Client,
+    headers: HeaderMap,
+    uri: Uri,
+    url: String,
+    signal: Signal,
+    format: BodyFormat,
+    encoding: Encoding,
+    work: Budget,
+}
+
+impl Sender for HttpSender {
+    fn send<'a>(&'a self, batch: &'a Batch) -> BoxFuture<'a, Result<Accepted, Failure>> {
+        Box::pin(async move {
+            let body = match self.format {
+                BodyFormat::Proto => body(batch, self.encoding, &self.work).await?,
+                BodyFormat::Json => {
+                    let json = json(batch)?;
+                    let size = json.len() as u64;
+                    compressed(vec![json], size, self.encoding, &self.work).await?
+                }
+            };
+            let sent = self.client.post(self.uri.clone(), self.headers.clone(), body.parts).await;
+            let response = sent.map_err(|error| {
+                let message = format!("failed to make an HTTP request to {}: {error}", self.url);
+                Failure::transient(Fault::Destination, Reason::Unreachable, message)
+            })?;
+            self.answer(&response)
+        })
+    }
+}
+
+fn json(batch: &Batch) -> Result<Bytes, Failure> {
+    let mut out = Vec::new();
+    to_json_all(batch.pieces().iter().map(|piece| &piece.payload), &mut out)
+        .map_err(|error| internal(format!("cannot write the request as JSON: {error}")))?;
+    Ok(out.into())
+}
+
+impl HttpSender {
+    /// What an answer means for the batch: 429, 502, 503 and 504 may pass, everything else will not.
+    fn answer(&self, response: &Response) -> Result<Accepted, Failure> {
+        if response.status.is_success() {
+            return accepted(self.signal, content_format(&response.headers), &response.body);
+        }
+        let details = Status::decode(content_format(&response.headers), &response.body).unwrap_or_default();
+        let message = format!(
+            "error exporting items, request to {} responded with HTTP Status Code {}, Message={}",
+            self.url,
+            response.status.as_u16(),
+            details.message
+        );
+        let failure = match response.status {
+            StatusCode::TOO_MANY_REQUESTS
+            | StatusCode::BAD_GATEWAY
+            | StatusCode::SERVICE_UNAVAILABLE
+            | StatusCode::GATEWAY_TIMEOUT => {
+                let failure = Failure::transient(Fault::Destination, Reason::Throttled, message);
+                match retry_after(&response.headers) {
+                    Some(delay) => failure.after(delay),
+                    None => failure,
+                }
+            }
+            StatusCode::PAYLOAD_TOO_LARGE => Failure::permanent(Fault::Destination, Reason::TooLarge, message),
+            StatusCode::BAD_REQUEST if details.message.contains("too large") => {
+                Failure::permanent(Fault::Destination, Reason::TooLarge, message)
+            }
+            _ => Failure::permanent(Fault::Destination, Reason::Rejected, message),
+        };
+        Err(match grpc_code(response.status) {
+            Some(code) => failure.with_grpc_code(code),
+            None => failure,
+        })
+    }
+}
+
+/// The Go collector's mapping of answers to gRPC codes; `None` stands for unknown, which becomes internal.
+fn grpc_code(status: StatusCode) -> Option<u8> {
+    match status.as_u16() {
+        400 => Some(3),
+        401 => Some(16),
+        403 => Some(7),
+        404 => Some(12),
+        429 | 502 | 503 | 504 => Some(14),
+        _ => None,
+    }
+}
+
+fn content_format(headers: &HeaderMap) -> Format {
+    match headers.get(CONTENT_TYPE) {
+        Some(value) if value.as_bytes().starts_with(b"application/json") => Format::Json,
+        _ => Format::Protobuf,
+    }
+}
+
+/// `Retry-After`, in seconds or as a date.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let value = headers.get(RETRY_AFTER)?.to_str().ok()?;
+    if let Ok(seconds) = value.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let date = httpdate::parse_http_date(value).ok()?;
+    date.duration_since(SystemTime::now()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_are_made_as_in_go() {
+        let own = Own { endpoint: "http://x:4318/otlp/".into(), logs_endpoint: "http://y/logs".into(), ..Own::default() };
+        assert_eq!(own.url(Signal::Traces).as_deref(), Some("http://x:4318/otlp/v1/traces"));
+        assert_eq!(own.url(Signal::Logs).as_deref(), Some("http://y/logs"));
+        assert_eq!(Own { endpoint: String::new(), ..own }.url(Signal::Metrics), None);
+    }
+
+    #[test]
+    fn retry_after_is_read_in_both_forms() {
+        let with = |value: &str| HeaderMap::from_iter([(RETRY_AFTER, HeaderValue::from_str(value).expect("a header"))]);
+        assert_eq!(retry_after(&with("7")), Some(Duration::from_secs(7)));
+        let date = httpdate::fmt_http_date(SystemTime::now() + Duration::from_secs(60));
+        assert!(retry_after(&with(&date)).is_some_and(|delay| delay > Duration::from_secs(50)));
+        assert_eq!(retry_after(&with("soon")), None);
+    }
+}

@@ -1,0 +1,124 @@
+//! The section `processors::memory_limiter`.
+
+use millrace_config::{Checker, Duration, Validate};
+use millrace_engine::host;
+use serde::Deserialize;
+
+/// The memory limiter's configuration.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Must be set, as in Go; the budget here is exact at every moment and is not checked at intervals.
+    pub check_interval: Duration,
+    /// The limit, in MiB; wins over the percentage.
+    pub limit_mib: u32,
+    /// What is kept free below the limit, in MiB; a fifth of it unless set.
+    pub spike_limit_mib: u32,
+    /// The limit, as a share of the memory that the cgroup or the machine has.
+    pub limit_percentage: u32,
+    /// What is kept free, as a share of the same.
+    pub spike_limit_percentage: u32,
+    /// Accepted for compatibility: there is no garbage collector to wait for.
+    pub min_gc_interval_when_soft_limited: Duration,
+    /// Accepted for compatibility.
+    pub min_gc_interval_when_hard_limited: Duration,
+    /// Accepted for compatibility.
+    pub max_gc_interval_when_soft_limited: Duration,
+    /// Accepted for compatibility.
+    pub max_gc_interval_when_hard_limited: Duration,
+}
+
+/// How much memory telemetry may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// What arriving requests may hold, in bytes: the limit less the spike.
+    pub intake_bytes: u64,
+    /// What passing on may hold, in bytes: the spike.
+    pub work_bytes: u64,
+}
+
+impl Limits {
+    /// A fifth is kept free.
+    #[must_use]
+    pub fn of(limit_bytes: u64) -> Self {
+        Self { intake_bytes: limit_bytes - limit_bytes / 5, work_bytes: limit_bytes / 5 }
+    }
+}
+
+impl Config {
+    /// The limits in bytes, given what the cgroup or the machine has. `None` when a percentage is given of an amount
+    /// that cannot be told.
+    #[must_use]
+    pub fn limits(&self, memory_bytes: Option<u64>) -> Option<Limits> {
+        let (limit, spike) = if self.limit_mib > 0 {
+            (mib(self.limit_mib), mib(self.spike_limit_mib))
+        } else {
+            let memory = memory_bytes?;
+            let share = |percentage: u32| memory / 100 * u64::from(percentage);
+            (share(self.limit_percentage), share(self.spike_limit_percentage))
+        };
+        if spike == 0 {
+            return Some(Limits::of(limit));
+        }
+        Some(Limits { intake_bytes: limit.saturating_sub(spike), work_bytes: spike })
+    }
+}
+
+const fn mib(count: u32) -> u64 {
+    (count as u64) << 20
+}
+
+impl Validate for Config {
+    fn validate(&self, at: &mut Checker<'_>) {
+        if self.check_interval.is_zero() {
+            at.error(
+                "check_interval",
+                "'check_interval' must be greater than zero\nset `check_interval: 1s`",
+            );
+        }
+        if self.limit_mib == 0 && self.limit_percentage == 0 {
+            at.error_here("'limit_mib' or 'limit_percentage' must be greater than zero");
+        }
+        if self.limit_percentage > 100 {
+            at.error("limit_percentage", "'limit_percentage' and 'spike_limit_percentage' must be greater than zero and less than or equal to hundred");
+        }
+        if self.spike_limit_percentage > 100 {
+            at.error("spike_limit_percentage", "'limit_percentage' and 'spike_limit_percentage' must be greater than zero and less than or equal to hundred");
+        }
+        if self.limit_mib > 0 && self.limit_mib <= self.spike_limit_mib {
+            at.error("spike_limit_mib", "'spike_limit_mib' must be smaller than 'limit_mib'");
+        }
+        if self.limit_percentage > 0 && self.limit_percentage <= self.spike_limit_percentage {
+            at.error(
+                "spike_limit_percentage",
+                "'spike_limit_percentage' must be smaller than 'limit_percentage'",
+            );
+        }
+        if self.limit_mib == 0 && self.limit_percentage > 0 && host::memory_bytes().is_none() {
+            at.error(
+                "limit_percentage",
+                "the memory of this machine cannot be told; set `limit_mib` instead",
+            );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fifth_is_kept_free_unless_a_spike_is_given() {
+        let config = Config { limit_mib: 100, ..Config::default() };
+        assert_eq!(config.limits(None), Some(Limits { intake_bytes: 80 << 20, work_bytes: 20 << 20 }));
+        let config = Config { limit_mib: 100, spike_limit_mib: 30, ..Config::default() };
+        assert_eq!(config.limits(None), Some(Limits { intake_bytes: 70 << 20, work_bytes: 30 << 20 }));
+    }
+
+    #[test]
+    fn percentages_are_of_the_memory_there_is() {
+        let config = Config { limit_percentage: 50, spike_limit_percentage: 10, ..Config::default() };
+        assert_eq!(config.limits(Some(1000)), Some(Limits { intake_bytes: 400, work_bytes: 100 }));
+        assert_eq!(config.limits(None), None);
+    }
+}

@@ -1,0 +1,59 @@
+//! The `memory_limiter` processor: sets the memory budget of the process.
+//!
+//! In the Go collector it looks at the heap now and then, after requests have been decoded. Here it is a limit on bytes
+//! that is charged as requests arrive, at the receivers' door: what it refuses was never kept. In the pipeline there is
+//! nothing left to do but count.
+
+mod config;
+
+pub use config::{Config, Limits};
+
+use millrace_engine::component::{BuildError, Context, Factory, ProcessorConfig, Stability};
+use millrace_engine::entry::Route;
+use millrace_engine::{Batch, Failure, Transform};
+use millrace_telemetry::catalogue::processor as catalogue;
+use millrace_telemetry::{Counter, Labels};
+use millrace_wire::Signal;
+use std::sync::Arc;
+
+/// The `memory_limiter` processor.
+pub const FACTORY: Factory<dyn ProcessorConfig> = Factory {
+    name: "memory_limiter",
+    aliases: &[],
+    signals: &[Signal::Traces, Signal::Metrics, Signal::Logs],
+    stability: Stability::Beta,
+    plan: |node, path, diags| Some(Box::new(millrace_config::decode::<Config>(node, path, diags)?)),
+};
+
+impl ProcessorConfig for Config {
+    fn build(&self, context: Context, signal: Signal, next: Arc<Route>) -> Result<Route, BuildError> {
+        let registry = &context.shared.registry;
+        let labels = Labels::new().with("processor", context.id.to_string());
+        let with_signal = labels.clone().with("otel.signal", signal.name());
+        let limiter = MemoryLimiter {
+            accepted: registry.counter(catalogue::MEMORY_LIMITER_ACCEPTED.of(signal), &labels),
+            refused: registry.counter(catalogue::MEMORY_LIMITER_REFUSED.of(signal), &labels),
+            incoming: registry.counter(&catalogue::INCOMING_ITEMS, &with_signal),
+            outgoing: registry.counter(&catalogue::OUTGOING_ITEMS, &with_signal),
+        };
+        Ok(Route::Apply(Arc::new(limiter), next))
+    }
+}
+
+struct MemoryLimiter {
+    accepted: Counter,
+    refused: Counter,
+    incoming: Counter,
+    outgoing: Counter,
+}
+
+impl Transform for MemoryLimiter {
+    fn apply(&self, batch: Batch) -> Result<Option<Batch>, Failure> {
+        let items = batch.cost().items;
+        self.accepted.add(items);
+        self.refused.add(0);
+        self.incoming.add(items);
+        self.outgoing.add(items);
+        Ok(Some(batch))
+    }
+}

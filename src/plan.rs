@@ -1,0 +1,129 @@
+//! From a `--config` value to decoded components, with every mistake told at once.
+
+use crate::components::{BuiltIn, CONNECTORS, EXPORTERS, EXTENSIONS, PROCESSORS, RECEIVERS};
+use millrace_config::catalog::Kind;
+use millrace_config::load::{Component, Gates, load};
+use millrace_config::{Config, Diagnostics, Node, decode, parse_uri};
+use millrace_engine::component::Factory;
+use millrace_engine::graph::Plans;
+use millrace_processors::memory_limiter;
+use millrace_telemetry::config::TelemetryConfig;
+use std::process::ExitCode;
+
+/// A configuration that can be run.
+pub struct Plan {
+    /// Components and pipelines.
+    pub config: Config,
+    /// The decoded section of each component.
+    pub plans: Plans,
+    /// The decoded section `service::telemetry`.
+    pub telemetry: TelemetryConfig,
+    /// The limits of the memory limiters that a pipeline uses.
+    pub limits: Vec<memory_limiter::Limits>,
+    /// Warnings, to be shown when logging works.
+    pub warnings: String,
+}
+
+/// Reads, loads and decodes a configuration.
+///
+/// # Errors
+/// Everything that is wrong, for people.
+pub fn plan(uri: &str) -> Result<Plan, String> {
+    let env = |name: &str| std::env::var(name).ok();
+    let mut parsed = parse_uri(uri, &env);
+    let Some(node) = parsed.node.take() else { return Err(parsed.render()) };
+    let diags = &mut parsed.diagnostics;
+    let loaded = load(&node, &BuiltIn, Gates::default(), diags);
+    let mut decoder = Decoder { plans: Plans::default(), diags };
+    for component in loaded.components() {
+        decoder.component(component);
+    }
+    let plans = decoder.plans;
+    let config = loaded.into_config();
+    let telemetry = telemetry(&node, diags);
+    let limits = config.as_ref().map(|config| limits(config, diags)).unwrap_or_default();
+    match (config, telemetry) {
+        (Some(config), Some(telemetry)) if !parsed.diagnostics.has_errors() => {
+            Ok(Plan { config, plans, telemetry, limits, warnings: parsed.render() })
+        }
+        _ => Err(parsed.render()),
+    }
+}
+
+/// The `validate` command.
+#[allow(clippy::print_stderr, reason = "the command line talks to the person who typed it")]
+pub fn validate(uri: Option<&str>) -> ExitCode {
+    let Some(uri) = uri else {
+        return crate::cli::fail("at least one config flag must be provided, e.g. validate --config=FILE");
+    };
+    match plan(uri) {
+        Ok(plan) => {
+            eprint!("{}", plan.warnings);
+            ExitCode::SUCCESS
+        }
+        Err(problems) => {
+            eprint!("{problems}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+struct Decoder<'a> {
+    plans: Plans,
+    diags: &'a mut Diagnostics,
+}
+
+impl Decoder<'_> {
+    fn component(&mut self, component: &Component) {
+        let id = || component.id.clone();
+        match component.kind {
+            Kind::Receiver => {
+                let plan = self.decode(RECEIVERS, component);
+                self.plans.receivers.extend(plan.map(|plan| (id(), plan)));
+            }
+            Kind::Processor => {
+                let plan = self.decode(PROCESSORS, component);
+                self.plans.processors.extend(plan.map(|plan| (id(), plan)));
+            }
+            Kind::Connector => {
+                let plan = self.decode(CONNECTORS, component);
+                self.plans.connectors.extend(plan.map(|plan| (id(), plan)));
+            }
+            Kind::Exporter => {
+                let plan = self.decode(EXPORTERS, component);
+                self.plans.exporters.extend(plan.map(|plan| (id(), plan)));
+            }
+            Kind::Extension => {
+                let plan = self.decode(EXTENSIONS, component);
+                self.plans.extensions.extend(plan.map(|plan| (id(), plan)));
+            }
+        }
+    }
+
+    fn decode<C: ?Sized>(&mut self, factories: &[Factory<C>], component: &Component) -> Option<Box<C>> {
+        let factory = factories.iter().find(|factory| factory.name == component.canonical)?;
+        (factory.plan)(&component.node, &component.path(), self.diags)
+    }
+}
+
+fn telemetry(node: &Node, diags: &mut Diagnostics) -> Option<TelemetryConfig> {
+    match node.get(&["service", "telemetry"]) {
+        Some(section) => decode(section, "service::telemetry", diags),
+        None => Some(TelemetryConfig::default()),
+    }
+}
+
+/// The limits of the memory limiters in use. Their sections have been decoded once already, so this finds no new
+/// mistakes.
+fn limits(config: &Config, diags: &mut Diagnostics) -> Vec<memory_limiter::Limits> {
+    let memory = millrace_engine::host::memory_bytes();
+    let used = config.service.pipelines.values().flat_map(|pipeline| &pipeline.processors);
+    let mut ids: Vec<_> = used.map(|processor| &processor.id).collect();
+    ids.sort();
+    ids.dedup();
+    ids.into_iter()
+        .filter_map(|id| config.processors.get(id))
+        .filter(|component| component.canonical == memory_limiter::FACTORY.name)
+        .filter_map(|component| component.decode::<memory_limiter::Config>(diags)?.limits(memory))
+        .collect()
+}
