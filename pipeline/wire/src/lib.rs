@@ -3,7 +3,7 @@
 //! A request is validated once, at the border ([`mod@validate`]), and from then on travels as a [`Payload`]: a run of
 //! whole `ResourceSpans` / `ResourceMetrics` / `ResourceLogs` fields that is known to be well-formed. It is read
 //! through zero-copy views ([`view`]), changed by one bottom-up rewrite ([`edit`]), split by copying ranges
-//! ([`split`]), merged by concatenation ([`merge`]) and built without intermediate structs ([`write`]).
+//! ([`split`]), merged by concatenation ([`merge`]) and built without intermediate structs ([`mod@write`]).
 //!
 //! This crate does no I/O, reads no clock and knows no async runtime.
 //!

@@ -53,7 +53,7 @@ pub fn concat(payloads: &[Payload]) -> Result<Payload, MergeError> {
 ///
 /// Two resources are the same if everything in them besides their scopes is equal byte for byte (the `Resource`, the
 /// schema URL, unknown fields, in this order of the wire), and so with scopes. Resources, scopes and what is in them
-/// keep the order of their first appearance. Where there is nothing to join, this is [`concat`].
+/// keep the order of their first appearance. Where there is nothing to join, this is [`concat()`].
 ///
 /// # Errors
 /// See [`MergeError`].

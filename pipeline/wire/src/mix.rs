@@ -69,3 +69,27 @@ impl Hasher for Mix {
         self.state
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn short_keys_are_spread_over_high_and_low_bits() {
+        let seeded = Seeded::default();
+        let hashes: Vec<u64> = (0..10_000u32).map(|key| seeded.hash_one(key)).collect();
+        let distinct =
+            |part: fn(u64) -> u64| hashes.iter().map(|&hash| part(hash)).collect::<HashSet<_>>().len();
+
+        assert_eq!(distinct(|hash| hash), hashes.len());
+        assert_eq!(distinct(|hash| hash >> 57), 128, "the bits by which a table tells slots apart");
+        assert!(distinct(|hash| hash & 0xffff) > 8_000, "the bits by which a table finds a slot");
+    }
+
+    #[test]
+    fn equal_bytes_hash_alike_and_others_do_not() {
+        assert_eq!(hash_bytes(b"resource"), hash_bytes(&b"resource".to_vec()));
+        assert_ne!(hash_bytes(b"resource"), hash_bytes(b"resourcf"));
+    }
+}

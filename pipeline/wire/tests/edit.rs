@@ -11,9 +11,11 @@ use millrace_wire::edit::{
     Resource, Scope, Span, Verdict, rewrite,
 };
 use millrace_wire::split::MetricKind;
-use millrace_wire::view::{Number, Value as Seen};
-use millrace_wire::write::{Logs, Scope as NewScope, Span as NewSpan, Traces, Value};
+use millrace_wire::view::{Number, Text, Value as Seen};
+use millrace_wire::write::{LogRecord as NewRecord, Logs, Scope as NewScope, Span as NewSpan, Traces, Value};
 use millrace_wire::{Payload, Signal};
+use opentelemetry_proto::tonic::common::v1::{AnyValue, ArrayValue, KeyValue, any_value};
+use prost::Message as _;
 use support::Rng;
 
 /// One change of a list of attributes.
@@ -354,10 +356,94 @@ fn attributes_are_edited_one_by_one() {
 }
 
 #[test]
+fn texts_are_edited_wherever_they_are_in_a_value() {
+    let nested = [("k", Value::List(&[Value::Str("secret"), Value::Int(1)])), ("secret", Value::Str("fine"))];
+    let payload = Logs::build(|logs| {
+        let body = Some(Value::Map(&nested));
+        logs.record(NewRecord { body, ..NewRecord::default() }, |record| {
+            record.attr("a", "secret").attr("b", 5).attr("c", &nested[..]);
+        });
+    });
+    struct Mask;
+    impl Edit for Mask {
+        fn reach(&self) -> Reach {
+            Reach::RECORD
+        }
+
+        fn record(&mut self, record: &mut Message<'_, LogRecord>, _: &mut Above<'_, '_>) -> Verdict {
+            let mask = |text: Text<'_>, out: &mut Vec<u8>| {
+                out.extend_from_slice(b"***");
+                text == "secret"
+            };
+            assert!(record.edit_body_texts(mask));
+            record.edit_attributes(|attribute| {
+                let key = attribute.key().to_str_lossy().into_owned();
+                assert_eq!(attribute.edit_texts(mask), key != "b");
+                attribute.set_key(format!("{key}{key}").as_bytes());
+            });
+            Verdict::Keep
+        }
+    }
+
+    let edited = rewrite(&payload, &mut Mask).payload;
+
+    let masked = [("k", Value::List(&[Value::Str("***"), Value::Int(1)])), ("secret", Value::Str("fine"))];
+    let expected = Logs::build(|logs| {
+        let body = Some(Value::Map(&masked));
+        logs.record(NewRecord { body, ..NewRecord::default() }, |record| {
+            record.attr("aa", "***").attr("bb", 5).attr("cc", &masked[..]);
+        });
+    });
+    assert_eq!(flat::logs(&edited), flat::logs(&expected));
+}
+
+#[test]
+fn a_value_nested_as_deeply_as_may_be_stays_where_it_is_but_is_not_put_deeper() {
+    // Given a log record with an attribute of 45 lists in each other
+    let mut value = AnyValue { value: Some(any_value::Value::StringValue("bottom".to_owned())) };
+    for _ in 0..45 {
+        value = AnyValue { value: Some(any_value::Value::ArrayValue(ArrayValue { values: vec![value] })) };
+    }
+    let mut request = flat::logs(&Logs::build(|logs| {
+        logs.record(NewRecord::default(), |_| {});
+    }));
+    let attributes = &mut request.resource_logs[0].scope_logs[0].log_records[0].attributes;
+    attributes.push(KeyValue { key: "deep".to_owned(), value: Some(value), ..KeyValue::default() });
+    let payload = flat::payload(Signal::Logs, request.encode_to_vec());
+    struct Move;
+    impl Edit for Move {
+        fn reach(&self) -> Reach {
+            Reach::RECORD
+        }
+
+        fn record(&mut self, record: &mut Message<'_, LogRecord>, above: &mut Above<'_, '_>) -> Verdict {
+            above.resource.insert(b"moved", record.attribute(b"deep").expect("it is there"));
+            record.rename(b"deep", b"renamed");
+            record.edit_attributes(|attribute| {
+                attribute.edit_texts(|_, out| {
+                    out.extend_from_slice(b"edited");
+                    true
+                });
+            });
+            Verdict::Keep
+        }
+    }
+
+    let edited = rewrite(&payload, &mut Move).payload;
+
+    assert_sound(&edited);
+    let resource = flat::logs(&edited).resource_logs.remove(0);
+    let attributes = &resource.scope_logs[0].log_records[0].attributes;
+    assert_eq!(attributes[0].key, "renamed");
+    assert!(edited.bytes().windows(6).any(|window| window == b"edited"));
+    assert_eq!(resource.resource.expect("made").attributes[0].value, Some(AnyValue::default()));
+}
+
+#[test]
 fn text_that_is_not_utf8_is_repaired_as_it_is_written() {
     let edited = each_span(&one_span(), |span| {
         span.set(Span::NAME, b"caf\xc3");
-        span.upsert(b"\xff", millrace_wire::view::Text(b"\xfe"));
+        span.upsert(b"\xff", Text(b"\xfe"));
         Verdict::Keep
     });
     assert_sound(&edited);

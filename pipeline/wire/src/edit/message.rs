@@ -1,7 +1,8 @@
 //! One message under the changes made to it.
 
 use super::field::{Field, FieldType};
-use super::level::{Attributed, Exemplar, Level, Point};
+use super::level::{Attributed, Exemplar, Level, LogRecord, Point};
+use super::texts::edit_texts;
 use crate::cursor::{WireType, varint_len};
 use crate::place::{Place, Places};
 use crate::split::MetricKind;
@@ -134,7 +135,7 @@ impl<L: Attributed> Message<'_, L> {
         };
         if from != to {
             self.remove(to);
-            self.rename_slot(at, to);
+            Entries::set_key(self, at, to);
             self.remove(from);
         }
         true
@@ -144,7 +145,7 @@ impl<L: Attributed> Message<'_, L> {
     /// `from` is not there.
     pub fn copy(&mut self, from: &[u8], to: &[u8]) -> bool {
         let value = self.attribute(from).map(|value| value.bytes().to_vec());
-        value.is_some_and(|value| self.upsert(to, Encoded::vouched(&value)))
+        value.is_some_and(|value| self.upsert(to, Encoded::in_place(&value)))
     }
 
     /// Calls `edit` for each attribute, in order.
@@ -206,6 +207,19 @@ impl Attribute<'_> {
         self.message.set(self.slot, &value.into())
     }
 
+    /// Gives the attribute another key. An attribute that has that key already is not looked for; see
+    /// [`Message::rename`].
+    pub fn set_key(&mut self, key: &[u8]) -> bool {
+        self.message.set_key(self.slot, key)
+    }
+
+    /// Edits the texts in the value, however deep, but for the keys of maps: `edit` gets a text and an empty buffer,
+    /// and returns true if it has put a replacement into that. Returns whether any was replaced.
+    pub fn edit_texts(&mut self, mut edit: impl FnMut(Text<'_>, &mut Vec<u8>) -> bool) -> bool {
+        let edited = edit_texts(self.value(), &mut edit);
+        edited.is_some_and(|value| self.set(Encoded::in_place(&value)))
+    }
+
     /// Removes the attribute.
     pub fn remove(&mut self) {
         self.message.remove(self.slot);
@@ -216,6 +230,7 @@ impl Attribute<'_> {
 trait Entries {
     fn entry(&self, slot: usize) -> &[u8];
     fn set(&mut self, slot: usize, value: &Value<'_>) -> bool;
+    fn set_key(&mut self, slot: usize, key: &[u8]) -> bool;
     fn remove(&mut self, slot: usize);
 }
 
@@ -229,8 +244,21 @@ impl<L: Attributed> Entries for Message<'_, L> {
         self.write_entry(Some(slot), &key, value)
     }
 
+    fn set_key(&mut self, slot: usize, key: &[u8]) -> bool {
+        let value = entry(self.value(slot)).1.to_vec();
+        self.write_entry(Some(slot), key, &Value::Encoded(Encoded::in_place(&value)))
+    }
+
     fn remove(&mut self, slot: usize) {
         self.remove_slot(slot);
+    }
+}
+
+impl Message<'_, LogRecord> {
+    /// Edits the texts in the body as [`Attribute::edit_texts`] does in a value.
+    pub fn edit_body_texts(&mut self, mut edit: impl FnMut(Text<'_>, &mut Vec<u8>) -> bool) -> bool {
+        let edited = self.get(LogRecord::BODY).and_then(|body| edit_texts(body, &mut edit));
+        edited.is_some_and(|body| self.set(LogRecord::BODY, Some(Value::Encoded(Encoded::in_place(&body)))))
     }
 }
 
@@ -400,13 +428,6 @@ impl<'a, L> Message<'a, L> {
     }
 }
 
-impl<L: Attributed> Message<'_, L> {
-    fn rename_slot(&mut self, at: usize, key: &[u8]) {
-        let value = entry(self.value(at)).1.to_vec();
-        self.write_entry(Some(at), key, &Value::Encoded(Encoded::vouched(&value)));
-    }
-}
-
 /// Key and value of an encoded `KeyValue`.
 fn entry(bytes: &[u8]) -> (&[u8], &[u8]) {
     let (mut key, mut value): (&[u8], &[u8]) = (&[], &[]);
@@ -420,6 +441,14 @@ fn entry(bytes: &[u8]) -> (&[u8], &[u8]) {
     (key, value)
 }
 
+/// The key alone; nearly always it comes first and is short.
+#[inline]
 fn entry_key(bytes: &[u8]) -> &[u8] {
+    const KEY: u8 = 1 << 3 | WireType::Len as u8;
+    if let [KEY, len @ 0..0x80, rest @ ..] = bytes
+        && let Some(key) = rest.get(..usize::from(*len))
+    {
+        return key;
+    }
     Places::of(bytes).find(|place| place.is_len(1)).map_or(&[], |place| place.value(bytes))
 }

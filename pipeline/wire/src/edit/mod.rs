@@ -55,6 +55,7 @@ mod level;
 mod message;
 mod patches;
 mod rewrite;
+mod texts;
 
 pub use field::{
     Bool, Count, Double, Enum, Field, FieldType, Fixed32, Fixed64, Id, OptionalDouble, OptionalValue,

@@ -87,7 +87,7 @@ pub struct Above<'m, 'a> {
 ///
 /// What is not in [`Edit::reach`] is never called; the default bodies change nothing.
 pub trait Edit {
-    /// The levels to visit; asked once for each payload.
+    /// The levels to visit; asked for each payload anew.
     fn reach(&self) -> Reach;
 
     /// A resource, before its scopes.
@@ -181,6 +181,10 @@ pub fn rewrite<E: Edit + ?Sized>(payload: &Payload, edit: &mut E) -> Edited {
     let Some(leaf) = leaf_level(payload.signal()) else {
         return untouched();
     };
+    let visited = Reach::RESOURCE | Reach::SCOPE | Reach::in_scope(payload.signal());
+    if !edit.reach().touches(visited) {
+        return untouched();
+    }
     let mut walk = Walk::new(payload, leaf, edit);
     for place in walk.children(REQUEST, 0, payload.len()) {
         walk.resource(&place);

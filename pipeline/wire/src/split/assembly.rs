@@ -70,8 +70,9 @@ impl Assembly {
 
     #[inline(never)]
     fn open(&mut self, path: &Path, level: usize) {
-        for at in self.first_unlike(path, level)..=level {
-            let Container { id, number, header, .. } = path[at];
+        let unlike = self.first_unlike(path, level);
+        for (at, container) in path.iter().enumerate().take(level + 1).skip(unlike) {
+            let Container { id, number, header, .. } = *container;
             self.open[at] = id;
             self.steps.push(Step::Open { level: at as u8, number, header, body: 0 });
         }

@@ -220,9 +220,9 @@ impl Part {
         let closed = self.closed_len(unlike);
         self.inside[unlike - 1] += closed;
         self.numbers[unlike..].fill(0);
-        for at in unlike..=level {
-            self.numbers[at] = path[at].number;
-            self.inside[at] = path[at].header_len();
+        for (at, container) in path.iter().enumerate().take(level + 1).skip(unlike) {
+            self.numbers[at] = container.number;
+            self.inside[at] = container.header_len();
         }
         self.inside[level] += child.end - child.start;
         self.assembly.copy(path, level, child.start, child.end, items);

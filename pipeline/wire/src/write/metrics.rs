@@ -89,7 +89,7 @@ impl Metrics {
         points: impl FnOnce(&mut NumberPoints<'_>),
     ) -> &mut Self {
         self.metric(metric.into(), 7, Some(temporality), |out, items| {
-            points(&mut NumberPoints { out, items })
+            points(&mut NumberPoints { out, items });
         })
     }
 
@@ -101,7 +101,7 @@ impl Metrics {
         points: impl FnOnce(&mut HistogramPoints<'_>),
     ) -> &mut Self {
         self.metric(metric.into(), 9, Some(temporality), |out, items| {
-            points(&mut HistogramPoints { out, items })
+            points(&mut HistogramPoints { out, items });
         })
     }
 

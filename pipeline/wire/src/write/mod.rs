@@ -37,7 +37,7 @@ pub use metrics::{
 };
 pub use traces::{Span, SpanBody, SpanKind, Status, StatusCode, Traces};
 pub use value::{Encoded, MAX_NESTING, Value};
-pub(crate) use value::{put_key_value, put_text};
+pub(crate) use value::{put_key_value, put_text, put_valid_text};
 
 use crate::writer::{
     Open, begin_message, end_message, put_fixed32_field, put_fixed64_field, put_varint_field,

@@ -44,24 +44,32 @@ pub enum Value<'a> {
 ///
 /// One of more than 80 nested messages is written as empty, since it might be too deep where it comes to lie.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Encoded<'a>(&'a [u8]);
+pub struct Encoded<'a> {
+    body: &'a [u8],
+    stays: bool,
+}
 
 impl<'a> Encoded<'a> {
     /// Vouches that `body` is the body of an `AnyValue` of some payload.
     pub(crate) fn vouched(body: &'a [u8]) -> Self {
-        Self(body)
+        Self { body, stays: false }
+    }
+
+    /// As [`Encoded::vouched`], of one that is written at the depth where it was, so that it cannot get too deep.
+    pub(crate) fn in_place(body: &'a [u8]) -> Self {
+        Self { body, stays: true }
     }
 
     /// The body of the `AnyValue`.
     #[must_use]
     pub fn bytes(self) -> &'a [u8] {
-        self.0
+        self.body
     }
 
     /// The value, to be read.
     #[must_use]
     pub fn view(self) -> crate::view::Value<'a> {
-        crate::view::Value::over(self.0)
+        crate::view::Value::over(self.body)
     }
 }
 
@@ -80,8 +88,8 @@ impl Value<'_> {
             Self::Int(value) => put_varint_field(out, 3, value as u64),
             Self::Double(value) => put_double_field(out, 4, value),
             Self::Bytes(value) => put_len_field(out, 7, value),
-            Self::Encoded(Encoded(body)) => {
-                if depth_is_within(body, MAX_ENCODED_DEPTH) {
+            Self::Encoded(Encoded { body, stays }) => {
+                if stays || depth_is_within(body, MAX_ENCODED_DEPTH) {
                     out.extend_from_slice(body);
                 }
             }
@@ -128,7 +136,8 @@ pub(crate) fn put_text(out: &mut Vec<u8>, number: u32, text: &[u8]) {
     }
 }
 
-fn put_valid_text(out: &mut Vec<u8>, number: u32, text: &[u8]) {
+/// Appends a text field. What is not UTF-8 in it becomes U+FFFD.
+pub(crate) fn put_valid_text(out: &mut Vec<u8>, number: u32, text: &[u8]) {
     if simdutf8::basic::from_utf8(text).is_ok() {
         put_tag(out, number, WireType::Len);
         put_varint(out, text.len() as u64);
