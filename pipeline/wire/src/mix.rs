@@ -89,7 +89,7 @@ mod tests {
 
     #[test]
     fn equal_bytes_hash_alike_and_others_do_not() {
-        assert_eq!(hash_bytes(b"resource"), hash_bytes(&b"resource".to_vec()));
+        assert_eq!(hash_bytes(b"resource"), hash_bytes("resource".as_bytes()));
         assert_ne!(hash_bytes(b"resource"), hash_bytes(b"resourcf"));
     }
 }
