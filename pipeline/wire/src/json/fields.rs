@@ -64,40 +64,48 @@ pub(super) fn packed_element<'a>(cursor: &mut Cursor<'a>, kind: Kind) -> Result<
 /// A message of a payload, taken apart.
 pub(super) struct Fields<'a> {
     body: &'a [u8],
-    slots: [Option<Slot<'a>>; MAX_FIELDS],
+    slots: [Slot; MAX_FIELDS],
 }
 
+/// Where a field stands first, and how often it occurs. Small, because there is one for every field of every message.
 #[derive(Clone, Copy)]
-struct Slot<'a> {
-    last: Raw<'a>,
-    /// Where the first tag stands.
-    from: usize,
-    times: usize,
+struct Slot {
+    tag: u32,
+    times: u32,
 }
 
 impl<'a> Fields<'a> {
     pub(super) fn gather(message: &'static Message, body: &'a [u8]) -> Result<Self, WireError> {
-        let mut slots = [None; MAX_FIELDS];
+        let mut slots = [Slot { tag: 0, times: 0 }; MAX_FIELDS];
         let mut cursor = Cursor::new(body);
         while !cursor.is_done() {
-            let from = cursor.offset();
+            let start = u32::try_from(cursor.offset()).map_err(|_| WireError::LengthOverrun)?;
             let tag = cursor.tag()?;
-            match message.fields.iter().position(|field| field.number == tag.field) {
-                Some(index) => {
-                    let last = Raw::read(&mut cursor, tag)?;
-                    let slot = slots[index].get_or_insert(Slot { last, from, times: 0 });
-                    slot.last = last;
-                    slot.times += 1;
+            cursor.skip(tag, GROUP_DEPTH)?;
+            if let Some(index) = message.fields.iter().position(|field| field.number == tag.field) {
+                let slot = &mut slots[index];
+                if slot.times == 0 {
+                    slot.tag = start;
                 }
-                None => cursor.skip(tag, GROUP_DEPTH)?,
+                slot.times += 1;
             }
         }
         Ok(Self { body, slots })
     }
 
+    /// Whether a field occurs.
+    pub(super) fn has(&self, index: usize) -> bool {
+        self.slots[index].times > 0
+    }
+
     /// The value of a field that is not repeated.
-    pub(super) fn single(&self, index: usize) -> Option<Raw<'a>> {
-        self.slots[index].map(|slot| slot.last)
+    pub(super) fn single(&self, index: usize) -> Result<Option<Raw<'a>>, WireError> {
+        if !self.has(index) {
+            return Ok(None);
+        }
+        let mut cursor = Cursor::new(&self.body[self.slots[index].tag as usize..]);
+        let tag = cursor.tag()?;
+        Raw::read(&mut cursor, tag).map(Some)
     }
 
     /// Every occurrence of a repeated field, in order.
@@ -106,9 +114,9 @@ impl<'a> Fields<'a> {
         index: usize,
         number: u32,
     ) -> impl Iterator<Item = Result<Raw<'a>, WireError>> + use<'a> {
-        let (from, times) = self.slots[index].map_or((0, 0), |slot| (slot.from, slot.times));
-        let mut cursor = Cursor::new(&self.body[from..]);
-        (0..times).map(move |_| {
+        let slot = self.slots[index];
+        let mut cursor = Cursor::new(&self.body[slot.tag as usize..]);
+        (0..slot.times).map(move |_| {
             loop {
                 let tag = cursor.tag()?;
                 if tag.field == number {

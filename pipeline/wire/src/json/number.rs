@@ -77,17 +77,27 @@ pub(super) fn double(scan: &mut Scanner<'_>, scratch: &mut Vec<u8>) -> Result<f6
     }
 }
 
-/// Appends an integer in quotes, as 64-bit ones are written.
-pub(super) fn put_quoted(out: &mut Vec<u8>, value: impl std::fmt::Display) {
-    out.push(b'"');
-    put_plain(out, value);
-    out.push(b'"');
+/// Appends an integer in decimal digits.
+pub(super) fn put_signed(out: &mut Vec<u8>, value: i64) {
+    if value < 0 {
+        out.push(b'-');
+    }
+    put_unsigned(out, value.unsigned_abs());
 }
 
-/// Appends an integer as a number.
-pub(super) fn put_plain(out: &mut Vec<u8>, value: impl std::fmt::Display) {
-    // Writing to a vector cannot fail.
-    let _ = write!(out, "{value}");
+/// Appends an integer in decimal digits. By hand, because times and counts are a good part of what is written.
+pub(super) fn put_unsigned(out: &mut Vec<u8>, mut value: u64) {
+    let mut digits = [0; 20];
+    let mut from = digits.len();
+    loop {
+        from -= 1;
+        digits[from] = b'0' + (value % 10) as u8;
+        value /= 10;
+        if value == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&digits[from..]);
 }
 
 /// Appends a double: the shortest digits that read back the same, with an exponent of at least two digits below 1e-6
@@ -100,7 +110,8 @@ pub(super) fn put_double(out: &mut Vec<u8>, value: f64) {
     } else if value.is_infinite() {
         out.extend_from_slice(if value > 0.0 { b"\"Infinity\"" } else { b"\"-Infinity\"" });
     } else if size == 0.0 || (1e-6..1e21).contains(&size) {
-        put_plain(out, value);
+        // Writing to a vector cannot fail.
+        let _ = write!(out, "{value}");
         break_tie(&mut out[start..], 0, value);
     } else {
         put_scientific(out, value);
@@ -181,6 +192,18 @@ mod tests {
             put_double(&mut out, value);
             assert_eq!(String::from_utf8(out).unwrap(), text);
         }
+    }
+
+    #[test]
+    fn integers_are_written_in_decimal() {
+        for value in [0, 9, 10, -1, 99, 1_234_567_890, i64::MAX, i64::MIN] {
+            let mut out = Vec::new();
+            put_signed(&mut out, value);
+            assert_eq!(String::from_utf8(out).unwrap(), value.to_string());
+        }
+        let mut out = Vec::new();
+        put_unsigned(&mut out, u64::MAX);
+        assert_eq!(out, b"18446744073709551615");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use super::error::ToJsonError;
 use super::fields::{Fields, Raw, packed_element};
-use super::number::{put_double, put_plain, put_quoted};
+use super::number::{put_double, put_signed, put_unsigned};
 use super::order::order;
 use super::text::{put_base64, put_hex, put_json_string};
 use crate::Payload;
@@ -48,18 +48,19 @@ fn object(message: &'static Message, body: &[u8], depth: u32, out: &mut Vec<u8>)
     for &index in order(message) {
         let index = usize::from(index);
         let field = &message.fields[index];
-        match (field.kind, fields.single(index)) {
-            (Kind::Message(inner), Some(_)) if field.arity == Arity::Repeated => {
-                for element in fields.each(index, field.number) {
-                    members.element(field);
-                    object(inner, element?.bytes()?, inner_depth, members.out)?;
+        if field.arity == Arity::Repeated {
+            for element in fields.each(index, field.number) {
+                match field.kind {
+                    Kind::Message(inner) => {
+                        members.element(field);
+                        object(inner, element?.bytes()?, inner_depth, members.out)?;
+                    }
+                    kind => scalars(field, kind, element?, &mut members)?,
                 }
             }
-            (kind, Some(_)) if field.arity == Arity::Repeated => {
-                for element in fields.each(index, field.number) {
-                    scalars(field, kind, element?, &mut members)?;
-                }
-            }
+            continue;
+        }
+        match (field.kind, fields.single(index)?) {
             (Kind::Message(inner), Some(raw)) => {
                 members.key(field);
                 object(inner, raw.bytes()?, inner_depth, members.out)?;
@@ -120,17 +121,23 @@ fn scalar(kind: Kind, raw: Raw<'_>, out: &mut Vec<u8>) -> Result<(), WireError> 
         (Kind::Bool, Raw::Varint(value)) => {
             out.extend_from_slice(if value == 0 { b"false" } else { b"true" });
         }
-        (Kind::Int32 | Kind::Enum(_), Raw::Varint(value)) => put_plain(out, i64::from(value as i32)),
-        (Kind::Uint32, Raw::Varint(value)) => put_plain(out, u64::from(value as u32)),
+        (Kind::Int32 | Kind::Enum(_), Raw::Varint(value)) => put_signed(out, i64::from(value as i32)),
+        (Kind::Uint32, Raw::Varint(value)) => put_unsigned(out, u64::from(value as u32)),
         (Kind::Sint32, Raw::Varint(value)) => {
             let value = value as u32;
-            put_plain(out, i64::from((value >> 1) as i32 ^ -((value & 1) as i32)));
+            put_signed(out, i64::from((value >> 1) as i32 ^ -((value & 1) as i32)));
         }
-        (Kind::Fixed32, Raw::Fixed32(value)) => put_plain(out, u64::from(value)),
+        (Kind::Fixed32, Raw::Fixed32(value)) => put_unsigned(out, u64::from(value)),
         (Kind::Int64, Raw::Varint(value)) | (Kind::Sfixed64, Raw::Fixed64(value)) => {
-            put_quoted(out, value as i64);
+            out.push(b'"');
+            put_signed(out, value as i64);
+            out.push(b'"');
         }
-        (Kind::Uint64, Raw::Varint(value)) | (Kind::Fixed64, Raw::Fixed64(value)) => put_quoted(out, value),
+        (Kind::Uint64, Raw::Varint(value)) | (Kind::Fixed64, Raw::Fixed64(value)) => {
+            out.push(b'"');
+            put_unsigned(out, value);
+            out.push(b'"');
+        }
         (Kind::Double, Raw::Fixed64(bits)) => put_double(out, f64::from_bits(bits)),
         _ => return Err(WireError::BadWireType),
     }
