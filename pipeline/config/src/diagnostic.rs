@@ -41,7 +41,7 @@ impl Diagnostic {
     pub fn error(span: impl Into<Option<Span>>, path: &str, message: impl Into<String>) -> Self {
         Self {
             severity: Severity::Error,
-            message: message.into(),
+            message: message.into().replace(char::is_control, " "),
             span: span.into(),
             path: path.to_owned(),
             help: None,

@@ -90,7 +90,6 @@ struct Stop;
 
 impl TreeBuilder<'_> {
     fn build(mut self, text: &str) -> Option<Node> {
-        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let mut options = granit_parser::Options::default();
         options.flow_nesting_limit = MAX_DEPTH;
         options.block_nesting_limit = MAX_DEPTH;
@@ -150,29 +149,37 @@ impl TreeBuilder<'_> {
     }
 
     fn scalar(&mut self, text: &str, style: ScalarStyle, tag: Option<&Tag>, span: Span) -> Value {
-        let value =
-            if style == ScalarStyle::Plain { scalar::resolve(text) } else { Value::String(text.to_owned()) };
-        let Some(tag) = tag else { return value };
-        let suffix = tag.core_suffix();
-        let tagged = match (suffix, scalar::resolve(text)) {
-            (Some("str"), _) => Some(Value::String(text.to_owned())),
-            (Some("int"), value @ Value::Int(_)) => Some(value),
-            (Some("float"), value @ Value::Float(_)) => Some(value),
-            #[expect(clippy::cast_precision_loss, reason = "what a float tag asks for")]
-            (Some("float"), Value::Int(value)) => Some(Value::Float(value as f64)),
-            (Some("bool"), value @ Value::Bool(_)) => Some(value),
-            (Some("null"), Value::Null) => Some(Value::Null),
-            _ if tag.to_string() == "!" => Some(Value::String(text.to_owned())),
-            _ => None,
+        let literal = || Value::String(text.to_owned());
+        let Some(tag) = tag else {
+            return if style == ScalarStyle::Plain { scalar::resolve(text) } else { literal() };
         };
-        tagged.unwrap_or_else(|| {
-            let message = match suffix {
-                Some(suffix) => format!("this cannot be read as `!!{suffix}`, which its tag asks for"),
-                None => format!("the tag `{tag}` is not supported"),
-            };
-            self.diags.push(Diagnostic::error(span, "", message).help("remove the tag".to_owned()));
-            value
-        })
+        let Some(suffix) = tag.core_suffix() else {
+            // `!` alone is YAML's own way to say that something is text.
+            if tag.to_string() != "!" {
+                self.ignored_tag(tag, span);
+            }
+            return literal();
+        };
+        match (suffix, scalar::resolve(text)) {
+            ("str", _) => literal(),
+            ("int", value @ Value::Int(_))
+            | ("float", value @ Value::Float(_))
+            | ("bool", value @ Value::Bool(_))
+            | ("null", value @ Value::Null) => value,
+            #[expect(clippy::cast_precision_loss, reason = "what a float tag asks for")]
+            ("float", Value::Int(value)) => Value::Float(value as f64),
+            _ => {
+                let message = format!("this cannot be read as `!!{suffix}`, which its tag asks for");
+                self.diags.push(Diagnostic::error(span, "", message).help("remove the tag".to_owned()));
+                Value::Null
+            }
+        }
+    }
+
+    /// As in Go, a tag that means nothing here leaves the value as it is written.
+    fn ignored_tag(&mut self, tag: &Tag, span: Span) {
+        let message = format!("the tag `{tag}` has no meaning here");
+        self.diags.push(Diagnostic::warning(span, "", message).help("remove the tag".to_owned()));
     }
 
     fn open(
@@ -191,8 +198,7 @@ impl TreeBuilder<'_> {
             return Err(Stop);
         }
         if let Some(tag) = tag.filter(|tag| tag.core_suffix() != Some(own_tag)) {
-            let message = format!("the tag `{tag}` is not supported");
-            self.diags.push(Diagnostic::error(span, "", message).help("remove the tag".to_owned()));
+            self.ignored_tag(tag, span);
         }
         if self.at_key() {
             let message = "a list or map cannot be a key";

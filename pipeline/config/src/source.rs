@@ -82,8 +82,10 @@ impl Sources {
         Self::default()
     }
 
-    /// Adds a text under a name to show (usually the path as it was given) and returns its id.
+    /// Adds a text under a name to show (usually the path as it was given) and returns its id. A byte order mark is
+    /// taken off.
     pub fn add(&mut self, name: &str, text: &str) -> SourceId {
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let id = u32::try_from(self.texts.len()).expect("a configuration has few sources");
         self.texts.push((name.into(), text.into()));
         SourceId(id)

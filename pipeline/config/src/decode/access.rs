@@ -42,28 +42,42 @@ impl<'de> SeqAccess<'de> for Items<'_> {
     }
 }
 
+/// A struct: its name and the keys that it has fields for.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Fields {
+    pub(super) of: &'static str,
+    pub(super) keys: &'static [&'static str],
+}
+
 /// The entries of a map that have not been left out.
 pub(super) struct Entries<'a> {
     section: NodeDeserializer<'a>,
-    /// The keys to hand out; all of them if `None`.
-    keys: Option<&'static [&'static str]>,
+    /// The struct to fill; `None` to hand out all keys.
+    fields: Option<Fields>,
     entries: std::slice::Iter<'a, Entry>,
     current: Option<&'a Entry>,
 }
 
 impl<'a> Entries<'a> {
     /// The entries that a struct has fields for.
-    pub(super) fn of_fields(
-        section: NodeDeserializer<'a>,
-        keys: &'static [&'static str],
-        entries: &'a [Entry],
-    ) -> Self {
-        Self { section, keys: Some(keys), entries: entries.iter(), current: None }
+    pub(super) fn of_fields(section: NodeDeserializer<'a>, fields: Fields, entries: &'a [Entry]) -> Self {
+        Self { section, fields: Some(fields), entries: entries.iter(), current: None }
     }
 
     /// All entries.
     pub(super) fn all(section: NodeDeserializer<'a>, entries: &'a [Entry]) -> Self {
-        Self { section, keys: None, entries: entries.iter(), current: None }
+        Self { section, fields: None, entries: entries.iter(), current: None }
+    }
+
+    /// Whether an entry is handed out.
+    fn wants(&self, entry: &Entry) -> bool {
+        let Self { section, fields, .. } = self;
+        let is_switch = section.switched && entry.key == "enabled";
+        !is_switch
+            && !section.state.is_dropped(&entry.value)
+            && fields.is_none_or(|fields| {
+                fields.keys.contains(&entry.key.as_str()) && !section.state.ignores_null(fields, entry)
+            })
     }
 }
 
@@ -71,13 +85,13 @@ impl<'de> MapAccess<'de> for Entries<'_> {
     type Error = DecodeError;
 
     fn next_key_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, DecodeError> {
-        let Self { section, keys, .. } = *self;
-        let wanted = |entry: &&Entry| {
-            keys.is_none_or(|keys| keys.contains(&entry.key.as_str()))
-                && !(section.switched && entry.key == "enabled")
-                && !section.state.is_dropped(&entry.value)
+        let section = self.section;
+        self.current = loop {
+            match self.entries.next() {
+                Some(entry) if !self.wants(entry) => {}
+                next => break next,
+            }
         };
-        self.current = self.entries.find(wanted);
         let Some(entry) = self.current else { return Ok(None) };
         let key: StrDeserializer<'_, DecodeError> = entry.key.as_str().into_deserializer();
         let result = seed.deserialize(key).map_err(|error| {
@@ -90,8 +104,13 @@ impl<'de> MapAccess<'de> for Entries<'_> {
     fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, DecodeError> {
         let entry = self.current.take().expect("serde asks for a value only after its key");
         let path = self.section.path;
-        let value = self.section.below(&entry.value, Path::Key(&path, &entry.key), self.keys.is_some());
-        value.place(seed.deserialize(value)).map_err(|error| error.within(&entry.value))
+        let value = self.section.below(&entry.value, Path::Key(&path, &entry.key), self.fields.is_some());
+        value.place(seed.deserialize(value)).map_err(|error| {
+            if let Some(fields) = self.fields.filter(|_| error.is_silent()) {
+                self.section.state.ignore_nulls(fields, entry);
+            }
+            error.within(&entry.value)
+        })
     }
 }
 

@@ -6,7 +6,7 @@ use serde::Deserializer;
 use serde::de::value::StrDeserializer;
 use serde::de::{Error as _, Unexpected, Visitor};
 
-use super::access::{Entries, Items, OptionalItems, PartItems, SpannedItems, Variant};
+use super::access::{Entries, Fields, Items, OptionalItems, PartItems, SpannedItems, Variant};
 use super::{DecodeError, State, markers};
 use crate::node::{Node, Value};
 use crate::source::Span;
@@ -160,22 +160,18 @@ impl<'a> NodeDeserializer<'a> {
     }
 
     /// A section with known keys.
-    fn section<'de, V: Visitor<'de>>(
-        self,
-        keys: &'static [&'static str],
-        visitor: V,
-    ) -> Result<V::Value, DecodeError> {
+    fn section<'de, V: Visitor<'de>>(self, fields: Fields, visitor: V) -> Result<V::Value, DecodeError> {
         if let Some(parts) = self.parts {
-            parts.borrow_mut().keys.extend(keys);
+            parts.borrow_mut().keys.extend(fields.keys);
         }
         match &self.node.value {
             Value::Null if self.field => Err(DecodeError::null()),
-            Value::Null => self.place(visitor.visit_map(Entries::of_fields(self, keys, &[]))),
+            Value::Null => self.place(visitor.visit_map(Entries::of_fields(self, fields, &[]))),
             Value::Map(map) => {
                 if self.parts.is_none() {
-                    self.report_unknown(keys);
+                    self.report_unknown(fields.keys);
                 }
-                self.place(visitor.visit_map(Entries::of_fields(self, keys, map.entries())))
+                self.place(visitor.visit_map(Entries::of_fields(self, fields, map.entries())))
             }
             _ => self.mismatch(&visitor),
         }
@@ -352,11 +348,11 @@ impl<'de> Deserializer<'de> for NodeDeserializer<'_> {
 
     fn deserialize_struct<V: Visitor<'de>>(
         self,
-        _: &'static str,
-        fields: &'static [&'static str],
+        of: &'static str,
+        keys: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, DecodeError> {
-        self.section(fields, visitor)
+        self.section(Fields { of, keys }, visitor)
     }
 
     fn deserialize_enum<V: Visitor<'de>>(

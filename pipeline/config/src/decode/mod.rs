@@ -17,11 +17,12 @@ use std::collections::HashSet;
 
 use serde::de::DeserializeOwned;
 
+use self::access::Fields;
 use self::deserializer::NodeDeserializer;
 pub use self::error::DecodeError;
 pub use self::overlay::overlay;
 use crate::diagnostic::{Diagnostic, Diagnostics};
-use crate::node::{Node, Value};
+use crate::node::{Entry, Node, Value};
 use crate::parse::parse_tree;
 use crate::source::Sources;
 use crate::suggest;
@@ -78,6 +79,8 @@ struct State {
     failed: RefCell<HashSet<usize>>,
     /// Keys that an unknown key was probably meant to be, by map.
     misspelt: RefCell<HashSet<(usize, String)>>,
+    /// Fields that keep their default where the key is null: learnt from the first such null.
+    nullable: RefCell<HashSet<(Fields, String)>>,
     /// What was found besides the error that ends a round.
     found: RefCell<Diagnostics>,
 }
@@ -87,8 +90,19 @@ impl State {
         self.dropped.borrow().contains(&address(node))
     }
 
+    fn ignores_null(&self, fields: Fields, entry: &Entry) -> bool {
+        let plain_null = entry.value.is_null() && !entry.value.is_expanded();
+        plain_null && self.nullable.borrow().contains(&(fields, entry.key.clone()))
+    }
+
+    fn ignore_nulls(&self, fields: Fields, entry: &Entry) {
+        if entry.value.is_null() {
+            self.nullable.borrow_mut().insert((fields, entry.key.clone()));
+        }
+    }
+
     /// Reports a key that its section does not have.
-    fn unknown_key(&self, map: &Node, entry: &crate::node::Entry, path: &str, accepted: &[&str]) {
+    fn unknown_key(&self, map: &Node, entry: &Entry, path: &str, accepted: &[&str]) {
         let key = &entry.key;
         let near = suggest::nearest(key, accepted.iter().copied());
         if let Some(near) = near {

@@ -116,6 +116,10 @@ impl Loader<'_> {
             match &item.value {
                 Value::String(text) => match text.parse::<ComponentId>() {
                     Ok(id) => references.push(Reference { id, span: item.span }),
+                    // What is not even an id may be a secret in the wrong variable.
+                    Err(_) if item.is_expanded() && !text.is_empty() => {
+                        self.error(item.span, &path, "the value of this `${…}` is not the id of a component");
+                    }
                     Err(error) => self.error(item.span, &path, &error.to_string()),
                 },
                 value => {

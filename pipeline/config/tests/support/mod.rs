@@ -290,7 +290,13 @@ impl Default for Debug {
     }
 }
 
-impl Validate for Debug {}
+impl Validate for Debug {
+    fn validate(&self, at: &mut Checker<'_>) {
+        if self.use_internal_logger && at.is_set("output_paths") {
+            at.error("output_paths", "output_paths is not supported when use_internal_logger is true");
+        }
+    }
+}
 
 /// What the gRPC exporter's client defaults to.
 pub const OTLP_GRPC: &str = "
