@@ -12,12 +12,12 @@ const ANY: &str = "127.0.0.1:0";
 
 fn sink(options: &[&str]) -> Running {
     let always = ["millrace-sink", "--check-ids", "--grpc", ANY, "--http", ANY, "--stats", ANY];
-    sink::start(&sink::Args::parse_from(always.iter().chain(options))).unwrap()
+    sink::start(&sink::Args::parse_from(always.iter().chain(options))).expect("port 0 is always free")
 }
 
 /// Sends to `endpoint` and compares what was acknowledged with what the sink has.
 async fn send(sink: &Running, endpoint: SocketAddr, protocol: &str, options: &[&str]) -> (Report, Verdict) {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = tempfile::tempdir().expect("a temporary directory");
     let file = dir.path().join("acked.txt");
     let endpoint = endpoint.to_string();
     let always = [
@@ -33,9 +33,10 @@ async fn send(sink: &Running, endpoint: SocketAddr, protocol: &str, options: &[&
     ];
     let mut args = loadgen::Args::parse_from(always.iter().chain(options));
     args.acked_file = Some(file.clone());
-    let report = loadgen::run(&args).await.unwrap();
-    let ranges = acked::parse(&std::fs::read_to_string(&file).unwrap()).unwrap();
-    (report, sink.verify(&ranges).unwrap())
+    let report = loadgen::run(&args).await.expect("the endpoint listens");
+    let text = std::fs::read_to_string(&file).expect("the generator wrote it");
+    let ranges = acked::parse(&text).expect("in its own format");
+    (report, sink.verify(&ranges).expect("--check-ids is on"))
 }
 
 fn addr(sink: &Running, protocol: &str) -> SocketAddr {
