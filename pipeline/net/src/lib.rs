@@ -9,6 +9,7 @@
 //! - Every wait for a peer has a limit.
 //! - `TCP_NODELAY` is set on every connection, in both directions.
 
+pub mod admin;
 pub mod compression;
 pub mod config;
 pub mod connections;

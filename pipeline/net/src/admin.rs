@@ -1,0 +1,212 @@
+//! Servers for the people and probes that watch the process, apart from the workers.
+//!
+//! A health probe or a scrape matters most when the workers are busy, so each of these servers has a thread and a
+//! runtime of its own: it answers for as long as the process gets any processor time at all.
+//!
+//! # Invariants
+//! - Nothing here runs on a worker, and nothing here waits for one.
+//! - A handler that panics costs its own request and nothing else.
+
+use crate::connections::{Gauges, Stopping};
+use crate::http::{Server, ServerOptions};
+use crate::tcp;
+use axum::Router;
+use axum::extract::Request;
+use axum::middleware::{Next, from_fn};
+use axum::response::{IntoResponse as _, Response};
+use futures_util::FutureExt as _;
+use http::StatusCode;
+use millrace_engine::{Health, Tasks};
+use std::io;
+use std::net::SocketAddr;
+use std::panic::AssertUnwindSafe;
+use std::sync::mpsc;
+use std::time::Duration;
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::{oneshot, watch};
+use tokio::time::sleep;
+
+/// The limit for receiving the head of a request, idle time between requests included. Scrapers come back every few
+/// seconds, at most minutes; what is idle for longer may connect again.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long requests under way are waited for when the server is stopped.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// A router served by a thread of its own. Dropping it stops it without waiting.
+#[derive(Debug)]
+pub struct AdminServer {
+    address: SocketAddr,
+    stop: watch::Sender<bool>,
+    ended: oneshot::Receiver<()>,
+}
+
+impl AdminServer {
+    /// Listens on `host:port` (an empty host means every interface, port 0 any free one) and serves `router` until
+    /// stopped. `name` is the thread's. Returns when the server listens; blocks while the name of the host is looked
+    /// up.
+    ///
+    /// # Errors
+    /// Why the address cannot be listened on, or no thread started.
+    pub fn start(name: &str, host: &str, port: u16, router: Router) -> io::Result<Self> {
+        let (stop, stopping) = watch::channel(false);
+        let (end, ended) = oneshot::channel();
+        let (tell, told) = mpsc::sync_channel(1);
+        let host = host.to_owned();
+        let serve = move || {
+            serve(&host, port, router, stopping, &tell);
+            // Nobody waits if the server was dropped.
+            let _ = end.send(());
+        };
+        std::thread::Builder::new().name(name.to_owned()).spawn(serve)?;
+        let address = told.recv().map_err(|_| io::Error::other("the thread ended before it listened"))??;
+        Ok(Self { address, stop, ended })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Takes nothing new, waits a moment for requests under way, and returns when the port is free again.
+    pub async fn stop(self) {
+        self.stop.send_replace(true);
+        // An error says that the thread has ended, too.
+        let _ = self.ended.await;
+    }
+}
+
+/// The thread's work, from listening to the end.
+fn serve(
+    host: &str,
+    port: u16,
+    router: Router,
+    stopping: Stopping,
+    tell: &mpsc::SyncSender<io::Result<SocketAddr>>,
+) {
+    let bound = runtime().and_then(|runtime| {
+        let listener = runtime.block_on(tcp::listen(host, port))?;
+        Ok((listener.local_addr()?, listener, runtime))
+    });
+    let (address, listener, runtime) = match bound {
+        Ok(bound) => bound,
+        Err(error) => {
+            let _ = tell.send(Err(error));
+            return;
+        }
+    };
+    // Whoever started the thread waits for this, or is gone and has stopped it.
+    let _ = tell.send(Ok(address));
+    // Panics end in `contained`; what these tasks report to is nobody's health.
+    let tasks = Tasks::new(Health::starting());
+    let options =
+        ServerOptions { header_timeout: HEADER_TIMEOUT, keep_alive: true, gauges: Gauges::default() };
+    let server = Server::new(router.layer(from_fn(contained)), options, tasks);
+    let mut stopped = stopping.clone();
+    runtime.block_on(async move {
+        let over = async {
+            // An error says that the handle was dropped: stop as well.
+            let _ = stopped.wait_for(|stopping| *stopping).await;
+            sleep(GRACE).await;
+        };
+        tokio::select! {
+            () = server.serve(listener, stopping) => {}
+            () = over => {}
+        }
+    });
+}
+
+fn runtime() -> io::Result<Runtime> {
+    Builder::new_current_thread().enable_io().enable_time().build()
+}
+
+/// Answers for a handler that panicked.
+async fn contained(request: Request, next: Next) -> Response {
+    let path = request.uri().path().to_owned();
+    AssertUnwindSafe(next.run(request)).catch_unwind().await.unwrap_or_else(|_| {
+        tracing::error!(path, "answering a request panicked; this is a bug");
+        StatusCode::INTERNAL_SERVER_ERROR.into_response()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::routing::get;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
+
+    async fn ask(address: SocketAddr, path: &str) -> String {
+        let mut stream = TcpStream::connect(address).await.expect("it listens");
+        let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.expect("it reads");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.expect("it answers");
+        answer
+    }
+
+    fn router() -> Router {
+        Router::new().route("/", get(|| async { "here" })).route("/bad", get(|| async { broken() }))
+    }
+
+    fn broken() -> &'static str {
+        panic!("on purpose")
+    }
+
+    #[tokio::test]
+    async fn it_answers_until_it_is_stopped_and_then_frees_the_port() {
+        let server = AdminServer::start("admin-test", "127.0.0.1", 0, router()).expect("a free port");
+        let address = server.address();
+        assert!(ask(address, "/").await.ends_with("here"));
+
+        server.stop().await;
+
+        let again = AdminServer::start("admin-test", "127.0.0.1", address.port(), router());
+        assert!(ask(again.expect("the port is free").address(), "/").await.ends_with("here"));
+    }
+
+    #[tokio::test]
+    async fn a_port_in_use_is_an_error_at_once() {
+        let first = AdminServer::start("admin-test", "127.0.0.1", 0, router()).expect("a free port");
+        let error = AdminServer::start("admin-test", "127.0.0.1", first.address().port(), router())
+            .expect_err("the port is taken");
+        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+    }
+
+    #[tokio::test]
+    async fn a_panicking_handler_costs_its_own_request_only() {
+        let server = AdminServer::start("admin-test", "127.0.0.1", 0, router()).expect("a free port");
+        assert!(ask(server.address(), "/bad").await.starts_with("HTTP/1.1 500"));
+        assert!(ask(server.address(), "/").await.ends_with("here"));
+    }
+
+    #[tokio::test]
+    async fn idle_connections_do_not_hold_up_the_end() {
+        let server = AdminServer::start("admin-test", "127.0.0.1", 0, router()).expect("a free port");
+        let mut idle = TcpStream::connect(server.address()).await.expect("it listens");
+        idle.write_all(b"GET / HTTP/1.1\r\nHos").await.expect("it reads");
+
+        server.stop().await;
+
+        let mut rest = Vec::new();
+        // Closed, one way or another.
+        let _ = idle.read_to_end(&mut rest).await;
+        assert!(rest.is_empty());
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn it_answers_while_the_workers_are_busy() {
+        let server = AdminServer::start("admin-test", "127.0.0.1", 0, router()).expect("a free port");
+        let address = server.address();
+        // A plain thread asks while this runtime, whose only worker this is, does nothing but wait for it.
+        let answer = std::thread::spawn(move || {
+            use std::io::{Read, Write};
+            let mut stream = std::net::TcpStream::connect(address).expect("it listens");
+            stream.write_all(b"GET / HTTP/1.0\r\n\r\n").expect("it reads");
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).expect("it answers");
+            answer
+        });
+        assert!(answer.join().expect("it does not panic").ends_with("here"));
+    }
+}
