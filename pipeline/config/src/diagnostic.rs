@@ -7,6 +7,9 @@ use crate::source::{Sources, Span};
 /// The longest piece of a line that an excerpt shows, in characters.
 const EXCERPT_COLUMNS: usize = 120;
 
+/// How many errors, and how many warnings, are kept.
+pub const MAX_FINDINGS: usize = 500;
+
 /// How bad it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
@@ -138,10 +141,19 @@ impl Diagnostics {
         Self::default()
     }
 
-    /// Adds a finding, unless the very same one is already there.
+    /// Adds a finding, unless the very same one is already there or [`MAX_FINDINGS`] of its severity are.
     pub fn push(&mut self, diagnostic: Diagnostic) {
-        if !self.0.contains(&diagnostic) {
+        let severity = diagnostic.severity;
+        let alike = self.0.iter().filter(|one| one.severity == severity).count();
+        if alike > MAX_FINDINGS || self.0.contains(&diagnostic) {
+            return;
+        }
+        if alike < MAX_FINDINGS {
             self.0.push(diagnostic);
+        } else {
+            let word = if severity == Severity::Error { "errors" } else { "warnings" };
+            let message = format!("there are more {word} than are shown");
+            self.0.push(Diagnostic { severity, ..Diagnostic::error(None, "", message) });
         }
     }
 
@@ -290,4 +302,39 @@ impl Palette {
         dim: "\u{1b}[34m",
         reset: "\u{1b}[0m",
     };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flood_of_findings_is_cut_off_without_losing_an_error() {
+        let mut diags = Diagnostics::new();
+        for index in 0..2 * MAX_FINDINGS {
+            diags.push(Diagnostic::warning(None, "", format!("warning {index}")));
+        }
+        assert_eq!(diags.len(), MAX_FINDINGS + 1);
+        assert!(!diags.has_errors());
+        diags.push(Diagnostic::error(None, "", "error"));
+        diags.push(Diagnostic::error(None, "", "error"));
+        assert_eq!(diags.errors(), 1);
+    }
+
+    #[test]
+    fn colours_surround_the_same_text() {
+        let mut sources = Sources::new();
+        let id = sources.add("c.yaml", "key: value\n");
+        let start = crate::source::Position { byte: 5, line: 1, column: 6 };
+        let end = crate::source::Position { byte: 10, line: 1, column: 11 };
+        let diagnostic = Diagnostic::error(Span { source: id, start, end }, "key", "bad \u{1b}[31m value");
+        let coloured = diagnostic.render_coloured(&sources);
+        let mut plain = coloured.clone();
+        for code in ["\u{1b}[1;31m", "\u{1b}[1m", "\u{1b}[34m", "\u{1b}[0m"] {
+            plain = plain.replace(code, "");
+        }
+        assert_ne!(coloured, plain);
+        assert_eq!(plain, diagnostic.render(&sources));
+        assert!(!plain.contains('\u{1b}'), "control characters never reach the terminal");
+    }
 }

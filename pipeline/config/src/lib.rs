@@ -45,3 +45,8 @@ pub mod macros {
 
     pub use crate::decode::markers::PARTS;
 }
+
+/// Keeps the examples of the crate's page working.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
