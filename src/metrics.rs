@@ -44,9 +44,9 @@ impl Served {
     }
 
     /// Stops serving.
-    pub fn stop(self) {
+    pub async fn stop(self) {
         for server in self.servers {
-            server.stop();
+            server.stop().await;
         }
     }
 }

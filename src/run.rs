@@ -42,7 +42,8 @@ pub fn run(uri: &str, shutdown_timeout: Duration) -> ExitCode {
     let code = runtime.block_on(serve(&plan, registry, started, shutdown_timeout));
     // Whatever still runs has been cut off by the drain's deadline.
     runtime.shutdown_background();
-    logs.flush(FLUSH_TIMEOUT);
+    // What cannot be written within that time is counted as dropped by the writer itself.
+    let _ = logs.flush(FLUSH_TIMEOUT);
     code
 }
 
@@ -86,7 +87,7 @@ async fn serve(plan: &Plan, registry: Registry, started: Instant, shutdown_timeo
     health.advance(State::Draining);
     tracing::info!(timeout_s = shutdown_timeout.as_secs_f64(), "Starting shutdown...");
     graph.stop(Instant::now() + shutdown_timeout).await;
-    served.stop();
+    served.stop().await;
     account(&shared);
     code
 }
