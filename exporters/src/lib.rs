@@ -2,5 +2,14 @@
 
 #[cfg(feature = "debug")]
 pub mod debug;
+#[cfg(feature = "file")]
+pub mod file;
+#[cfg(feature = "nop")]
+pub mod nop;
 #[cfg(feature = "otlp")]
 pub mod otlp;
+
+#[cfg(any(feature = "debug", feature = "file", feature = "nop"))]
+mod local;
+#[cfg(test)]
+mod testing;

@@ -1,0 +1,61 @@
+//! The `nop` exporter: takes everything and does nothing with it.
+//!
+//! For measuring what comes before it, and for pipelines that exist for the sake of a connector or a receiver.
+
+use millrace_config::{Optional, Validate};
+use millrace_delivery::{Accepted, Exporter, Sender};
+use millrace_engine::component::{BuildError, Context, ExporterConfig, Factory, Stability};
+use millrace_engine::{Batch, BoxFuture, Failure, Stage};
+use millrace_wire::Signal;
+use serde::Deserialize;
+use std::sync::Arc;
+
+/// The `nop` exporter.
+pub const FACTORY: Factory<dyn ExporterConfig> = Factory {
+    name: "nop",
+    aliases: &[],
+    signals: &[Signal::Traces, Signal::Metrics, Signal::Logs],
+    stability: Stability::Beta,
+    plan: |node, path, diags| Some(Box::new(millrace_config::decode::<Config>(node, path, diags)?)),
+};
+
+/// There is nothing to configure.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {}
+
+impl Validate for Config {}
+
+impl ExporterConfig for Config {
+    fn build(&self, context: Context, signal: Signal) -> Result<Arc<dyn Stage>, BuildError> {
+        Ok(Exporter::start(&context, signal, &crate::local::delivery(Optional::Off), Arc::new(Nop)))
+    }
+}
+
+struct Nop;
+
+impl Sender for Nop {
+    fn send<'a>(&'a self, _batch: &'a Batch) -> BoxFuture<'a, Result<Accepted, Failure>> {
+        Box::pin(async { Ok(Accepted::default()) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{batch, commit, config, context, log, outcome, plan};
+
+    #[tokio::test]
+    async fn everything_counts_as_delivered() {
+        let context = context("nop");
+        let stage = config(&FACTORY, "{}").build(context.clone(), Signal::Logs).expect("it builds");
+        commit(&*stage, batch([log("one"), log("two")])).await.expect("taken");
+        assert_eq!(outcome(&context), (2, 0));
+    }
+
+    #[test]
+    fn there_is_nothing_to_configure() {
+        let (config, problems) = plan(&FACTORY, "{sending_queue: {}}");
+        assert!(config.is_none() && problems.contains("unknown key `sending_queue`"), "{problems}");
+    }
+}
