@@ -1,88 +1,18 @@
 //! The validating walk against prost: both accept the same bytes, count the same items and mean the same messages.
-//!
-//! The deliberate differences, and the only ones:
-//! - ids of impossible length are refused, as the Go collector refuses them ([`Problem::IdLength`]);
-//! - text that is not UTF-8 is refused only by [`Utf8Policy::Reject`];
-//! - nesting may be limited below prost's 100 levels (not here: these tests allow 100).
 
 mod support;
 
-use bytes::Bytes;
-use millrace_wire::validate::{MAX_DEPTH, Problem};
-use millrace_wire::{Policy, Signal, Utf8Policy, Validated, schema, validate};
-use support::{Rng, assert_in_form, oracle};
+use millrace_wire::{Policy, Signal, schema, validate};
+use support::{Rng, judge};
 
 const SIGNALS: [Signal; 3] = [Signal::Traces, Signal::Metrics, Signal::Logs];
-
-fn policy(utf8: Utf8Policy) -> Policy {
-    Policy { utf8, max_depth: MAX_DEPTH }
-}
-
-/// What must hold of a validated request, whatever it was before.
-fn check_accepted(signal: Signal, input: &[u8], validated: &Validated, context: &str) {
-    let payload = &validated.payload;
-    assert_in_form(payload);
-    if !validated.normalised && validated.repaired_strings == 0 {
-        assert_eq!(payload.bytes(), input, "passed on as it came, {context}");
-    }
-    for utf8 in [Utf8Policy::Repair, Utf8Policy::Pass] {
-        let again = validate(signal, payload.bytes().clone(), &policy(utf8)).expect("a payload is valid");
-        assert!(!again.normalised, "a payload needs no normalising, {context}");
-        assert_eq!(again.payload.items(), payload.items(), "{context}");
-    }
-}
-
-/// Holds the walk against prost on some bytes; says whether they were accepted.
-fn check(signal: Signal, input: &[u8], context: &str) -> bool {
-    let prost = oracle(signal, input);
-    let bytes = Bytes::copy_from_slice(input);
-    let strict = validate(signal, bytes.clone(), &policy(Utf8Policy::Reject));
-    let accepted = match (&prost, &strict) {
-        (Some(decoded), Ok(validated)) => {
-            assert_eq!(validated.payload.items(), decoded.items, "items, {context}");
-            let read = oracle(signal, validated.payload.bytes());
-            assert_eq!(read.as_ref(), Some(decoded), "the same messages, {context}");
-            check_accepted(signal, input, validated, context);
-            true
-        }
-        (None, Err(malformed)) => {
-            assert!(malformed.offset <= input.len(), "{malformed}, {context}");
-            false
-        }
-        (Some(_), Err(malformed)) => {
-            assert_eq!(malformed.problem, Problem::IdLength, "refused alone: {malformed}, {context}");
-            false
-        }
-        (None, Ok(_)) => panic!("accepted alone, {context}, {input:02x?}"),
-    };
-    check_lenient(signal, &bytes, accepted, context);
-    accepted
-}
-
-/// Without the demand for UTF-8, more is accepted, and repaired text can be read by prost.
-fn check_lenient(signal: Signal, bytes: &Bytes, strictly_accepted: bool, context: &str) {
-    let repaired = validate(signal, bytes.clone(), &policy(Utf8Policy::Repair));
-    let passed = validate(signal, bytes.clone(), &policy(Utf8Policy::Pass));
-    assert_eq!(repaired.is_ok(), passed.is_ok(), "{context}");
-    assert!(repaired.is_ok() || !strictly_accepted, "{context}");
-    let (Ok(repaired), Ok(passed)) = (repaired, passed) else { return };
-    if strictly_accepted {
-        assert_eq!(repaired.repaired_strings, 0, "{context}");
-    }
-    assert_eq!(passed.payload.items(), repaired.payload.items(), "{context}");
-    assert_eq!(passed.normalised, repaired.normalised, "{context}");
-    check_accepted(signal, bytes, &repaired, context);
-    check_accepted(signal, bytes, &passed, context);
-    let read = oracle(signal, repaired.payload.bytes()).expect("repaired text can be read by all");
-    assert_eq!(read.items, repaired.payload.items(), "{context}");
-}
 
 #[test]
 fn what_prost_writes_is_passed_on_as_it_came() {
     for seed in 0..400 {
         for signal in SIGNALS {
             let input = support::request_bytes(signal, &mut Rng::new(seed));
-            assert!(check(signal, &input, &format!("{signal}, seed {seed}")));
+            assert!(judge(signal, &input, &format!("{signal}, seed {seed}")));
             let validated = validate(signal, input.into(), &Policy::default()).expect("checked above");
             assert!(!validated.normalised, "{signal}, seed {seed}");
         }
@@ -97,7 +27,7 @@ fn fields_out_of_order_and_unknown_fields_are_passed_on_as_they_came() {
             let table = schema::request(signal).expect("not profiles");
             let plain = support::request_bytes(signal, &mut rng);
             let input = support::shuffled(table, &plain, &mut rng);
-            assert!(check(signal, &input, &format!("{signal}, seed {seed}")));
+            assert!(judge(signal, &input, &format!("{signal}, seed {seed}")));
             let validated = validate(signal, input.into(), &Policy::default()).expect("checked above");
             assert!(!validated.normalised, "{signal}, seed {seed}");
         }
@@ -113,7 +43,7 @@ fn odd_encodings_are_normalised_to_the_same_messages() {
             let table = schema::request(signal).expect("not profiles");
             let plain = support::request_bytes(signal, &mut rng);
             let input = support::odd(table, &plain, &mut rng);
-            assert!(check(signal, &input, &format!("{signal}, seed {seed}")));
+            assert!(judge(signal, &input, &format!("{signal}, seed {seed}")));
             let validated = validate(signal, input.into(), &Policy::default()).expect("checked above");
             normalised += usize::from(validated.normalised);
         }
@@ -134,7 +64,7 @@ fn damaged_requests_are_judged_as_prost_judges_them() {
             for round in 0..4 {
                 let input = damaged(&whole, &mut rng);
                 let context = format!("{signal}, seed {seed}, round {round}");
-                *(if check(signal, &input, &context) { &mut accepted } else { &mut refused }) += 1;
+                *(if judge(signal, &input, &context) { &mut accepted } else { &mut refused }) += 1;
             }
         }
     }
@@ -178,7 +108,7 @@ fn random_bytes_are_judged_as_prost_judges_them() {
         // Small values are more often tags and lengths that make sense.
         let input: Vec<u8> = (0..len).map(|_| rng.next() as u8 & *rng.pick(&[0x0f, 0x3f, 0xff])).collect();
         for signal in SIGNALS {
-            check(signal, &input, &format!("{signal}, seed {seed}"));
+            judge(signal, &input, &format!("{signal}, seed {seed}"));
         }
     }
 }
@@ -224,7 +154,7 @@ fn every_field_number_and_wire_type_of_every_message_is_judged_as_prost_judges_i
                             out
                         });
                         let context = format!("{message} field {number} wire {wire} {payload:?} x{times}");
-                        check(signal, &input, &context);
+                        judge(signal, &input, &context);
                         judged += 1;
                     }
                 }

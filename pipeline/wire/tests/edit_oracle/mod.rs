@@ -1,6 +1,9 @@
 //! What `Script` does to bytes, done to prost structs without any of the library's code.
 
-use super::{Op, Script};
+mod script;
+
+pub use script::Script;
+
 use millrace_wire::edit::Verdict;
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
@@ -12,6 +15,7 @@ use opentelemetry_proto::tonic::metrics::v1::metric::Data;
 use opentelemetry_proto::tonic::metrics::v1::{Exemplar, Metric, exemplar, number_data_point};
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::{Span, Status};
+use script::Op;
 
 pub struct Oracle<'s> {
     pub script: &'s Script,

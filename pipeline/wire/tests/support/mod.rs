@@ -8,17 +8,20 @@
 //! - [`shuffled`]: the same message in an encoding that a validated payload may have as it is.
 //! - [`odd`]: the same message in an encoding that is legal and that the border must normalise.
 //! - [`assert_in_form`]: whether a payload is what `millrace_wire::payload` promises.
+//! - [`judge`]: the walk and prost on the same bytes.
 //! - [`oracle`]: what prost makes of some bytes.
 #![allow(dead_code, unused_imports)] // Each test binary uses a part of it.
 
 mod encodings;
 mod form;
+mod judge;
 mod oracle;
 mod requests;
 mod rng;
 
 pub use encodings::{odd, shuffled};
 pub use form::assert_in_form;
+pub use judge::judge;
 pub use oracle::{Decoded, oracle};
 pub use requests::{logs, metrics, request_bytes, traces};
 pub use rng::Rng;

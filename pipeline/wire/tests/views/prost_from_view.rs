@@ -22,7 +22,7 @@ use opentelemetry_proto::tonic::trace::v1::span::{Event, Link};
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span, Status};
 
 fn text(text: view::Text<'_>) -> String {
-    text.to_str().expect("the generator writes UTF-8").to_owned()
+    text.to_str_lossy().into_owned()
 }
 
 /// The id in a form that must agree with its bytes.
