@@ -7,7 +7,7 @@
 //! - Nothing here runs on a worker, and nothing here waits for one.
 //! - A handler that panics costs its own request and nothing else.
 
-use crate::connections::{Gauges, Stopping};
+use crate::connections::{Door, Stopping};
 use crate::http::{Server, ServerOptions};
 use crate::tcp;
 use axum::Router;
@@ -99,8 +99,7 @@ fn serve(
     let _ = tell.send(Ok(address));
     // Panics end in `contained`; what these tasks report to is nobody's health.
     let tasks = Tasks::new(Health::starting());
-    let options =
-        ServerOptions { header_timeout: HEADER_TIMEOUT, keep_alive: true, gauges: Gauges::default() };
+    let options = ServerOptions { header_timeout: HEADER_TIMEOUT, keep_alive: true, door: Door::default() };
     let server = Server::new(router.layer(from_fn(contained)), options, tasks);
     let mut stopped = stopping.clone();
     runtime.block_on(async move {

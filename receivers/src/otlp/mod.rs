@@ -16,7 +16,7 @@ use millrace_engine::component::{
     BuildError, Context, Factory, Outputs, Receiver, ReceiverConfig, Stability,
 };
 use millrace_net::config::listen_address;
-use millrace_net::connections::{Gauges, Running, Windows};
+use millrace_net::connections::{Door, Running, Windows};
 use millrace_net::{grpc::ServerOptions as GrpcOptions, http::ServerOptions as HttpOptions, tcp};
 use millrace_telemetry::Labels;
 use millrace_telemetry::catalogue::millrace as catalogue;
@@ -58,7 +58,7 @@ impl Otlp {
             max_streams: (config.max_concurrent_streams > 0).then_some(config.max_concurrent_streams),
             budget: shared.intake.clone(),
             windows: Windows::new(shared.intake.clone()),
-            gauges: self.gauges("grpc"),
+            door: self.door("grpc"),
         };
         let service = grpc::Service::new(Arc::clone(&self.intake), config.include_metadata);
         let server = millrace_net::grpc::Server::new(Arc::new(service), options, shared.tasks.clone());
@@ -73,7 +73,7 @@ impl Otlp {
         let options = HttpOptions {
             header_timeout: config.server.header_timeout(),
             keep_alive: config.server.keep_alives_enabled,
-            gauges: self.gauges("http"),
+            door: self.door("http"),
         };
         let router = http::router(Arc::clone(&self.intake), config, shared.intake.clone());
         let server = millrace_net::http::Server::new(router, options, shared.tasks.clone());
@@ -91,12 +91,15 @@ impl Otlp {
         Ok(listener)
     }
 
-    fn gauges(&self, transport: &'static str) -> Gauges {
+    fn door(&self, transport: &'static str) -> Door {
         let labels = Labels::new().with("receiver", self.context.id.to_string()).with("transport", transport);
         let registry = &self.context.shared.registry;
-        Gauges {
+        Door {
             open: registry.updown(&catalogue::CONNECTIONS, &labels),
             accepted: registry.counter(&catalogue::CONNECTIONS_ACCEPTED, &labels),
+            refused: registry
+                .counter(&catalogue::CONNECTIONS_REFUSED, &labels.clone().with("reason", "over_budget")),
+            budget: Some(self.context.shared.intake.clone()),
         }
     }
 

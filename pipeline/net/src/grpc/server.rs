@@ -3,7 +3,7 @@
 use super::message::{Message, receive};
 use super::{Code, Status, prefix};
 use crate::Encoding;
-use crate::connections::{Gauges, Lease, Stopping, WINDOW_MIN, Windows, accept};
+use crate::connections::{Door, Lease, Stopping, WINDOW_MIN, Windows, accept};
 use bytes::{BufMut, Bytes, BytesMut};
 use h2::RecvStream;
 use h2::server::{Connection, SendResponse};
@@ -38,8 +38,8 @@ pub struct ServerOptions {
     pub budget: Budget,
     /// What windows are leased from.
     pub windows: Arc<Windows>,
-    /// Counts of connections.
-    pub gauges: Gauges,
+    /// Counts of connections, and what they are charged to.
+    pub door: Door,
 }
 
 /// One call, received whole.
@@ -88,9 +88,9 @@ impl<U: Unary> Server<U> {
 
     /// Serves until `stopping`, and then until every connection has ended.
     pub async fn serve(self: Arc<Self>, listener: TcpListener, stopping: Stopping) {
-        let (tasks, gauges) = (self.tasks.clone(), self.options.gauges.clone());
+        let (tasks, door) = (self.tasks.clone(), self.options.door.clone());
         let serve = |stream, peer, stopping| Arc::clone(&self).connection(stream, peer, stopping);
-        accept(listener, tasks, gauges, stopping, serve).await;
+        accept(listener, tasks, door, stopping, serve).await;
     }
 
     async fn connection(self: Arc<Self>, stream: TcpStream, peer: SocketAddr, mut stopping: Stopping) {

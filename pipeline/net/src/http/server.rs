@@ -2,7 +2,7 @@
 
 use crate::Encoding;
 use crate::compression::{InflateError, OFFLOAD_ABOVE};
-use crate::connections::{Gauges, Stopping, accept};
+use crate::connections::{Door, Stopping, accept};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
@@ -37,8 +37,8 @@ pub struct ServerOptions {
     pub header_timeout: Duration,
     /// Whether connections are used for more than one request.
     pub keep_alive: bool,
-    /// Counts of connections.
-    pub gauges: Gauges,
+    /// Counts of connections, and what they are charged to.
+    pub door: Door,
 }
 
 /// An HTTP/1.1 server for one router. Handlers find the peer's address in the extension `ConnectInfo<SocketAddr>`.
@@ -58,9 +58,9 @@ impl Server {
 
     /// Serves until `stopping`, and then until every connection has ended.
     pub async fn serve(self, listener: TcpListener, stopping: Stopping) {
-        let (tasks, gauges) = (self.tasks.clone(), self.options.gauges.clone());
+        let (tasks, door) = (self.tasks.clone(), self.options.door.clone());
         let serve = |stream, peer, stopping| self.clone().connection(stream, peer, stopping);
-        accept(listener, tasks, gauges, stopping, serve).await;
+        accept(listener, tasks, door, stopping, serve).await;
     }
 
     async fn connection(self, stream: TcpStream, peer: SocketAddr, mut stopping: Stopping) {
