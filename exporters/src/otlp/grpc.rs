@@ -35,8 +35,9 @@ millrace_config::parts! {
 impl ExporterConfig for Config {
     fn build(&self, context: Context, signal: Signal) -> Result<Arc<dyn Stage>, BuildError> {
         let endpoint = Endpoint::parse(&self.client.endpoint).map_err(|error| context.error(error))?;
-        let destination =
-            Labels::new().with("server.address", endpoint.host.clone()).with("server.port", endpoint.port.to_string());
+        let destination = Labels::new()
+            .with("server.address", endpoint.host.clone())
+            .with("server.port", endpoint.port.to_string());
         let sender = self.sender(&context, signal, endpoint)?;
         let delivery = Delivery {
             queue: self.delivery.sending_queue.clone(),
@@ -49,11 +50,22 @@ impl ExporterConfig for Config {
 }
 
 impl Config {
-    fn sender(&self, context: &Context, signal: Signal, endpoint: Endpoint) -> Result<GrpcSender, BuildError> {
+    fn sender(
+        &self,
+        context: &Context,
+        signal: Signal,
+        endpoint: Endpoint,
+    ) -> Result<GrpcSender, BuildError> {
         let mut headers = header_map(&self.client.headers);
-        let user_agent =
-            if self.client.user_agent.is_empty() { &context.shared.user_agent[..] } else { &self.client.user_agent };
-        headers.insert(http::header::USER_AGENT, HeaderValue::from_str(user_agent).map_err(|error| context.error(error))?);
+        let user_agent = if self.client.user_agent.is_empty() {
+            &context.shared.user_agent[..]
+        } else {
+            &self.client.user_agent
+        };
+        headers.insert(
+            http::header::USER_AGENT,
+            HeaderValue::from_str(user_agent).map_err(|error| context.error(error))?,
+        );
         let options = ChannelOptions {
             endpoint,
             authority: (!self.client.authority.is_empty()).then(|| self.client.authority.clone()),
@@ -62,7 +74,13 @@ impl Config {
         };
         let channel = Channel::new(options, context.shared.tasks.clone());
         let uri = channel.uri(method(signal)).map_err(|error| context.error(error))?;
-        Ok(GrpcSender { channel, uri, signal, encoding: self.client.compression, work: context.shared.work.clone() })
+        Ok(GrpcSender {
+            channel,
+            uri,
+            signal,
+            encoding: self.client.compression,
+            work: context.shared.work.clone(),
+        })
     }
 }
 
@@ -137,10 +155,23 @@ mod tests {
 
     #[test]
     fn codes_are_retried_as_the_specification_says() {
-        for code in [Code::Canceled, Code::DeadlineExceeded, Code::Aborted, Code::OutOfRange, Code::Unavailable, Code::DataLoss] {
+        for code in [
+            Code::Canceled,
+            Code::DeadlineExceeded,
+            Code::Aborted,
+            Code::OutOfRange,
+            Code::Unavailable,
+            Code::DataLoss,
+        ] {
             assert!(status(code, "", None).is_transient(), "{code:?}");
         }
-        for code in [Code::InvalidArgument, Code::Internal, Code::Unimplemented, Code::Unauthenticated, Code::ResourceExhausted] {
+        for code in [
+            Code::InvalidArgument,
+            Code::Internal,
+            Code::Unimplemented,
+            Code::Unauthenticated,
+            Code::ResourceExhausted,
+        ] {
             assert!(!status(code, "", None).is_transient(), "{code:?}");
         }
         let asked = status(Code::ResourceExhausted, "", Some(Duration::from_secs(3)));
@@ -149,8 +180,13 @@ mod tests {
 
     #[test]
     fn both_ways_of_saying_too_large_are_understood() {
-        let go = status(Code::ResourceExhausted, "grpc: received message larger than max (5000000 vs. 4194304)", None);
-        let tonic = status(Code::OutOfRange, "Error, decoded message length too large: found 5000000 bytes", None);
+        let go = status(
+            Code::ResourceExhausted,
+            "grpc: received message larger than max (5000000 vs. 4194304)",
+            None,
+        );
+        let tonic =
+            status(Code::OutOfRange, "Error, decoded message length too large: found 5000000 bytes", None);
         assert_eq!((go.reason, tonic.reason), (Reason::TooLarge, Reason::TooLarge));
     }
 }

@@ -108,7 +108,9 @@ impl Validate for Own {
             ("profiles_endpoint", &self.profiles_endpoint),
         ];
         if urls.iter().all(|(_, url)| url.is_empty()) {
-            at.error_here("at least one endpoint must be specified\nset `endpoint`, e.g. http://localhost:4318");
+            at.error_here(
+                "at least one endpoint must be specified\nset `endpoint`, e.g. http://localhost:4318",
+            );
         }
         for (key, url) in urls.into_iter().filter(|(_, url)| !url.is_empty()) {
             check_url(at, key, url);
@@ -122,7 +124,8 @@ impl ExporterConfig for Config {
             context.error(format!("has no endpoint for {signal}; set `endpoint` or `{signal}_endpoint`"))
         })?;
         let endpoint = Endpoint::parse(&url).map_err(|error| context.error(error))?;
-        let uri: Uri = url.parse().map_err(|error| context.error(format!("`{url}` is not a URL: {error}")))?;
+        let uri: Uri =
+            url.parse().map_err(|error| context.error(format!("`{url}` is not a URL: {error}")))?;
         let destination = Labels::new()
             .with("server.address", endpoint.host.clone())
             .with("server.port", endpoint.port.to_string())
@@ -155,7 +158,8 @@ impl Config {
     /// What every request carries.
     fn headers(&self, context: &Context) -> Result<HeaderMap, BuildError> {
         let mut headers = HeaderMap::new();
-        let user_agent = HeaderValue::from_str(&context.shared.user_agent).map_err(|error| context.error(error))?;
+        let user_agent =
+            HeaderValue::from_str(&context.shared.user_agent).map_err(|error| context.error(error))?;
         headers.insert(USER_AGENT, user_agent);
         headers.insert(
             CONTENT_TYPE,
@@ -235,7 +239,9 @@ impl HttpSender {
                     None => failure,
                 }
             }
-            StatusCode::PAYLOAD_TOO_LARGE => Failure::permanent(Fault::Destination, Reason::TooLarge, message),
+            StatusCode::PAYLOAD_TOO_LARGE => {
+                Failure::permanent(Fault::Destination, Reason::TooLarge, message)
+            }
             StatusCode::BAD_REQUEST if details.message.contains("too large") => {
                 Failure::permanent(Fault::Destination, Reason::TooLarge, message)
             }
@@ -283,7 +289,11 @@ mod tests {
 
     #[test]
     fn urls_are_made_as_in_go() {
-        let own = Own { endpoint: "http://x:4318/otlp/".into(), logs_endpoint: "http://y/logs".into(), ..Own::default() };
+        let own = Own {
+            endpoint: "http://x:4318/otlp/".into(),
+            logs_endpoint: "http://y/logs".into(),
+            ..Own::default()
+        };
         assert_eq!(own.url(Signal::Traces).as_deref(), Some("http://x:4318/otlp/v1/traces"));
         assert_eq!(own.url(Signal::Logs).as_deref(), Some("http://y/logs"));
         assert_eq!(Own { endpoint: String::new(), ..own }.url(Signal::Metrics), None);
@@ -291,7 +301,9 @@ mod tests {
 
     #[test]
     fn retry_after_is_read_in_both_forms() {
-        let with = |value: &str| HeaderMap::from_iter([(RETRY_AFTER, HeaderValue::from_str(value).expect("a header"))]);
+        let with = |value: &str| {
+            HeaderMap::from_iter([(RETRY_AFTER, HeaderValue::from_str(value).expect("a header"))])
+        };
         assert_eq!(retry_after(&with("7")), Some(Duration::from_secs(7)));
         let date = httpdate::fmt_http_date(SystemTime::now() + Duration::from_secs(60));
         assert!(retry_after(&with(&date)).is_some_and(|delay| delay > Duration::from_secs(50)));

@@ -41,7 +41,12 @@ async fn body(batch: &Batch, encoding: Encoding, work: &Budget) -> Result<Body, 
 }
 
 /// `parts` compressed into one, off the workers where that takes long.
-async fn compressed(parts: Vec<Bytes>, size: u64, encoding: Encoding, work: &Budget) -> Result<Body, Failure> {
+async fn compressed(
+    parts: Vec<Bytes>,
+    size: u64,
+    encoding: Encoding,
+    work: &Budget,
+) -> Result<Body, Failure> {
     if encoding == Encoding::None {
         return Ok(Body { parts, _charge: Charge::none() });
     }
@@ -49,7 +54,9 @@ async fn compressed(parts: Vec<Bytes>, size: u64, encoding: Encoding, work: &Bud
     let len = usize::try_from(size).unwrap_or(usize::MAX);
     let compress = move || encoding.compress(parts.iter().map(|part| &part[..]), len);
     let compressed = if len > OFFLOAD_ABOVE {
-        tokio::task::spawn_blocking(compress).await.map_err(|_| internal("compressing the request panicked"))?
+        tokio::task::spawn_blocking(compress)
+            .await
+            .map_err(|_| internal("compressing the request panicked"))?
     } else {
         compress()
     };
@@ -70,10 +77,18 @@ fn accepted(signal: Signal, format: Format, body: &[u8]) -> Result<Accepted, Fai
         return Ok(Accepted::default());
     }
     let response = ExportResponse::decode(signal, format, body).map_err(|error| {
-        Failure::permanent(Fault::Destination, Reason::Rejected, format!("the destination's answer is unreadable: {error}"))
+        Failure::permanent(
+            Fault::Destination,
+            Reason::Rejected,
+            format!("the destination's answer is unreadable: {error}"),
+        )
     })?;
     if !response.message.is_empty() {
-        tracing::warn!(message = response.message, dropped_items = response.rejected, "Partial success response");
+        tracing::warn!(
+            message = response.message,
+            dropped_items = response.rejected,
+            "Partial success response"
+        );
     }
     Ok(Accepted { rejected_items: u64::try_from(response.rejected).unwrap_or(0) })
 }
