@@ -1,0 +1,81 @@
+# Everything a person does with this repository. CI (.ci/run) calls these same recipes.
+
+set shell := ["bash", "-euo", "pipefail", "-c"]
+
+peers_cache := env("MILLRACE_PEERS", home_directory() / ".cache/millrace-peers")
+otelcol := peers_cache / "otelcol/build/otelcol-contrib"
+
+[private]
+default:
+    @just --list --unsorted
+
+# Generated telemetry through a real pipeline, into the terminal and into files; Ctrl-C stops it
+demo:
+    cargo run --release -- demo
+
+# Format, lints and the code's documentation, with every warning an error
+check:
+    cargo fmt --all --check
+    cargo clippy --workspace --all-targets -- -D warnings
+    RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
+
+# The tests: no network, no other programs
+test *args:
+    cargo test --workspace {{ args }}
+
+# The released binary
+build:
+    cargo build --release -p millrace
+
+# The links of all pages lead somewhere, and every configuration shown or shipped is accepted
+pages: build
+    .ci/pages target/release/millrace
+
+# End to end with the official SDKs and VictoriaMetrics; installs them first (420 MB, outside the tree)
+peers: build
+    tests/peers/install
+    tests/peers/run.py --collector {{ justfile_directory() }}/target/release/millrace
+    tests/peers/conformance.py --check --collector {{ justfile_directory() }}/target/release/millrace
+
+# The same beside the Go collector, which is built first (1 to 7 minutes, 3.5 GB of Go's caches)
+peers-heavy: peers
+    tests/peers/install-otelcol
+    tests/peers/run.py both --collector {{ justfile_directory() }}/target/release/millrace
+    tests/peers/conformance.py --check --collector {{ otelcol }}
+
+# All comparisons that the README quotes, with the Go collector where it is installed; about half an hour
+bench *args: (compare "--cases" "all" "--json" "target/bench.json" args)
+
+# A first look at the same, about two minutes
+bench-quick *args: (compare "--quick" args)
+
+[private]
+compare *args:
+    cargo build --release -p millrace -p millrace-bench
+    target/release/millrace-compare --millrace target/release/millrace \
+        {{ if path_exists(otelcol) == "true" { "--otelcol " + otelcol } else { "" } }} {{ args }}
+
+# Every fuzz target in turn for some seconds each; needs nightly Rust and cargo-fuzz
+fuzz seconds="60":
+    .ci/fuzz {{ seconds }}
+
+# Licences, bans and sources of the dependencies
+deny:
+    cargo deny --workspace --all-features check licenses bans sources
+
+# Known vulnerabilities of the dependencies; fetches the advisory database
+audit:
+    cargo deny --workspace --all-features check advisories
+
+# What is shipped: smaller and faster, slower to build
+dist:
+    cargo build --profile dist -p millrace
+    ls -l target/dist/millrace
+
+# Install the tools that the other recipes need
+tools:
+    .ci/tools
+
+# Everything that CI runs
+ci:
+    .ci/run
