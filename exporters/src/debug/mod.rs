@@ -84,8 +84,10 @@ impl Sender for Debug {
                 speaker.show(batch);
             } else {
                 let batch = batch.clone();
-                // A panic has been logged by the runtime's hook; the request itself is none the worse.
-                let _ = spawn_blocking(move || speaker.show(&batch)).await;
+                let shown = spawn_blocking(move || speaker.show(&batch)).await;
+                if shown.is_err_and(|error| error.is_panic()) {
+                    tracing::error!("showing a request panicked; this is a bug");
+                }
             }
             Ok(Accepted::default())
         })
