@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout_at};
+use tokio::time::{sleep, timeout, timeout_at};
 
 /// How long accepting pauses when the process has run out of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -19,6 +19,9 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// What a connection is charged for as long as it is open: its task, its buffers, the protocol's state. Measured with
 /// a thousand busy connections of either protocol.
 const CONNECTION_BYTES: u64 = 24 << 10;
+
+/// How long a new connection waits for room; requests come and go much faster than that.
+const ADMISSION_PATIENCE: Duration = Duration::from_secs(2);
 
 /// What a server's connections are counted by and charged to.
 #[derive(Debug, Clone, Default)]
@@ -34,10 +37,10 @@ pub struct Door {
 }
 
 impl Door {
-    /// Lets a connection in if there is room for it.
-    fn admit(&self) -> Option<Admitted> {
+    /// Lets a connection in as soon as there is room for it, or not at all. Those behind it wait in the kernel's queue.
+    async fn admit(&self) -> Option<Admitted> {
         let charge = match &self.budget {
-            Some(budget) => budget.try_charge(CONNECTION_BYTES)?,
+            Some(budget) => timeout(ADMISSION_PATIENCE, budget.charge(CONNECTION_BYTES)).await.ok()?,
             None => Charge::none(),
         };
         self.accepted.add(1);
@@ -77,7 +80,7 @@ where
         };
         match accepted {
             Ok((stream, peer)) => {
-                let Some(admitted) = door.admit() else {
+                let Some(admitted) = door.admit().await else {
                     // Dropping the stream closes it; the client will come back.
                     door.refused.add(1);
                     continue;
