@@ -1,0 +1,310 @@
+//! How well the data plane scales: the receive path without sockets, on one thread and on two, turn by turn.
+//!
+//! Each task does what the OTLP receiver does with a body: charges the budget, validates, enters it into the ledger and
+//! the metrics, and submits it through a `memory_limiter` to an exporter that counts. See `--help`.
+
+use bytes::Bytes;
+use clap::Parser;
+use millrace_bench::corpus::Template;
+use millrace_bench::run;
+use millrace_config::{ComponentId, Optional};
+use millrace_delivery::{Accepted, Delivery, Exporter, QueueConfig, RetryConfig, Sender};
+use millrace_engine::component::{Context, ProcessorConfig, Shared};
+use millrace_engine::entry::Route;
+use millrace_engine::ledger::Term;
+use millrace_engine::{
+    Account, Batch, BoxFuture, Budget, Entry, Failure, Health, Ledger, Metadata, Origin, Piece, Tasks, Until,
+};
+use millrace_processors::memory_limiter;
+use millrace_telemetry::catalogue::receiver as catalogue;
+use millrace_telemetry::metrics::{Level, Registry};
+use millrace_telemetry::{Counter, Labels};
+use millrace_wire::Signal;
+use millrace_wire::validate::{Policy, validate};
+use rustix::time::{ClockId, clock_gettime};
+use std::io;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+use tokio::runtime::{Builder, Runtime};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Distinct requests of each task, so that the caches of the processor do not hold them all.
+const TEMPLATES: u64 = 8;
+/// What requests in flight may hold; never reached here.
+const BUDGET_BYTES: u64 = 1 << 30;
+
+/// Measures the data plane, without sockets, on one thread and on two (or as told), turn by turn.
+///
+/// Two ratios are printed. That of the rates is what a user sees, and suffers from whatever else the machine does. That
+/// of the CPU times per item leaves out waiting for a core, and shows only what threads cost each other: shared cache
+/// lines, locks, memory bandwidth.
+#[derive(Debug, Parser)]
+#[command(name = "millrace-dataplane", version, max_term_width = 100)]
+struct Args {
+    /// Spans, data points or log records per request.
+    #[arg(long, default_value_t = 100)]
+    items: usize,
+
+    /// The kind of telemetry.
+    #[arg(long, default_value = "traces", value_parser = parse_signal)]
+    signal: Signal,
+
+    /// Worker threads to compare with one.
+    #[arg(long, default_value_t = 2)]
+    threads: usize,
+
+    /// Tasks per worker thread.
+    #[arg(long, default_value_t = 4)]
+    tasks: usize,
+
+    /// How often each case is measured.
+    #[arg(long, default_value_t = 8)]
+    rounds: usize,
+
+    /// How long each time.
+    #[arg(long, default_value_t = 1.0)]
+    seconds: f64,
+
+    /// Put a memory queue in front of the exporter.
+    #[arg(long)]
+    queue: bool,
+
+    /// Run each request as a task of its own.
+    #[arg(long)]
+    spawn: bool,
+}
+
+fn parse_signal(text: &str) -> Result<Signal, String> {
+    let signals = [Signal::Traces, Signal::Metrics, Signal::Logs];
+    signals.into_iter().find(|signal| signal.name() == text).ok_or("give traces, metrics or logs".into())
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    match compare(&args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            run::complain(&format!("millrace-dataplane: {error}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// What one round has shown.
+#[derive(Debug, Clone, Copy)]
+struct Round {
+    items_per_s: f64,
+    cpu_ns_per_item: f64,
+}
+
+fn compare(args: &Args) -> io::Result<()> {
+    let (mut single, mut multi) = (Vec::new(), Vec::new());
+    for round in 1..=args.rounds.max(1) {
+        let one = measure(args, 1)?;
+        let many = measure(args, args.threads)?;
+        run::say(&format!(
+            "round {round}: 1 thread {:.3} M items/s, {:.1} CPU-ns/item; {} threads {:.3} M items/s, {:.1} CPU-ns/item; ratio {:.3}",
+            one.items_per_s / 1e6,
+            one.cpu_ns_per_item,
+            args.threads,
+            many.items_per_s / 1e6,
+            many.cpu_ns_per_item,
+            many.items_per_s / one.items_per_s,
+        ));
+        single.push(one);
+        multi.push(many);
+    }
+    let rate = |rounds: &[Round]| median(rounds.iter().map(|round| round.items_per_s));
+    let cpu = |rounds: &[Round]| median(rounds.iter().map(|round| round.cpu_ns_per_item));
+    let best = |rounds: &[Round]| rounds.iter().map(|round| round.items_per_s).fold(0.0, f64::max);
+    run::say(&format!(
+        "median: 1 thread {:.3} M items/s, {:.1} CPU-ns/item; {} threads {:.3} M items/s, {:.1} CPU-ns/item",
+        rate(&single) / 1e6,
+        cpu(&single),
+        args.threads,
+        rate(&multi) / 1e6,
+        cpu(&multi)
+    ));
+    run::say(&format!(
+        "scaling to {} threads: {:.3}x by median rates, {:.3}x by best rates, {:.3}x by CPU time per item",
+        args.threads,
+        rate(&multi) / rate(&single),
+        best(&multi) / best(&single),
+        args.threads as f64 * cpu(&single) / cpu(&multi)
+    ));
+    Ok(())
+}
+
+fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<_> = values.collect();
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+fn measure(args: &Args, threads: usize) -> io::Result<Round> {
+    let runtime = runtime(threads)?;
+    let stop = Arc::new(AtomicBool::new(false));
+    let plane = {
+        let _inside = runtime.enter();
+        Arc::new(Plane::new(args.signal, args.queue).map_err(io::Error::other)?)
+    };
+    let tasks: Vec<_> = (0..args.tasks * threads)
+        .map(|task| {
+            let requests = (0..TEMPLATES)
+                .map(|seed| {
+                    Template::build(args.signal, args.items, task as u64 * TEMPLATES + seed).bytes().to_vec()
+                })
+                .collect();
+            runtime.spawn(feed(Arc::clone(&plane), requests, Arc::clone(&stop), args.spawn))
+        })
+        .collect();
+    // Until every task has run for a while.
+    std::thread::sleep(Duration::from_secs_f64(args.seconds / 4.0));
+    let (items, cpu, started) = (plane.delivered(), cpu_time(), Instant::now());
+    std::thread::sleep(Duration::from_secs_f64(args.seconds));
+    let (items, cpu, elapsed) = (plane.delivered() - items, cpu_time() - cpu, started.elapsed());
+    stop.store(true, Relaxed);
+    runtime.block_on(async {
+        for task in tasks {
+            task.await.map_err(io::Error::other)?;
+        }
+        Ok::<_, io::Error>(())
+    })?;
+    if plane.failed.load(Relaxed) > 0 {
+        return Err(io::Error::other("a request was refused"));
+    }
+    let items = items as f64;
+    Ok(Round { items_per_s: items / elapsed.as_secs_f64(), cpu_ns_per_item: cpu.as_nanos() as f64 / items })
+}
+
+/// Always with workers of its own, so that both cases differ in nothing but their number.
+fn runtime(threads: usize) -> io::Result<Runtime> {
+    Builder::new_multi_thread().worker_threads(threads).enable_all().build()
+}
+
+/// The CPU time of the process: its workers', since the main thread sleeps.
+fn cpu_time() -> Duration {
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    Duration::new(time.tv_sec.cast_unsigned(), time.tv_nsec as u32)
+}
+
+async fn feed(plane: Arc<Plane>, requests: Vec<Vec<u8>>, stop: Arc<AtomicBool>, spawn: bool) {
+    for request in requests.iter().cycle() {
+        if stop.load(Relaxed) {
+            return;
+        }
+        // As if read from a socket: an allocation of its own.
+        let body = Bytes::copy_from_slice(request);
+        if spawn {
+            let plane = Arc::clone(&plane);
+            let _ = tokio::spawn(async move { plane.take(body).await }).await;
+        } else {
+            plane.take(body).await;
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+/// What stands between a body and the exporter.
+struct Plane {
+    signal: Signal,
+    policy: Policy,
+    intake: Budget,
+    account: Arc<Account>,
+    accepted: Counter,
+    refused: Counter,
+    entry: Arc<Entry>,
+    exporter: Arc<Account>,
+    failed: AtomicU64,
+}
+
+impl Plane {
+    fn new(signal: Signal, queue: bool) -> Result<Self, String> {
+        let health = Health::starting();
+        let shared = Shared {
+            registry: Registry::new(Level::Normal),
+            ledger: Ledger::default(),
+            intake: Budget::new(BUDGET_BYTES),
+            work: Budget::new(BUDGET_BYTES),
+            tasks: Tasks::new(health.clone()),
+            health,
+            user_agent: "millrace-dataplane".into(),
+        };
+        let context = |kind, id: &str| {
+            let id: ComponentId = id.parse().map_err(|error| format!("{error}"))?;
+            Ok::<_, String>(Context { shared: shared.clone(), kind, id, pipeline: None })
+        };
+        let delivery = Delivery {
+            queue: if queue { Optional::On(patient()) } else { Optional::Off },
+            retry: RetryConfig::default(),
+            timeout: Duration::ZERO,
+            destination: Labels::new(),
+        };
+        let exporter = Exporter::start(&context("exporter", "nop")?, signal, &delivery, Arc::new(Nop));
+        let ledger = shared.ledger.accounts();
+        let next = Arc::new(Route::Commit(exporter));
+        let limiter = memory_limiter::Config::default();
+        let route = limiter
+            .build(context("processor", "memory_limiter")?, signal, next)
+            .map_err(|error| error.to_string())?;
+        let receiver = context("receiver", "otlp")?;
+        let labels = Labels::new().with("receiver", "otlp").with("transport", "grpc");
+        Ok(Self {
+            signal,
+            policy: Policy::default(),
+            intake: shared.intake.clone(),
+            account: receiver.account(signal),
+            accepted: shared.registry.counter(catalogue::ACCEPTED.of(signal), &labels),
+            refused: shared.registry.counter(catalogue::REFUSED.of(signal), &labels),
+            entry: Entry::new(Arc::new(route)),
+            exporter: ledger.first().cloned().ok_or("the exporter has no account")?,
+            failed: AtomicU64::new(0),
+        })
+    }
+
+    /// Takes one body, as the OTLP receiver does.
+    async fn take(&self, body: Bytes) {
+        if self.try_take(body).await.is_none() {
+            self.failed.fetch_add(1, Relaxed);
+        }
+    }
+
+    async fn try_take(&self, body: Bytes) -> Option<()> {
+        let charge = self.intake.try_charge(body.len() as u64)?;
+        let received = Instant::now();
+        let payload = validate(self.signal, body, &self.policy).ok()?.payload;
+        let items = u64::from(payload.items());
+        let origin = Arc::new(Origin { received, peer: None, metadata: Metadata::new() });
+        let batch = Batch::of(Piece { payload, origin, charge });
+        let cost = batch.cost();
+        self.account.record(Term::In, cost);
+        let held = self.account.hold(cost);
+        let result = self.entry.submit(batch, Until::Stored).await;
+        drop(held);
+        self.account.record(if result.is_ok() { Term::Out } else { Term::Refused }, cost);
+        self.accepted.add(items);
+        self.refused.add(0);
+        result.ok()
+    }
+
+    fn delivered(&self) -> u64 {
+        self.exporter.total(Term::Out).items
+    }
+}
+
+/// Makes the tasks wait for the exporter instead of being refused.
+fn patient() -> QueueConfig {
+    QueueConfig { block_on_overflow: true, ..QueueConfig::default() }
+}
+
+struct Nop;
+
+impl Sender for Nop {
+    fn send<'a>(&'a self, _: &'a Batch) -> BoxFuture<'a, Result<Accepted, Failure>> {
+        Box::pin(async { Ok(Accepted::default()) })
+    }
+}
