@@ -66,11 +66,12 @@ impl Config {
             http::header::USER_AGENT,
             HeaderValue::from_str(user_agent).map_err(|error| context.error(error))?,
         );
+        let encoding = self.client.compression.over_grpc();
         let options = ChannelOptions {
             endpoint,
             authority: (!self.client.authority.is_empty()).then(|| self.client.authority.clone()),
             headers,
-            encoding: self.client.compression.header(),
+            encoding: encoding.map(|(_, name)| name),
         };
         let channel = Channel::new(options, context.shared.tasks.clone());
         let uri = channel.uri(method(signal)).map_err(|error| context.error(error))?;
@@ -78,7 +79,7 @@ impl Config {
             channel,
             uri,
             signal,
-            encoding: self.client.compression,
+            encoding: encoding.map_or(Encoding::None, |(encoding, _)| encoding),
             work: context.shared.work.clone(),
         })
     }
@@ -105,17 +106,17 @@ impl Sender for GrpcSender {
     fn send<'a>(&'a self, batch: &'a Batch) -> BoxFuture<'a, Result<Accepted, Failure>> {
         Box::pin(async move {
             let body = body(batch, self.encoding, &self.work).await?;
-            let reply = self.channel.unary(self.uri.clone(), &body.parts).await.map_err(failure)?;
+            let reply = self.channel.unary(self.uri.clone(), &body.parts).await.map_err(|status| failure(&status))?;
             accepted(self.signal, Format::Protobuf, &reply.message)
         })
     }
 }
 
 /// What a status means for the batch, by the OTLP specification's table of retryable codes.
-fn failure(status: Status) -> Failure {
+fn failure(status: &Status) -> Failure {
     let text = status.to_string();
     let failure = match status.code {
-        _ if says_too_large(&status) => Failure::permanent(Fault::Destination, Reason::TooLarge, text),
+        _ if says_too_large(status) => Failure::permanent(Fault::Destination, Reason::TooLarge, text),
         Code::Unavailable if status.message.starts_with("cannot connect") => {
             Failure::transient(Fault::Destination, Reason::Unreachable, text)
         }
@@ -150,7 +151,7 @@ mod tests {
     use std::time::Duration;
 
     fn status(code: Code, message: &'static str, retry_delay: Option<Duration>) -> Failure {
-        failure(Status { code, message: message.into(), retry_delay })
+        failure(&Status { code, message: message.into(), retry_delay })
     }
 
     #[test]

@@ -168,7 +168,7 @@ impl Config {
                 BodyFormat::Json => "application/json",
             }),
         );
-        if let Some(encoding) = self.client.compression.header() {
+        if let Some(encoding) = self.client.compression.content_encoding() {
             headers.insert(CONTENT_ENCODING, HeaderValue::from_static(encoding));
         }
         headers.extend(header_map(&self.client.headers));

@@ -220,7 +220,7 @@ impl Validate for TlsClientConfig {}
 pub struct GrpcClientConfig {
     /// `host:port`, or with a scheme.
     pub endpoint: String,
-    /// `gzip` (the default), `zstd` or `none`.
+    /// `gzip` (the default), `snappy`, `zstd` or `none`.
     pub compression: Encoding,
     /// Only `insecure: true` is built so far.
     pub tls: TlsClientConfig,
@@ -270,8 +270,8 @@ impl Validate for GrpcClientConfig {
     fn validate(&self, at: &mut Checker<'_>) {
         let endpoint = check_endpoint(at, "endpoint", &self.endpoint);
         check_headers(at, "headers", &self.headers);
-        if self.compression == Encoding::Zlib {
-            at.error("compression", "must be one of gzip, zstd, none");
+        if self.compression != Encoding::None && self.compression.over_grpc().is_none() {
+            at.error("compression", "must be one of gzip, snappy, zstd, none");
         }
         let plain = self.tls.insecure || endpoint.is_some_and(|endpoint| endpoint.tls == Some(false));
         if !plain {
@@ -286,7 +286,7 @@ impl Validate for GrpcClientConfig {
 pub struct HttpClientConfig {
     /// `http://host:port/path`; the path of the signal is appended.
     pub endpoint: String,
-    /// `gzip` (the default), `zstd`, `zlib`, `deflate` or `none`.
+    /// `gzip` (the default), `zstd`, `zlib`, `deflate`, `snappy`, `x-snappy-framed`, `lz4` or `none`.
     pub compression: Encoding,
     /// Only plain text is built so far; the scheme decides.
     pub tls: TlsClientConfig,

@@ -153,7 +153,7 @@ impl Channel {
             ));
         }
         if let Some(status) = Status::from_trailers(&head.headers) {
-            return finished(status, Bytes::new());
+            return finished(status, &Bytes::new());
         }
         let mut message = BytesMut::new();
         while let Some(chunk) = body.data().await {
@@ -169,7 +169,7 @@ impl Channel {
         let status = Status::from_trailers(&trailers).unwrap_or_else(|| {
             Status::new(Code::Internal, "server closed the stream without sending trailers")
         });
-        finished(status, message.freeze())
+        finished(status, &message.freeze())
     }
 }
 
@@ -190,7 +190,7 @@ fn send(
     Ok(answer)
 }
 
-fn finished(status: Status, framed: Bytes) -> Result<Reply, Status> {
+fn finished(status: Status, framed: &Bytes) -> Result<Reply, Status> {
     if status.code != Code::Ok {
         return Err(status);
     }

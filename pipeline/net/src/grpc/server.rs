@@ -161,7 +161,7 @@ impl<U: Unary> Server<U> {
         let encoding = head
             .headers
             .get("grpc-encoding")
-            .map_or(Some(Encoding::None), |name| name.to_str().ok().and_then(Encoding::from_header));
+            .map_or(Some(Encoding::None), |name| Encoding::from_grpc_encoding(name.as_bytes()));
         let receiving = receive(&mut body, encoding, self.options.max_message, &self.options.budget);
         let message = timeout(RECEIVE_TIMEOUT, receiving).await.unwrap_or_else(|_| {
             Err(Status::new(Code::DeadlineExceeded, "the request took too long to arrive"))

@@ -158,8 +158,8 @@ pub async fn receive(
 
 fn encoding(headers: &HeaderMap) -> Result<Encoding, BodyError> {
     let Some(name) = headers.get(http::header::CONTENT_ENCODING) else { return Ok(Encoding::None) };
-    let name = String::from_utf8_lossy(name.as_bytes());
-    Encoding::from_header(&name).ok_or_else(|| BodyError::UnknownEncoding(name.into_owned()))
+    Encoding::from_content_encoding(name.as_bytes())
+        .ok_or_else(|| BodyError::UnknownEncoding(String::from_utf8_lossy(name.as_bytes()).into_owned()))
 }
 
 /// The body in one buffer that is no larger than its charge.
