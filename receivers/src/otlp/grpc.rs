@@ -56,7 +56,7 @@ impl Unary for Service {
         })
     }
 
-    fn refused(&self, _route: u8, _status: &Status) {
+    fn refused(&self, _: &Status) {
         self.intake.count_refused(Transport::Grpc);
     }
 }

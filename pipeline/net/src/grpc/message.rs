@@ -22,14 +22,15 @@ pub(super) struct Message {
 /// Reads the one message of a unary request, and the end of the stream.
 pub(super) async fn receive(
     body: &mut RecvStream,
-    encoding: Option<Encoding>,
+    encoding: Encoding,
     limit: usize,
     budget: &Budget,
 ) -> Result<Message, Status> {
     let mut head = BytesMut::new();
     let first = loop {
-        let chunk =
-            next(body).await?.ok_or_else(|| Status::new(Code::Internal, "the request has no message"))?;
+        let chunk = next(body)
+            .await?
+            .ok_or_else(|| Status::new(Code::Unknown, "the request ends before its message"))?;
         if head.is_empty() && chunk.len() >= PREFIX_LEN {
             break chunk;
         }
@@ -57,15 +58,12 @@ pub(super) async fn receive(
     let wire_bytes = bytes.len() + PREFIX_LEN;
     match (compressed, encoding) {
         (false, _) => Ok(Message { bytes, charge, wire_bytes }),
-        (true, Some(Encoding::None)) => {
+        (true, Encoding::None) => {
             Err(Status::new(Code::Internal, "grpc: compressed flag set with identity or empty encoding"))
         }
-        (true, Some(encoding)) => {
+        (true, encoding) => {
             let (bytes, charge) = inflate(encoding, bytes, charge, limit, budget).await?;
             Ok(Message { bytes, charge, wire_bytes })
-        }
-        (true, None) => {
-            Err(Status::new(Code::Unimplemented, "grpc: the message's compression is not supported"))
         }
     }
 }
@@ -103,7 +101,7 @@ async fn contiguous(body: &mut RecvStream, first: Bytes, len: usize) -> Result<B
         whole.extend_from_slice(&chunk);
     }
     if whole.len() < len {
-        return Err(Status::new(Code::Internal, "grpc: the message is shorter than its prefix says"));
+        return Err(Status::new(Code::Unknown, "the request ends within its message"));
     }
     Ok(Bytes::from(whole))
 }
@@ -155,7 +153,7 @@ fn too_large(len: usize, limit: usize) -> Status {
 }
 
 fn more_than_one() -> Status {
-    Status::new(Code::Internal, "grpc: a unary request must be one message")
+    Status::new(Code::InvalidArgument, "the request has more than its one message")
 }
 
 /// The refusal that every sender of telemetry retries.

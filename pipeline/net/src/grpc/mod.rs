@@ -3,6 +3,7 @@
 //! Reference: the gRPC over HTTP/2 protocol document (length-prefixed messages, trailers, status codes).
 
 mod client;
+mod head;
 mod message;
 mod server;
 mod status;

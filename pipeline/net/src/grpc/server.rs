@@ -1,8 +1,8 @@
 //! The server: one task per connection, one per request.
 
+use super::head::{Head, Refusal, unknown_method};
 use super::message::{Message, receive};
 use super::{Code, Status, prefix};
-use crate::Encoding;
 use crate::connections::{Door, Lease, Stopping, WINDOW_MIN, Windows, accept};
 use bytes::{BufMut, Bytes, BytesMut};
 use h2::RecvStream;
@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::time::timeout;
+use tokio::time::{timeout, timeout_at};
 
 /// The limit for the HTTP/2 preface and settings of a new connection.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -24,6 +24,8 @@ const RECEIVE_TIMEOUT: Duration = Duration::from_secs(60);
 const FRAME_MAX: u32 = 1 << 20;
 /// The headers of a request, in all.
 const HEADER_LIST_MAX: u32 = 16 << 10;
+/// Requests under way per connection unless configured: each holds its headers, which no budget is asked for.
+const STREAMS_MAX: u32 = 1000;
 /// Streams that a peer may reset before we have answered them; more is an attack.
 const RESETS_MAX: usize = 100;
 
@@ -32,7 +34,7 @@ const RESETS_MAX: usize = 100;
 pub struct ServerOptions {
     /// The largest message, compressed or not, in bytes.
     pub max_message: usize,
-    /// Requests under way per connection; `None` leaves it to the client.
+    /// Requests under way per connection; `None` means 1,000. Clients keep further ones to themselves meanwhile.
     pub max_streams: Option<u32>,
     /// What messages are charged to.
     pub budget: Budget,
@@ -70,7 +72,7 @@ pub trait Unary: Send + Sync + 'static {
     fn call(&self, call: Call) -> BoxFuture<'_, Result<Bytes, Status>>;
 
     /// A call was refused before it reached [`Unary::call`].
-    fn refused(&self, route: u8, status: &Status);
+    fn refused(&self, status: &Status);
 }
 
 /// A gRPC server for one service.
@@ -100,10 +102,8 @@ impl<U: Unary> Server<U> {
             .initial_connection_window_size(WINDOW_MIN)
             .max_frame_size(FRAME_MAX)
             .max_header_list_size(HEADER_LIST_MAX)
+            .max_concurrent_streams(self.options.max_streams.unwrap_or(STREAMS_MAX))
             .max_pending_accept_reset_streams(RESETS_MAX);
-        if let Some(streams) = self.options.max_streams {
-            builder.max_concurrent_streams(streams);
-        }
         let mut connection = match timeout(HANDSHAKE_TIMEOUT, builder.handshake(stream)).await {
             Ok(Ok(connection)) => connection,
             Ok(Err(error)) => return tracing::debug!(%peer, %error, "the HTTP/2 handshake failed"),
@@ -142,58 +142,53 @@ impl<U: Unary> Server<U> {
         peer: SocketAddr,
         window: Arc<Window>,
     ) {
-        let (head, mut body) = request.into_parts();
-        let content_type =
-            head.headers.get(http::header::CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
-        if head.method != http::Method::POST || !content_type.starts_with(b"application/grpc") {
-            let status = if head.method == http::Method::POST { 415 } else { 405 };
-            let mut response = Response::new(());
-            *response.status_mut() = http::StatusCode::from_u16(status).expect("a valid status");
-            // An error means that the peer has gone; there is nobody left to tell.
-            let _ = respond.send_response(response, true);
-            return;
-        }
-        let Some(route) = self.service.route(head.uri.path()) else {
-            let message = format!("unknown method {}", head.uri.path());
-            return refuse(&mut respond, &Status::new(Code::Unimplemented, message));
-        };
         let received = Instant::now();
-        let encoding = head
-            .headers
-            .get("grpc-encoding")
-            .map_or(Some(Encoding::None), |name| Encoding::from_grpc_encoding(name.as_bytes()));
+        let (request, mut body) = request.into_parts();
+        let Head { content_type, encoding, deadline } = match Head::read(&request, received) {
+            Ok(head) => head,
+            Err(refusal) => {
+                self.service.refused(&refusal.status);
+                return refuse(&mut respond, HeaderValue::from_static("application/grpc"), &refusal);
+            }
+        };
+        let Some(route) = self.service.route(request.uri.path()) else {
+            let status = unknown_method(request.uri.path());
+            self.service.refused(&status);
+            return refuse(&mut respond, content_type, &status.into());
+        };
+        let latest = received + RECEIVE_TIMEOUT;
+        let latest = deadline.map_or(latest, |deadline| deadline.min(latest));
         let receiving = receive(&mut body, encoding, self.options.max_message, &self.options.budget);
-        let message = timeout(RECEIVE_TIMEOUT, receiving).await.unwrap_or_else(|_| {
+        let message = timeout_at(latest.into(), receiving).await.unwrap_or_else(|_| {
             Err(Status::new(Code::DeadlineExceeded, "the request took too long to arrive"))
         });
         let Message { bytes: message, charge, wire_bytes } = match message {
             Ok(message) => message,
             Err(status) => {
-                self.service.refused(route, &status);
-                return refuse(&mut respond, &status);
+                self.service.refused(&status);
+                return refuse(&mut respond, content_type, &status.into());
             }
         };
         drop(body);
         window.saw(wire_bytes);
-        let limit = head.headers.get("grpc-timeout").and_then(|value| parse_timeout(value.as_bytes()));
         let call = self.service.call(Call {
             route,
             message,
             charge,
             wire_bytes,
             peer,
-            headers: head.headers,
+            headers: request.headers,
             received,
         });
-        let answer = match limit {
+        let answer = match deadline {
             None => call.await,
-            Some(limit) => timeout(limit, call)
+            Some(deadline) => timeout_at(deadline.into(), call)
                 .await
                 .unwrap_or_else(|_| Err(Status::new(Code::DeadlineExceeded, "context deadline exceeded"))),
         };
         match answer {
-            Ok(message) => answer_with(&mut respond, &message),
-            Err(status) => refuse(&mut respond, &status),
+            Ok(message) => answer_with(&mut respond, content_type, &message),
+            Err(status) => refuse(&mut respond, content_type, &status.into()),
         }
     }
 }
@@ -232,8 +227,8 @@ impl Window {
 }
 
 /// Headers, one message, trailers. Errors mean that the peer has gone; it will send again.
-fn answer_with(respond: &mut SendResponse<Bytes>, message: &[u8]) {
-    let Ok(mut stream) = respond.send_response(head(), false) else { return };
+fn answer_with(respond: &mut SendResponse<Bytes>, content_type: HeaderValue, message: &[u8]) {
+    let Ok(mut stream) = respond.send_response(head(content_type), false) else { return };
     let mut framed = BytesMut::with_capacity(super::PREFIX_LEN + message.len());
     framed.put_slice(&prefix(message.len(), false));
     framed.put_slice(message);
@@ -245,47 +240,15 @@ fn answer_with(respond: &mut SendResponse<Bytes>, message: &[u8]) {
 }
 
 /// Trailers only.
-fn refuse(respond: &mut SendResponse<Bytes>, status: &Status) {
-    let mut response = head();
-    response.headers_mut().extend(status.to_trailers());
+fn refuse(respond: &mut SendResponse<Bytes>, content_type: HeaderValue, refusal: &Refusal) {
+    let mut response = head(content_type);
+    *response.status_mut() = refusal.http;
+    response.headers_mut().extend(refusal.status.to_trailers());
     let _ = respond.send_response(response, true);
 }
 
-fn head() -> Response<()> {
+fn head(content_type: HeaderValue) -> Response<()> {
     let mut response = Response::new(());
-    response.headers_mut().insert(http::header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    response.headers_mut().insert(http::header::CONTENT_TYPE, content_type);
     response
-}
-
-/// `grpc-timeout`: up to eight digits and a unit.
-fn parse_timeout(value: &[u8]) -> Option<Duration> {
-    let (unit, digits) = value.split_last()?;
-    if digits.is_empty() || digits.len() > 8 {
-        return None;
-    }
-    let amount: u64 = std::str::from_utf8(digits).ok()?.parse().ok()?;
-    match unit {
-        b'H' => Some(Duration::from_secs(amount * 3600)),
-        b'M' => Some(Duration::from_secs(amount * 60)),
-        b'S' => Some(Duration::from_secs(amount)),
-        b'm' => Some(Duration::from_millis(amount)),
-        b'u' => Some(Duration::from_micros(amount)),
-        b'n' => Some(Duration::from_nanos(amount)),
-        _ => None,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn timeouts_are_read_in_every_unit() {
-        assert_eq!(parse_timeout(b"5S"), Some(Duration::from_secs(5)));
-        assert_eq!(parse_timeout(b"100m"), Some(Duration::from_millis(100)));
-        assert_eq!(parse_timeout(b"99999999H"), Some(Duration::from_secs(99_999_999 * 3600)));
-        for bad in [&b""[..], b"S", b"5", b"5x", b"123456789S", b"-1S"] {
-            assert_eq!(parse_timeout(bad), None);
-        }
-    }
 }

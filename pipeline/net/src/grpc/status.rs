@@ -16,6 +16,9 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
         .with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
+/// The longest message that is sent, in bytes. Some peers refuse trailers above 8 KiB, and may have it twice and escaped.
+const MESSAGE_MAX: usize = 1 << 10;
+
 /// A status code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
@@ -101,16 +104,17 @@ impl Status {
     #[must_use]
     pub fn to_trailers(&self) -> HeaderMap {
         let mut trailers = HeaderMap::with_capacity(3);
+        let message = &self.message[..self.message.floor_char_boundary(MESSAGE_MAX)];
         trailers.insert("grpc-status", HeaderValue::from(self.code as u16));
-        if !self.message.is_empty()
-            && let Ok(message) = HeaderValue::from_bytes(percent_encoded(&self.message).as_bytes())
+        if !message.is_empty()
+            && let Ok(message) = HeaderValue::from_bytes(percent_encoded(message).as_bytes())
         {
             trailers.insert("grpc-message", message);
         }
         if self.retry_delay.is_some() {
             let details = response::Status {
                 code: self.code as i32,
-                message: self.message.to_string(),
+                message: message.to_owned(),
                 retry_delay: self.retry_delay,
             };
             let encoded = BASE64.encode(details.encode(response::Encoding::Protobuf));
@@ -198,6 +202,19 @@ mod tests {
         assert_eq!(back.code, Code::Unavailable);
         assert_eq!(back.message, status.message);
         assert_eq!(back.retry_delay, status.retry_delay);
+    }
+
+    #[test]
+    fn long_messages_are_cut_so_that_peers_take_the_trailers() {
+        let status = Status {
+            code: Code::Unavailable,
+            message: "ä".repeat(100_000).into(),
+            retry_delay: Some(Duration::from_secs(1)),
+        };
+        let trailers = status.to_trailers();
+        let size: usize = trailers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+        assert!(size < 6 << 10, "{size}");
+        assert_eq!(Status::from_trailers(&trailers).expect("a status").message, "ä".repeat(512));
     }
 
     #[test]
