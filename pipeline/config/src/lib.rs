@@ -1,8 +1,8 @@
 //! The configuration: the Go collector's YAML, read so that every mistake is explained.
 //!
 //! Text becomes a [`Node`] tree that knows where everything was written ([`parse`]); `${env:X}` is replaced in it
-//! ([`expand`]); [`load`] turns the tree into a [`Config`] of components and pipelines and checks how they fit
-//! together; each component's section becomes its own type by serde ([`decode`]). `README.md` of this crate shows
+//! ([`expand`]); [`load()`] turns the tree into a [`Config`] of components and pipelines and checks how they fit
+//! together; each component's section becomes its own type by serde ([`decode()`]). `README.md` of this crate shows
 //! how a component declares its configuration.
 //!
 //! # Invariants

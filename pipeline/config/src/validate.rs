@@ -7,7 +7,7 @@ use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::node::{Node, Value};
 use crate::source::Span;
 
-/// Checks a decoded section. [`decode`](crate::decode) calls it on the value it returns; that value calls it on the
+/// Checks a decoded section. [`decode`](crate::decode()) calls it on the value it returns; that value calls it on the
 /// sections inside, by [`Checker::nested`].
 pub trait Validate {
     /// Reports what is wrong to `at`. The default finds nothing.

@@ -79,8 +79,7 @@ pub fn begin_message(out: &mut Vec<u8>, field: u32) -> Open {
 
 /// Ends a nested message: puts its length in front of what was appended since it was begun.
 #[inline]
-pub fn end_message(out: &mut Vec<u8>, open: Open) {
-    let body = open.body;
+pub fn end_message(out: &mut Vec<u8>, Open { body }: Open) {
     let len = out.len() - body;
     let extra = varint_len(len as u64) - 1;
     if extra > 0 {

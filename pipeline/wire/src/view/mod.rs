@@ -8,7 +8,7 @@
 //! What many callers need at once is gathered in one pass by [`Span::head`] and [`Attributes::get_each`].
 //!
 //! # What is taken for granted
-//! The bytes are those of a [`Payload`](crate::Payload) or of a message in one, as `payload` spells out: the structure
+//! The bytes are those of a [`Payload`] or of a message in one, as `payload` spells out: the structure
 //! is sound; a singular field occurs at most once, and so does a member of a oneof; packed scalars lie in one packed
 //! run; fields come in any order and unknown ones may be among them. Should that not hold after all, nothing here
 //! panics in a release build: one of several singular fields is read, and a walk ends where it can no longer follow
