@@ -55,9 +55,9 @@ compare *args:
     target/release/millrace-compare --millrace target/release/millrace \
         {{ if path_exists(otelcol) == "true" { "--otelcol " + otelcol } else { "" } }} {{ args }}
 
-# Every fuzz target in turn for some seconds each; needs nightly Rust and cargo-fuzz
-fuzz seconds="60":
-    .ci/fuzz {{ seconds }}
+# Fuzz all targets, or those named, for some seconds each (20); needs nightly Rust and cargo-fuzz
+fuzz *args:
+    fuzz/fuzz.sh {{ args }}
 
 # Licences, bans and sources of the dependencies
 deny:
