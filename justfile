@@ -44,10 +44,15 @@ peers-heavy: peers
     tests/peers/conformance.py --check --collector {{ otelcol }}
 
 # All comparisons that the README quotes, with the Go collector where it is installed; about half an hour
-bench *args: (compare "--cases" "all" "--json" "target/bench.json" args)
+bench *args: (compare "--cases" "all" "--json" "target/bench.json" args) && bench-threads
 
 # A first look at the same, about two minutes
 bench-quick *args: (compare "--quick" args)
+
+# How the data plane scales from one thread to two, without sockets
+bench-threads *args:
+    cargo build --release -p millrace-bench
+    target/release/millrace-dataplane {{ args }}
 
 [private]
 compare *args:
