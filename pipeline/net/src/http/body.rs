@@ -1,0 +1,170 @@
+//! Receiving a body: bounded before and after inflating, and charged to the budget before it is kept.
+
+use crate::Encoding;
+use crate::compression::{InflateError, OFFLOAD_ABOVE};
+use axum::body::Body;
+use bytes::Bytes;
+use http::HeaderMap;
+use http_body::Body as _;
+use http_body_util::BodyExt;
+use millrace_engine::{Budget, Charge};
+use std::time::Duration;
+use thiserror::Error;
+use tokio::time::timeout;
+
+/// The limit for receiving one body; a sender slower than this holds memory for too long.
+const RECEIVE_TIMEOUT: Duration = Duration::from_secs(60);
+/// What is read and thrown away of a refused body, so that the connection can be used again.
+const DISCARD_MAX: usize = 1 << 20;
+/// How long that may take.
+const DISCARD_TIMEOUT: Duration = Duration::from_secs(5);
+/// Growth of the buffer of a body whose length was not announced.
+const STEP: usize = 64 << 10;
+
+/// A body, inflated, with what it holds of the budget.
+#[derive(Debug)]
+pub struct Received {
+    /// The body.
+    pub bytes: Bytes,
+    /// What it holds.
+    pub charge: Charge,
+    /// Its size on the wire.
+    pub wire_bytes: usize,
+}
+
+/// Why a body was not received.
+#[derive(Debug, Error)]
+pub enum BodyError {
+    /// `Content-Encoding` names one that we do not have.
+    #[error(
+        "unsupported Content-Encoding: {0}; use gzip, zstd, zlib, deflate, snappy, x-snappy-framed or lz4"
+    )]
+    UnknownEncoding(String),
+    /// Larger than the limit, compressed or not.
+    #[error("request body too large: the limit is {0} bytes")]
+    TooLarge(usize),
+    /// The memory budget is used up.
+    #[error("the collector is out of memory budget; try again later")]
+    OverBudget,
+    /// The compressed stream is damaged.
+    #[error("{0}")]
+    Damaged(String),
+    /// The sender went away or was too slow.
+    #[error("the request body did not arrive: {0}")]
+    CutOff(String),
+}
+
+/// Receives a body of at most `limit` bytes, before and after inflating, charged to `budget`.
+///
+/// # Errors
+/// See [`BodyError`]. A refused body is read to its end and thrown away where that is cheap, so that the connection
+/// can be used again.
+pub async fn receive(
+    headers: &HeaderMap,
+    mut body: Body,
+    limit: usize,
+    budget: &Budget,
+) -> Result<Received, BodyError> {
+    let gathered = async {
+        let encoding = encoding(headers)?;
+        let gathered = timeout(RECEIVE_TIMEOUT, gather(&mut body, limit, budget)).await;
+        let (bytes, charge) =
+            gathered.unwrap_or_else(|_| Err(BodyError::CutOff("it took too long".to_owned())))?;
+        Ok((encoding, bytes, charge))
+    };
+    let (encoding, bytes, charge) = match gathered.await {
+        Ok(gathered) => gathered,
+        Err(error) => {
+            if !matches!(error, BodyError::CutOff(_)) {
+                discard(body).await;
+            }
+            return Err(error);
+        }
+    };
+    let wire_bytes = bytes.len();
+    if encoding == Encoding::None {
+        return Ok(Received { bytes, charge, wire_bytes });
+    }
+    let (bytes, charge) = inflate(encoding, bytes, charge, limit, budget).await?;
+    Ok(Received { bytes, charge, wire_bytes })
+}
+
+fn encoding(headers: &HeaderMap) -> Result<Encoding, BodyError> {
+    let Some(name) = headers.get(http::header::CONTENT_ENCODING) else { return Ok(Encoding::None) };
+    Encoding::from_content_encoding(name.as_bytes())
+        .ok_or_else(|| BodyError::UnknownEncoding(String::from_utf8_lossy(name.as_bytes()).into_owned()))
+}
+
+fn announced(body: &Body) -> Option<usize> {
+    body.size_hint().exact().map(|len| usize::try_from(len).unwrap_or(usize::MAX))
+}
+
+/// The body in one buffer that is no larger than its charge.
+async fn gather(body: &mut Body, limit: usize, budget: &Budget) -> Result<(Bytes, Charge), BodyError> {
+    let announced = announced(body);
+    if announced.is_some_and(|len| len > limit) {
+        return Err(BodyError::TooLarge(limit));
+    }
+    let mut capacity = announced.unwrap_or(STEP);
+    let mut charge = budget.try_charge(capacity as u64).ok_or(BodyError::OverBudget)?;
+    let mut whole = Vec::with_capacity(capacity);
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| BodyError::CutOff(error.to_string()))?;
+        let Ok(chunk) = frame.into_data() else { continue };
+        let len = whole.len() + chunk.len();
+        if len > limit {
+            return Err(BodyError::TooLarge(limit));
+        }
+        if len > capacity {
+            let step = (len - capacity).max(capacity / 2);
+            if !charge.try_grow(step as u64) {
+                return Err(BodyError::OverBudget);
+            }
+            capacity += step;
+            whole.reserve_exact(capacity - whole.len());
+        }
+        whole.extend_from_slice(&chunk);
+    }
+    Ok((Bytes::from(whole), charge))
+}
+
+/// Reads what is left of a body where that is little; whatever comes of it, the answer is the same.
+async fn discard(mut body: Body) {
+    if announced(&body).is_some_and(|len| len > DISCARD_MAX) {
+        return;
+    }
+    let reading = async {
+        let mut discarded = 0;
+        while discarded < DISCARD_MAX
+            && let Some(Ok(frame)) = body.frame().await
+        {
+            discarded += frame.data_ref().map_or(0, Bytes::len);
+        }
+    };
+    let _ = timeout(DISCARD_TIMEOUT, reading).await;
+}
+
+async fn inflate(
+    encoding: Encoding,
+    body: Bytes,
+    charge: Charge,
+    limit: usize,
+    budget: &Budget,
+) -> Result<(Bytes, Charge), BodyError> {
+    let inflated = if body.len() > OFFLOAD_ABOVE / 4 {
+        let budget = budget.clone();
+        let task = tokio::task::spawn_blocking(move || {
+            let inflated = encoding.inflate(&body, limit, &budget);
+            drop((body, charge));
+            inflated
+        });
+        task.await.map_err(|_| BodyError::Damaged("inflating the body failed".to_owned()))?
+    } else {
+        encoding.inflate(&body, limit, budget)
+    };
+    inflated.map_err(|error| match error {
+        InflateError::OverBudget => BodyError::OverBudget,
+        InflateError::TooLarge(limit) => BodyError::TooLarge(limit),
+        InflateError::Damaged(..) => BodyError::Damaged(error.to_string()),
+    })
+}
