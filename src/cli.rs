@@ -1,8 +1,19 @@
-//! The command line.
+//! The command line: what can be typed, and what is said when it cannot be understood.
+//!
+//! Flags are those of the Go collector where it has them. What it has and this binary has not yet is recognised and
+//! refused by name, so that nobody runs with a flag that does nothing.
 
-use clap::{Parser, Subcommand};
+use clap::builder::RangedU64ValueParser;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use std::ffi::OsString;
+use std::io::Write as _;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
+
+/// More than this is not a demo any more; `bench/` has a load generator.
+const DEMO_RATE_MAX: u64 = 10_000;
 
 /// An OpenTelemetry-compatible telemetry collector.
 ///
@@ -10,55 +21,354 @@ use std::time::Duration;
 /// processors work on it, exporters send it on. Metrics about the collector itself are at
 /// http://localhost:8888/metrics unless the file says otherwise.
 ///
-/// SIGTERM and Ctrl-C stop it cleanly: intake ends, what is held is passed on, and an account of everything is printed.
+/// SIGTERM and Ctrl-C stop it cleanly: intake ends, what is held is passed on, and an account of everything is
+/// printed. A second signal stops the waiting.
 #[derive(Debug, Parser)]
-#[command(name = "millrace", version, max_term_width = 100, args_conflicts_with_subcommands = false)]
+#[command(name = "millrace", version, disable_version_flag = true, max_term_width = 100, after_help = EXAMPLES)]
 pub struct Cli {
-    /// The configuration: a path, `file:PATH`, or `yaml:TEXT`.
-    #[arg(long, value_name = "URI")]
-    pub config: Vec<String>,
+    /// What to run.
+    #[command(flatten)]
+    pub source: Source,
 
     /// How long stopping may take: what has not been passed on by then is lost, and counted.
-    #[arg(long, value_name = "SECONDS", default_value_t = 25.0)]
-    shutdown_timeout: f64,
+    #[arg(long, value_name = "SECONDS", default_value = "25", value_parser = seconds)]
+    pub shutdown_timeout: Duration,
+
+    /// Print the version.
+    #[arg(short = 'v', short_alias = 'V', long, action = ArgAction::Version)]
+    version: Option<bool>,
 
     /// What to do instead of running.
     #[command(subcommand)]
     pub command: Option<Command>,
 }
 
+const EXAMPLES: &str = "\
+Examples:
+  millrace demo                                  see it work, with telemetry made on the spot
+  millrace --config=configs/gateway.yaml         run a configuration
+  millrace validate --config=my.yaml             say everything that is wrong with a configuration
+  millrace --config='yaml:{receivers: …}'        run a configuration written on the command line";
+
 /// What the binary can do besides running.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Check a configuration without running it, and say everything that is wrong with it.
+    ///
+    /// Nothing is printed and the exit code is 0 when nothing is wrong. Mistakes are told all at once, with their
+    /// places in the file, and the exit code is 1. Warnings do not change the exit code.
     Validate {
-        /// The configuration: a path, `file:PATH`, or `yaml:TEXT`.
-        #[arg(long, value_name = "URI")]
-        config: Option<String>,
+        /// What to check.
+        #[command(flatten)]
+        source: Source,
     },
     /// List the components in this binary, with the signals they handle.
     Components,
+    /// Show a collector at work: run a pipeline and send it the telemetry of a little web shop.
+    ///
+    /// Starts configs/quickstart.yaml, or the copy of it in this binary, and sends it traces, metrics and logs over
+    /// real OTLP/gRPC and OTLP/HTTP on this machine. They end up in files and on the terminal. What to look at is
+    /// printed at the start; Ctrl-C stops the shop, then the pipeline, and closes the account.
+    ///
+    /// The exit code is 0 if everything that the shop sent was accepted, and nothing of it was lost.
+    #[command(after_help = DEMO_EXAMPLES)]
+    Demo(Demo),
 }
 
-impl Cli {
-    /// The one configuration to run.
-    pub fn single_config(&self) -> Result<&str, String> {
+const DEMO_EXAMPLES: &str = "\
+Examples:
+  millrace demo                                  until Ctrl-C, files in ./demo-output
+  millrace demo --for 10 --output /tmp/shop      ten seconds, files elsewhere
+  millrace demo --print-config > my.yaml         the pipeline, to be changed …
+  millrace demo --config=my.yaml                 … and shown";
+
+/// The options of `millrace demo`.
+#[derive(Debug, Args)]
+pub struct Demo {
+    /// What to run instead of the quickstart; it needs a pipeline that begins with an `otlp` receiver.
+    #[command(flatten)]
+    pub source: Source,
+
+    /// The folder for the files: what `${env:MILLRACE_DEMO_DIR}` stands for in the configuration.
+    #[arg(long, value_name = "DIR")]
+    pub output: Option<PathBuf>,
+
+    /// How many spans the shop makes per second; metrics and logs come with them.
+    #[arg(long, value_name = "SPANS", default_value = "50", value_parser = RangedU64ValueParser::<u32>::new().range(1..=DEMO_RATE_MAX))]
+    pub rate: u32,
+
+    /// Stop after this long instead of on Ctrl-C.
+    #[arg(long = "for", value_name = "SECONDS", value_parser = seconds)]
+    pub duration: Option<Duration>,
+
+    /// Print the configuration that would be run, and do nothing else.
+    #[arg(long)]
+    pub print_config: bool,
+}
+
+/// Where a configuration comes from.
+#[derive(Debug, Args)]
+pub struct Source {
+    /// The configuration: a path, `file:PATH`, or `yaml:TEXT`.
+    #[arg(long, value_name = "URI")]
+    config: Vec<String>,
+
+    /// A flag of the Go collector.
+    #[arg(long, value_name = "KEY=VALUE", hide = true)]
+    set: Vec<String>,
+
+    /// A flag of the Go collector.
+    #[arg(long, value_name = "GATES", hide = true, allow_hyphen_values = true)]
+    feature_gates: Vec<String>,
+}
+
+impl Source {
+    /// The one configuration that was given, if one was.
+    ///
+    /// # Errors
+    /// What was given and cannot be done yet.
+    pub fn single(&self) -> Result<Option<&str>, String> {
+        if let Some(set) = self.set.first() {
+            let key = set.split('=').next().unwrap_or_default().replace('.', "::");
+            return Err(format!(
+                "--set is not supported yet: write `{key}` into the configuration file, where `${{env:NAME:-default}}` lets the environment change it"
+            ));
+        }
+        if let Some(gates) = self.feature_gates.first() {
+            return Err(format!(
+                "--feature-gates is not supported yet: there are no gates in this binary; leave `--feature-gates={gates}` out"
+            ));
+        }
         match self.config.as_slice() {
-            [config] => Ok(config),
-            [] => Err("at least one config flag must be provided, e.g. --config=configs/quickstart.yaml (see --help)".to_owned()),
-            _ => Err("several --config are not supported yet; put everything into one file".to_owned()),
+            [] => Ok(None),
+            [config] => Ok(Some(config)),
+            several => Err(format!(
+                "several --config are not supported yet ({} were given): put everything into one file",
+                several.len()
+            )),
         }
     }
 
-    /// How long stopping may take.
-    pub fn shutdown_timeout(&self) -> Duration {
-        Duration::try_from_secs_f64(self.shutdown_timeout).unwrap_or(Duration::from_secs(25))
+    /// The one configuration, which this command needs.
+    ///
+    /// # Errors
+    /// As [`Source::single`], and when there is none; `example` shows how to give one.
+    pub fn required(&self, example: &str) -> Result<&str, String> {
+        self.single()?.ok_or_else(|| {
+            format!("at least one config flag must be provided, for example\n\n  {example}\n\n`millrace demo` needs none; `millrace --help` tells the rest")
+        })
+    }
+
+    /// Takes from the flags before the command what the flags behind it do not say.
+    fn inherit(&mut self, outer: &Self) {
+        for (own, outer) in [
+            (&mut self.config, &outer.config),
+            (&mut self.set, &outer.set),
+            (&mut self.feature_gates, &outer.feature_gates),
+        ] {
+            if own.is_empty() {
+                own.clone_from(outer);
+            }
+        }
     }
 }
 
+#[cfg(test)]
+impl Demo {
+    /// As if nothing had been typed behind `millrace demo`.
+    pub fn for_tests() -> Self {
+        let source = Source { config: Vec::new(), set: Vec::new(), feature_gates: Vec::new() };
+        Self { source, output: None, rate: 50, duration: None, print_config: false }
+    }
+}
+
+impl Cli {
+    /// What was typed.
+    ///
+    /// # Errors
+    /// The exit code, when it was a request for help or a mistake; either has been answered.
+    pub fn read(args: impl IntoIterator<Item = OsString>) -> Result<Self, ExitCode> {
+        Self::understand(args).map_err(|error| {
+            if let Some(path) = configuration_without_flag(&error) {
+                return fail(&format!("a configuration is given with a flag: millrace --config={path}"));
+            }
+            // A closed terminal cannot be told anything.
+            let _ = error.print();
+            ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(1))
+        })
+    }
+
+    fn understand(args: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
+        let matches = Self::command().try_get_matches_from(args)?;
+        let mut cli = Self::from_arg_matches(&matches)?;
+        if let Some(Command::Validate { source } | Command::Demo(Demo { source, .. })) = &mut cli.command {
+            source.inherit(&cli.source);
+        }
+        Ok(cli)
+    }
+}
+
+/// The likeliest mistake: a file where a command is expected.
+fn configuration_without_flag(error: &clap::Error) -> Option<&str> {
+    let kinds = [ErrorKind::InvalidSubcommand, ErrorKind::UnknownArgument];
+    if !kinds.contains(&error.kind()) {
+        return None;
+    }
+    let typed = [ContextKind::InvalidSubcommand, ContextKind::InvalidArg]
+        .into_iter()
+        .find_map(|kind| error.get(kind));
+    match typed {
+        Some(ContextValue::String(typed)) if is_configuration(typed) => Some(typed),
+        _ => None,
+    }
+}
+
+fn is_configuration(typed: &str) -> bool {
+    !typed.starts_with('-') && [".yaml", ".yml", ".json"].iter().any(|end| typed.ends_with(end))
+}
+
+/// A number of seconds, or a length of time as Go writes them.
+fn seconds(text: &str) -> Result<Duration, String> {
+    let parsed = match text.parse::<f64>() {
+        Ok(number) => Duration::try_from_secs_f64(number).ok(),
+        Err(_) => text.parse::<millrace_config::Duration>().ok().map(millrace_config::Duration::get),
+    };
+    // Deadlines are moments on a clock that does not go on for ever.
+    let year = Duration::from_secs(365 * 24 * 3600);
+    parsed
+        .map(|duration| duration.min(year))
+        .ok_or_else(|| "write seconds as 30 or 0.5, or with a unit as 2m".to_owned())
+}
+
+/// Prints what a command was asked for. A reader that has gone away wants no more of it.
+pub fn print(text: &str) {
+    let mut out = std::io::stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
+
 /// Says what is wrong and ends with an error.
-#[allow(clippy::print_stderr, reason = "the command line talks to the person who typed it")]
 pub fn fail(problem: &str) -> ExitCode {
-    eprintln!("Error: {problem}");
+    let _ = writeln!(std::io::stderr(), "Error: {}", problem.trim_end());
     ExitCode::FAILURE
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn typed(line: &str) -> Result<Cli, clap::Error> {
+        Cli::understand(line.split_whitespace().map(OsString::from))
+    }
+
+    fn refused(line: &str) -> String {
+        typed(line).expect_err(line).to_string()
+    }
+
+    #[test]
+    fn the_definition_holds_together() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_configuration_is_run_with_the_go_collectors_flag() {
+        for line in ["millrace --config=a.yaml", "millrace --config a.yaml"] {
+            let cli = typed(line).expect(line);
+            assert!(cli.command.is_none());
+            assert_eq!(cli.source.required(""), Ok("a.yaml"));
+            assert_eq!(cli.shutdown_timeout, Duration::from_secs(25));
+        }
+    }
+
+    #[test]
+    fn commands_take_the_configuration_from_either_side() {
+        for line in ["millrace validate --config=a.yaml", "millrace --config=a.yaml validate"] {
+            let Some(Command::Validate { source }) = typed(line).expect(line).command else {
+                panic!("{line}")
+            };
+            assert_eq!(source.single(), Ok(Some("a.yaml")));
+        }
+        let both = "millrace --config=a.yaml validate --config=b.yaml";
+        let Some(Command::Validate { source }) = typed(both).expect(both).command else { panic!("{both}") };
+        assert_eq!(source.single(), Ok(Some("b.yaml")));
+    }
+
+    #[test]
+    fn a_missing_configuration_is_said_in_the_go_collectors_words() {
+        let problem =
+            typed("millrace").expect("nothing").source.required("millrace --config=FILE").expect_err("none");
+        assert!(problem.starts_with("at least one config flag must be provided"), "{problem}");
+        assert!(problem.contains("millrace --config=FILE"), "{problem}");
+    }
+
+    #[test]
+    fn what_only_the_go_collector_has_is_refused_by_name() {
+        let problem = |line: &str| typed(line).expect(line).source.single().expect_err(line);
+        let set = problem("millrace --config=a.yaml --set=processors.batch.timeout=2s");
+        assert!(set.starts_with("--set is not supported yet"), "{set}");
+        assert!(set.contains("`processors::batch::timeout`"), "{set}");
+        for gates in ["--feature-gates=-a,+b", "--feature-gates a.b"] {
+            let gates = problem(&format!("millrace --config=a.yaml {gates}"));
+            assert!(gates.starts_with("--feature-gates is not supported yet"), "{gates}");
+        }
+        let several = problem("millrace --config=a.yaml --config=b.yaml");
+        assert!(several.contains("several --config are not supported yet (2 were given)"), "{several}");
+        let demo = "millrace demo --set=a=b";
+        let Some(Command::Demo(demo)) = typed(demo).expect(demo).command else { panic!("{demo}") };
+        assert!(demo.source.single().is_err());
+    }
+
+    #[test]
+    fn unknown_flags_are_named_with_the_nearest_known_one() {
+        let problem = refused("millrace --confg=a.yaml");
+        assert!(problem.contains("'--confg'") && problem.contains("'--config'"), "{problem}");
+        assert!(refused("millrace valdate").contains("'validate'"));
+    }
+
+    #[test]
+    fn a_file_without_its_flag_is_recognised() {
+        for (line, file) in [
+            ("millrace my/config.yaml", Some("my/config.yaml")),
+            ("millrace validate my.yml", Some("my.yml")),
+            ("millrace frobnicate", None),
+            ("millrace --my.yaml", None),
+        ] {
+            assert_eq!(configuration_without_flag(&typed(line).expect_err(line)), file, "{line}");
+        }
+    }
+
+    #[test]
+    fn the_version_is_told_by_both_habits() {
+        for flag in ["-v", "-V", "--version"] {
+            let shown = refused(&format!("millrace {flag}"));
+            assert_eq!(shown.trim_end(), concat!("millrace ", env!("CARGO_PKG_VERSION")));
+        }
+    }
+
+    #[test]
+    fn lengths_of_time_are_seconds_unless_they_have_a_unit() {
+        assert_eq!(seconds("3"), Ok(Duration::from_secs(3)));
+        assert_eq!(seconds("0.5"), Ok(Duration::from_millis(500)));
+        assert_eq!(seconds("2m"), Ok(Duration::from_secs(120)));
+        assert_eq!(seconds("1e12"), Ok(Duration::from_secs(365 * 24 * 3600)));
+        for text in ["", "-1", "NaN", "inf", "soon", "3 parsecs"] {
+            assert!(seconds(text).is_err(), "{text}");
+        }
+        assert!(refused("millrace --shutdown-timeout=soon").contains("write seconds as 30"));
+    }
+
+    #[test]
+    fn the_demo_has_bounds() {
+        let demo = |line: &str| match typed(line).expect(line).command {
+            Some(Command::Demo(demo)) => demo,
+            other => panic!("{other:?}"),
+        };
+        let plain = demo("millrace demo");
+        assert_eq!((plain.rate, plain.duration, plain.output.is_none()), (50, None, true));
+        let set = demo("millrace demo --rate 10000 --for 3 --output /tmp/x");
+        assert_eq!((set.rate, set.duration), (10_000, Some(Duration::from_secs(3))));
+        assert_eq!(set.output, Some(PathBuf::from("/tmp/x")));
+        for rate in ["0", "10001", "-5", "many"] {
+            refused(&format!("millrace demo --rate={rate}"));
+        }
+    }
 }

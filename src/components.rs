@@ -73,7 +73,9 @@ impl Catalog for BuiltIn {
 
     fn signals(&self, kind: Kind, canonical: &str) -> Signals {
         let entry = entries(kind).into_iter().find(|entry| entry.name == canonical);
-        entry.map_or(Signals::NONE, |entry| entry.signals.iter().fold(Signals::NONE, |set, signal| set.and(*signal)))
+        entry.map_or(Signals::NONE, |entry| {
+            entry.signals.iter().fold(Signals::NONE, |set, signal| set.and(*signal))
+        })
     }
 
     fn connects(&self, canonical: &str, from: Signal, to: Signal) -> bool {
@@ -82,30 +84,72 @@ impl Catalog for BuiltIn {
 }
 
 /// The `components` command: YAML, as the Go collector prints it.
-#[allow(clippy::print_stdout, reason = "this is the command's output")]
 pub fn list() -> ExitCode {
-    println!("buildinfo:\n    command: millrace\n    version: {}", env!("CARGO_PKG_VERSION"));
+    crate::cli::print(&listing());
+    ExitCode::SUCCESS
+}
+
+fn listing() -> String {
+    let mut out = format!("buildinfo:\n    command: millrace\n    version: {}\n", env!("CARGO_PKG_VERSION"));
     for kind in Kind::ALL {
-        println!("{}:", kind.section());
+        out.push_str(&format!("{}:\n", kind.section()));
         for entry in entries(kind) {
-            println!("    - name: {}", entry.name);
-            if !entry.aliases.is_empty() {
-                println!("      aliases: [{}]", entry.aliases.join(", "));
-            }
-            let stability = match entry.stability {
-                Stability::Beta => "Beta",
-                Stability::Alpha => "Alpha",
-            };
-            if entry.signals.is_empty() {
-                println!("      stability: {stability}");
-            } else {
-                println!("      stability:");
-                for signal in entry.signals {
-                    let from = if kind == Kind::Connector { format!("{signal}-to-{signal}") } else { signal.to_string() };
-                    println!("        {from}: {stability}");
-                }
-            }
+            out.push_str(&entry.listing(kind));
         }
     }
-    ExitCode::SUCCESS
+    out
+}
+
+impl Entry {
+    fn listing(&self, kind: Kind) -> String {
+        let mut out = format!("    - name: {}\n", self.name);
+        if !self.aliases.is_empty() {
+            out.push_str(&format!("      aliases: [{}]\n", self.aliases.join(", ")));
+        }
+        let stability = match self.stability {
+            Stability::Beta => "Beta",
+            Stability::Alpha => "Alpha",
+        };
+        if self.signals.is_empty() {
+            out.push_str(&format!("      stability: {stability}\n"));
+        } else {
+            out.push_str("      stability:\n");
+            for signal in self.signals {
+                let from = if kind == Kind::Connector {
+                    format!("{signal}-to-{signal}")
+                } else {
+                    signal.to_string()
+                };
+                out.push_str(&format!("        {from}: {stability}\n"));
+            }
+        }
+        out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_name_is_given_twice_among_the_components_of_a_kind() {
+        for kind in Kind::ALL {
+            let mut names: Vec<_> =
+                entries(kind).into_iter().flat_map(|entry| [&[entry.name], entry.aliases].concat()).collect();
+            names.sort_unstable();
+            let all = names.len();
+            names.dedup();
+            assert_eq!(names.len(), all, "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn the_listing_says_what_flows_and_under_which_names() {
+        let listing = listing();
+        assert!(listing.contains(
+            "    - name: otlp_grpc\n      aliases: [otlp]\n      stability:\n        traces: Beta\n"
+        ));
+        assert!(listing.contains("    - name: forward\n      stability:\n        traces-to-traces: "));
+        assert!(listing.contains("    - name: health_check\n      stability: Alpha\n"));
+    }
 }

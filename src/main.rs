@@ -2,11 +2,11 @@
 
 mod cli;
 mod components;
+mod demo;
 mod metrics;
 mod plan;
 mod run;
 
-use clap::Parser;
 use cli::{Cli, Command};
 use std::process::ExitCode;
 
@@ -15,13 +15,20 @@ use std::process::ExitCode;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
-    match &cli.command {
-        None => match cli.single_config() {
-            Ok(config) => run::run(config, cli.shutdown_timeout()),
-            Err(problem) => cli::fail(&problem),
-        },
-        Some(Command::Validate { config }) => plan::validate(config.as_deref().or(cli.config.first().map(String::as_str))),
-        Some(Command::Components) => components::list(),
-    }
+    let cli = match Cli::read(std::env::args_os()) {
+        Ok(cli) => cli,
+        Err(code) => return code,
+    };
+    let done = match &cli.command {
+        None => cli
+            .source
+            .required("millrace --config=configs/gateway.yaml")
+            .map(|config| run::run(config, cli.shutdown_timeout)),
+        Some(Command::Validate { source }) => {
+            source.required("millrace validate --config=my.yaml").map(plan::validate)
+        }
+        Some(Command::Components) => Ok(components::list()),
+        Some(Command::Demo(options)) => demo::demo(options, cli.shutdown_timeout),
+    };
+    done.unwrap_or_else(|problem| cli::fail(&problem))
 }

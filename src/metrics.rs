@@ -5,8 +5,8 @@ use axum::extract::State;
 use axum::routing::get;
 use http::HeaderMap;
 use http::header::{ACCEPT, CONTENT_TYPE};
-use millrace_engine::component::Shared;
 use millrace_engine::Budget;
+use millrace_engine::component::Shared;
 use millrace_net::admin::AdminServer;
 use millrace_telemetry::catalogue::millrace as catalogue;
 use millrace_telemetry::config::TelemetryConfig;
@@ -29,6 +29,7 @@ impl Served {
     /// Which address could not be listened on, and why.
     pub fn start(config: &TelemetryConfig, shared: &Shared, started: Instant) -> Result<Self, String> {
         let registry = &shared.registry;
+        shared.tasks.count_in(registry);
         let mut servers = Vec::new();
         for reader in config.metrics.prometheus() {
             let address = reader.address();
@@ -39,7 +40,8 @@ impl Served {
             servers.push(server);
         }
         let budgets = [("intake", &shared.intake), ("work", &shared.work)];
-        let budgets = budgets.into_iter().flat_map(|(pool, budget)| observe(registry, pool, budget)).collect();
+        let budgets =
+            budgets.into_iter().flat_map(|(pool, budget)| observe(registry, pool, budget)).collect();
         Ok(Self { _process: ProcessMetrics::register(registry, started), _budgets: budgets, servers })
     }
 

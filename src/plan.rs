@@ -3,11 +3,12 @@
 use crate::components::{BuiltIn, CONNECTORS, EXPORTERS, EXTENSIONS, PROCESSORS, RECEIVERS};
 use millrace_config::catalog::Kind;
 use millrace_config::load::{Component, Gates, load};
-use millrace_config::{Config, Diagnostics, Node, decode, parse_uri};
+use millrace_config::{Config, Diagnostics, Node, Parsed, decode, parse_uri};
 use millrace_engine::component::Factory;
 use millrace_engine::graph::Plans;
 use millrace_processors::memory_limiter;
 use millrace_telemetry::config::TelemetryConfig;
+use std::io::Write as _;
 use std::process::ExitCode;
 
 /// A configuration that can be run.
@@ -24,13 +25,16 @@ pub struct Plan {
     pub warnings: String,
 }
 
-/// Reads, loads and decodes a configuration.
+/// The environment of the process.
+pub fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+/// Loads and decodes a configuration that has been read.
 ///
 /// # Errors
 /// Everything that is wrong, for people.
-pub fn plan(uri: &str) -> Result<Plan, String> {
-    let env = |name: &str| std::env::var(name).ok();
-    let mut parsed = parse_uri(uri, &env);
+pub fn plan(mut parsed: Parsed) -> Result<Plan, String> {
     let Some(node) = parsed.node.take() else { return Err(parsed.render()) };
     let diags = &mut parsed.diagnostics;
     let loaded = load(&node, &BuiltIn, Gates::default(), diags);
@@ -50,22 +54,15 @@ pub fn plan(uri: &str) -> Result<Plan, String> {
     }
 }
 
-/// The `validate` command.
-#[allow(clippy::print_stderr, reason = "the command line talks to the person who typed it")]
-pub fn validate(uri: Option<&str>) -> ExitCode {
-    let Some(uri) = uri else {
-        return crate::cli::fail("at least one config flag must be provided, e.g. validate --config=FILE");
+/// The `validate` command: as in Go, silence is consent.
+pub fn validate(uri: &str) -> ExitCode {
+    let (text, code) = match plan(parse_uri(uri, &environment)) {
+        Ok(plan) => (plan.warnings, ExitCode::SUCCESS),
+        Err(problems) => (problems, ExitCode::FAILURE),
     };
-    match plan(uri) {
-        Ok(plan) => {
-            eprint!("{}", plan.warnings);
-            ExitCode::SUCCESS
-        }
-        Err(problems) => {
-            eprint!("{problems}");
-            ExitCode::FAILURE
-        }
-    }
+    // The exit code tells it to whoever has closed this.
+    let _ = std::io::stderr().write_all(text.as_bytes());
+    code
 }
 
 struct Decoder<'a> {

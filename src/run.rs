@@ -1,19 +1,23 @@
-//! Running a configuration: build, start, wait, drain, account.
+//! Running a configuration: build, start, wait, drain, account; alone or beside a companion.
 
 use crate::metrics::Served;
-use crate::plan::{Plan, plan};
+use crate::plan::{Plan, environment, plan};
+use millrace_config::parse_uri;
 use millrace_engine::component::Shared;
 use millrace_engine::graph::Graph;
 use millrace_engine::health::State;
+use millrace_engine::ledger::Closing;
 use millrace_engine::{Budget, Health, Ledger, Tasks, host};
 use millrace_processors::memory_limiter::Limits;
 use millrace_telemetry::Registry;
 use std::num::NonZero;
+use std::pin::pin;
 use std::process::ExitCode;
 use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
 
 /// Without a memory limiter, telemetry may take this share of the memory there is.
 const DEFAULT_SHARE: u64 = 2;
@@ -22,29 +26,57 @@ const DEFAULT_MEMORY: u64 = 1 << 30;
 /// How long the last log lines may take to be written.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Runs a configuration until it is told to stop.
+/// What became of a run.
+#[derive(Debug)]
+pub struct Outcome {
+    /// Whether it ended because it was told to, and had the time it needed.
+    pub is_clean: bool,
+    /// The account of everything.
+    pub closing: Closing,
+}
+
+/// Runs the configuration at `uri` until it is told to stop.
 pub fn run(uri: &str, shutdown_timeout: Duration) -> ExitCode {
     let started = Instant::now();
-    let plan = match plan(uri) {
+    let plan = match plan(parse_uri(uri, &environment)) {
         Ok(plan) => plan,
-        Err(problems) => return crate::cli::fail(&format!("invalid configuration\n{problems}")),
+        Err(problems) => return crate::cli::fail(&invalid(&problems)),
     };
+    match accompanied(&plan, started, shutdown_timeout, async |_, stopping| drop(stopping.await)) {
+        Ok(Outcome { is_clean: true, .. }) => ExitCode::SUCCESS,
+        Ok(_) => ExitCode::FAILURE,
+        Err(problem) => crate::cli::fail(&problem),
+    }
+}
+
+/// How mistakes in a configuration are introduced where it was to be run.
+pub fn invalid(problems: &str) -> String {
+    format!("invalid configuration\n{problems}")
+}
+
+/// Runs a configuration with a companion beside it, which starts when everything is ready. When the companion is
+/// done, the run is stopped; when the run is to stop for another reason, the companion is told by the receiver it got
+/// (resolved or not: it may also just be dropped) and is waited for, so that what it sends is still taken in.
+///
+/// # Errors
+/// Why it could not start.
+pub fn accompanied(
+    plan: &Plan,
+    started: Instant,
+    shutdown_timeout: Duration,
+    companion: impl AsyncFnOnce(Shared, oneshot::Receiver<()>),
+) -> Result<Outcome, String> {
     let resource = plan.telemetry.resource.labels("millrace", env!("CARGO_PKG_VERSION"));
     let registry = Registry::with_resource(plan.telemetry.metrics.level, resource.clone());
-    let logs = match millrace_telemetry::logs::install(&plan.telemetry.logs, &resource, &registry) {
-        Ok(logs) => logs,
-        Err(error) => return crate::cli::fail(&format!("cannot set up logging: {error}")),
-    };
-    let runtime = match runtime() {
-        Ok(runtime) => runtime,
-        Err(error) => return crate::cli::fail(&format!("cannot start the runtime: {error}")),
-    };
-    let code = runtime.block_on(serve(&plan, registry, started, shutdown_timeout));
+    let logs = millrace_telemetry::logs::install(&plan.telemetry.logs, &resource, &registry)
+        .map_err(|error| format!("cannot set up logging: {error}"))?;
+    let runtime = runtime().map_err(|error| format!("cannot start the runtime: {error}"))?;
+    let outcome = runtime.block_on(serve(plan, registry, started, shutdown_timeout, companion));
     // Whatever still runs has been cut off by the drain's deadline.
     runtime.shutdown_background();
     // What cannot be written within that time is counted as dropped by the writer itself.
     let _ = logs.flush(FLUSH_TIMEOUT);
-    code
+    outcome
 }
 
 /// One worker per core that the cgroup grants; with one core, no hand-over between threads.
@@ -56,40 +88,65 @@ fn runtime() -> std::io::Result<Runtime> {
     Builder::new_multi_thread().worker_threads(workers).thread_name("worker").enable_all().build()
 }
 
-async fn serve(plan: &Plan, registry: Registry, started: Instant, shutdown_timeout: Duration) -> ExitCode {
+async fn serve(
+    plan: &Plan,
+    registry: Registry,
+    started: Instant,
+    shutdown_timeout: Duration,
+    companion: impl AsyncFnOnce(Shared, oneshot::Receiver<()>),
+) -> Result<Outcome, String> {
     for warning in plan.warnings.lines().filter(|line| !line.is_empty()) {
         tracing::warn!("{warning}");
     }
+    let shared = shared(plan, registry);
+    let budget_bytes = shared.intake.limit();
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), budget_bytes, "Starting millrace...");
+    let served = Served::start(&plan.telemetry, &shared, started).inspect_err(cannot_start)?;
+    let graph = start(plan, &shared).await.inspect_err(cannot_start)?;
+    shared.health.advance(State::Ready);
+    let startup_ms = started.elapsed().as_millis() as u64;
+    tracing::info!(startup_ms, "Everything is ready. Begin running and processing data.");
+
+    let (tell, told) = oneshot::channel();
+    let mut companion = pin!(shared.tasks.watch("companion", companion(shared.clone(), told)));
+    let (was_told, is_alone) = tokio::select! {
+        was_told = wait(&shared.tasks) => (was_told, false),
+        done = &mut companion => (done.is_some(), true),
+    };
+    let deadline = Instant::now() + shutdown_timeout;
+    tracing::info!(timeout_s = shutdown_timeout.as_secs_f64(), "Starting shutdown...");
+    let stop = async {
+        if !is_alone {
+            // A companion that is already on its way out does not listen.
+            let _ = tell.send(());
+            let _ = tokio::time::timeout_at(deadline.into(), companion).await;
+        }
+        shared.health.advance(State::Draining);
+        graph.stop(deadline).await;
+    };
+    let had_time = tokio::select! {
+        () = stop => true,
+        signal = signalled() => {
+            tracing::warn!(signal, "Received another signal: not waiting any longer");
+            false
+        }
+    };
+    served.stop().await;
+    Ok(Outcome { is_clean: was_told && had_time, closing: close(&shared) })
+}
+
+fn shared(plan: &Plan, registry: Registry) -> Shared {
     let limits = limits(&plan.limits);
     let health = Health::starting();
-    let shared = Shared {
+    Shared {
         registry,
         ledger: Ledger::default(),
         intake: Budget::new(limits.intake_bytes),
         work: Budget::new(limits.work_bytes),
         tasks: Tasks::new(health.clone()),
-        health: health.clone(),
+        health,
         user_agent: user_agent().into(),
-    };
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), budget_bytes = limits.intake_bytes, "Starting millrace...");
-    let served = match Served::start(&plan.telemetry, &shared, started) {
-        Ok(served) => served,
-        Err(problem) => return failed(&problem),
-    };
-    let graph = match start(plan, &shared).await {
-        Ok(graph) => graph,
-        Err(problem) => return failed(&problem),
-    };
-    health.advance(State::Ready);
-    let startup_ms = started.elapsed().as_millis() as u64;
-    tracing::info!(startup_ms, "Everything is ready. Begin running and processing data.");
-    let code = wait(&shared.tasks).await;
-    health.advance(State::Draining);
-    tracing::info!(timeout_s = shutdown_timeout.as_secs_f64(), "Starting shutdown...");
-    graph.stop(Instant::now() + shutdown_timeout).await;
-    served.stop().await;
-    account(&shared);
-    code
+    }
 }
 
 async fn start(plan: &Plan, shared: &Shared) -> Result<Graph, String> {
@@ -98,8 +155,19 @@ async fn start(plan: &Plan, shared: &Shared) -> Result<Graph, String> {
     Ok(graph)
 }
 
-/// Returns when the process is to stop: cleanly on a signal, with an error when a task has panicked.
-async fn wait(tasks: &Tasks) -> ExitCode {
+/// Returns when the process is to stop, and whether that is because it was told to: the other reason is a panic.
+async fn wait(tasks: &Tasks) -> bool {
+    tokio::select! {
+        signal = signalled() => {
+            tracing::info!(signal, "Received signal from OS");
+            true
+        }
+        () = tasks.failed() => false,
+    }
+}
+
+/// Waits for a signal that asks the process to stop.
+async fn signalled() -> &'static str {
     let terminated = async {
         match signal(SignalKind::terminate()) {
             Ok(mut terminate) => {
@@ -109,26 +177,24 @@ async fn wait(tasks: &Tasks) -> ExitCode {
         }
     };
     tokio::select! {
-        () = terminated => tracing::info!(signal = "SIGTERM", "Received signal from OS"),
-        _ = tokio::signal::ctrl_c() => tracing::info!(signal = "SIGINT", "Received signal from OS"),
-        () = tasks.failed() => return ExitCode::FAILURE,
+        () = terminated => "SIGTERM",
+        _ = tokio::signal::ctrl_c() => "SIGINT",
     }
-    ExitCode::SUCCESS
 }
 
 /// Says what became of everything.
-fn account(shared: &Shared) {
+fn close(shared: &Shared) -> Closing {
     let closing = shared.ledger.closing();
     if closing.lost > 0 || !closing.imbalances.is_empty() {
         tracing::warn!("Shutdown complete: {closing}");
     } else {
         tracing::info!("Shutdown complete: {closing}");
     }
+    closing
 }
 
-fn failed(problem: &str) -> ExitCode {
+fn cannot_start(problem: &String) {
     tracing::error!(error = problem, "cannot start");
-    crate::cli::fail(problem)
 }
 
 /// The strictest of the configured limits, or a share of the memory there is.
