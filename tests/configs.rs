@@ -1,0 +1,186 @@
+//! What is shipped in `configs/` works as it is: every file is sound, and the quickstart runs under `millrace demo`
+//! and accounts for everything that the shop sent.
+
+use serde_json::Value;
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+fn millrace() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_millrace"))
+}
+
+fn configs() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("configs")
+}
+
+/// The quickstart with its four ports replaced by free ones, written to `folder`. Returns where it lies and the port
+/// of OTLP/gRPC.
+fn quickstart(folder: &Path) -> (PathBuf, u16) {
+    let mut text = fs::read_to_string(configs().join("quickstart.yaml")).expect("the quickstart");
+    // All are held at the same time, so that no two are the same.
+    let held = [(); 4].map(|()| TcpListener::bind("127.0.0.1:0").expect("a free port"));
+    let free = held.map(|listener| listener.local_addr().expect("bound").port());
+    for (port, free) in ["4317", "4318", "13133", "8888"].into_iter().zip(free) {
+        for place in [format!("endpoint: localhost:{port}\n"), format!("port: {port}\n")] {
+            text = text.replace(&place, &place.replace(port, &free.to_string()));
+        }
+        assert!(text.contains(&free.to_string()), "the quickstart does not name port {port}");
+    }
+    let path = folder.join("quickstart.yaml");
+    fs::write(&path, text).expect("written");
+    (path, free[0])
+}
+
+fn demo(config: &Path, output: &Path) -> Command {
+    let mut command = millrace();
+    command.arg("demo").arg("--config").arg(config).arg("--output").arg(output);
+    command
+}
+
+fn texts(output: &Output) -> (String, String) {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (text(&output.stdout), text(&output.stderr))
+}
+
+/// The values of a key anywhere in the lines of a file.
+fn values(file: &Path, key: &str) -> Vec<String> {
+    fn collect(value: &Value, key: &str, found: &mut Vec<String>) {
+        match value {
+            Value::Object(map) => {
+                found.extend(map.get(key).and_then(Value::as_str).map(ToOwned::to_owned));
+                map.values().for_each(|value| collect(value, key, found));
+            }
+            Value::Array(values) => values.iter().for_each(|value| collect(value, key, found)),
+            _ => {}
+        }
+    }
+    let text = fs::read_to_string(file).expect("the file was written");
+    let mut found = Vec::new();
+    for line in text.lines() {
+        collect(&serde_json::from_str(line).expect("a line is JSON"), key, &mut found);
+    }
+    found
+}
+
+/// The number before `unit` in what the demo says at its end.
+fn told(stdout: &str, unit: &str) -> usize {
+    let (_, farewell) = stdout.split_once("The shop sent").expect("it ended well");
+    let before = farewell.split(&format!(" {unit}")).next().unwrap_or_default();
+    let number = before.rsplit(' ').next().unwrap_or_default().replace(',', "");
+    number.parse().unwrap_or_else(|_| panic!("no number of {unit} in {farewell}"))
+}
+
+#[test]
+fn every_configuration_is_sound_and_listed() {
+    let listing = fs::read_to_string(configs().join("README.md")).expect("the listing");
+    let mut checked = 0;
+    for entry in fs::read_dir(configs()).expect("the folder") {
+        let path = entry.expect("an entry").path();
+        if path.extension().is_none_or(|extension| extension != "yaml") {
+            continue;
+        }
+        let output = millrace().arg("validate").arg("--config").arg(&path).output().expect("it runs");
+        assert_eq!(texts(&output), (String::new(), String::new()), "{}", path.display());
+        assert!(output.status.success(), "{}", path.display());
+        let name = path.file_name().expect("a file").to_string_lossy().into_owned();
+        assert!(listing.contains(&format!("[{name}]({name})")), "{name} is not in configs/README.md");
+        checked += 1;
+    }
+    assert!(checked >= 4, "only {checked} configurations were found");
+}
+
+#[test]
+fn the_demo_delivers_everything_that_the_shop_sent_into_a_file_per_signal() {
+    // given
+    let folder = tempfile::tempdir().expect("a folder");
+    let (config, _) = quickstart(folder.path());
+    let files = folder.path().join("out");
+    // when
+    let output = demo(&config, &files).args(["--for", "3"]).output().expect("it runs");
+    // then
+    let (stdout, stderr) = texts(&output);
+    assert!(output.status.success(), "{stdout}\n{stderr}");
+    assert!(stdout.contains(" 0 filtered, 0 lost"), "{stdout}");
+    let spans = values(&files.join("traces.jsonl"), "spanId");
+    assert_eq!(spans.iter().collect::<BTreeSet<_>>().len(), spans.len(), "a span was delivered twice");
+    assert_eq!(spans.len(), told(&stdout, "spans"), "{stdout}");
+    let records = values(&files.join("logs.jsonl"), "observedTimeUnixNano");
+    assert_eq!(records.len(), told(&stdout, "log records"), "{stdout}");
+    let traces: BTreeSet<_> = values(&files.join("traces.jsonl"), "traceId").into_iter().collect();
+    assert!(values(&files.join("logs.jsonl"), "traceId").iter().all(|id| traces.contains(id)));
+    let names = values(&files.join("metrics.jsonl"), "name");
+    for name in ["http.server.request.duration", "rpc.server.call.duration", "shop.revenue", "shop.stock"] {
+        assert!(names.iter().any(|found| found == name), "{name} in {names:?}");
+    }
+    let services: BTreeSet<_> = values(&files.join("traces.jsonl"), "stringValue").into_iter().collect();
+    for service in ["storefront", "inventory"] {
+        assert!(services.contains(service), "{service} is not in the traces");
+    }
+    assert!(stderr.contains("Shutdown complete: "), "{stderr}");
+}
+
+#[test]
+fn an_interrupt_ends_the_demo_with_a_clean_account() {
+    // given: a demo that has said how to stop it (and would stop by itself if this failed)
+    let folder = tempfile::tempdir().expect("a folder");
+    let (config, _) = quickstart(folder.path());
+    let mut command = demo(&config, &folder.path().join("out"));
+    let mut running = command
+        .args(["--for", "60"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("it starts");
+    let mut stdout = BufReader::new(running.stdout.take().expect("piped"));
+    let mut line = String::new();
+    while !line.contains("Ctrl-C") {
+        line.clear();
+        assert!(stdout.read_line(&mut line).expect("readable") > 0, "it ended before it had begun");
+    }
+    // when
+    let id = running.id().to_string();
+    assert!(Command::new("kill").args(["-INT", &id]).status().expect("there is `kill`").success());
+    // then
+    let mut rest = String::new();
+    stdout.read_to_string(&mut rest).expect("readable");
+    assert!(running.wait().expect("it ends").success(), "{rest}");
+    assert!(rest.contains(" 0 filtered, 0 lost"), "{rest}");
+    assert!(told(&rest, "data points") > 0, "the last reading was not sent: {rest}");
+}
+
+#[test]
+fn a_port_that_is_taken_is_named_before_anything_starts() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (config, port) = quickstart(folder.path());
+    let _other = TcpListener::bind(("127.0.0.1", port)).expect("still free");
+    let files = folder.path().join("out");
+    let output = demo(&config, &files).args(["--for", "3"]).output().expect("it runs");
+    let (stdout, stderr) = texts(&output);
+    assert_eq!((output.status.code(), stdout.as_str()), (Some(1), ""));
+    assert!(stderr.contains(&format!("localhost:{port}")), "{stderr}");
+    assert!(stderr.contains("receivers::otlp::protocols::grpc::endpoint"), "{stderr}");
+    assert!(!files.exists(), "nothing was to be written");
+}
+
+#[test]
+fn what_cannot_be_run_is_refused_with_a_reason_and_an_exit_code() {
+    let broken = "yaml:{receivers: {otlp: {protocols: {grcp: {}}}}}";
+    for (arguments, code, reason) in [
+        (vec![], 1, "at least one config flag must be provided"),
+        (vec!["--config=a.yaml", "--set=a.b=c"], 1, "--set is not supported yet"),
+        (vec!["--config=a.yaml", "--feature-gates=x"], 1, "--feature-gates is not supported yet"),
+        (vec!["--config=/no/such/file.yaml"], 1, "cannot read the configuration /no/such/file.yaml"),
+        (vec!["validate", "--config", broken], 1, "grpc"),
+        (vec!["--config", broken], 1, "invalid configuration"),
+        (vec!["--confg=a.yaml"], 2, "a similar argument exists: '--config'"),
+    ] {
+        let output = millrace().args(&arguments).output().expect("it runs");
+        let (stdout, stderr) = texts(&output);
+        assert_eq!((output.status.code(), stdout.as_str()), (Some(code), ""), "{arguments:?}");
+        assert!(stderr.contains(reason), "{arguments:?}: {stderr}");
+    }
+}
