@@ -28,7 +28,7 @@ impl Validate for Config {}
 impl ConnectorConfig for Config {
     fn build(
         &self,
-        _: Context,
+        context: Context,
         signal: Signal,
         outputs: Vec<(PipelineId, Arc<Route>)>,
     ) -> Result<Arc<Route>, BuildError> {
@@ -38,6 +38,10 @@ impl ConnectorConfig for Config {
             .map(|(_, route)| route)
             .collect();
         Ok(match routes.len() {
+            0 => {
+                return Err(context
+                    .error(format!("no {signal} pipeline lists it among its receivers; add it to one")));
+            }
             1 => routes.remove(0),
             _ => Arc::new(Route::Fan(routes)),
         })

@@ -68,6 +68,12 @@ impl<T: Clone> Batcher<T> {
         self.due
     }
 
+    /// The tag of the request that has waited longest.
+    #[must_use]
+    pub fn first(&self) -> Option<&T> {
+        self.waiting.front().map(|(_, tag)| tag)
+    }
+
     /// What waits.
     #[must_use]
     pub fn waiting(&self) -> Cost {

@@ -1,83 +1,99 @@
 //! Getting one batch delivered: attempts with a time limit, waits between them, halves when it is too large.
 
 use crate::measures::Measures;
+use crate::parts::Report;
 use crate::retry::Backoff;
 use crate::{Accepted, RetryConfig, Sender};
-use millrace_engine::ledger::{Account, Term};
-use millrace_engine::{Batch, Cost, Failure, Fault, Piece, Reason, Retry};
+use millrace_engine::{
+    Account, Batch, Entry, Failure, Fault, Piece, Reason, Retry, Submission, Tasks, Until,
+};
 use millrace_wire::split::halve;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::sync::watch;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
+
+/// The first wait before the pipeline behind is asked again.
+const HOLD_MIN: Duration = Duration::from_millis(100);
+/// The longest.
+const HOLD_MAX: Duration = Duration::from_secs(5);
 
 /// One exporter's way of delivering.
 pub(crate) struct Courier {
-    pub(crate) sender: Arc<dyn Sender>,
-    pub(crate) timeout: Duration,
-    pub(crate) retry: RetryConfig,
+    pub(crate) destination: Destination,
     pub(crate) account: Arc<Account>,
     pub(crate) measures: Measures,
-    /// True while draining: waits are cut short and every batch gets one last attempt.
-    pub(crate) draining: watch::Receiver<bool>,
+    pub(crate) phase: watch::Sender<Phase>,
+    pub(crate) tasks: Tasks,
     pub(crate) name: String,
 }
 
-/// A part of a batch that could not be delivered.
-pub(crate) struct Undelivered {
-    pub(crate) cost: Cost,
-    pub(crate) failure: Failure,
+/// Where to.
+pub(crate) enum Destination {
+    /// Out of the process.
+    Protocol {
+        sender: Arc<dyn Sender>,
+        /// The limit for one attempt; zero means none.
+        timeout: Duration,
+        retry: RetryConfig,
+    },
+    /// Into the rest of a pipeline. What it refuses for a while is held, however long that is.
+    Pipeline(Arc<Entry>),
+}
+
+/// Only ever moves forward.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Phase {
+    Running,
+    /// Waits are cut short, and every batch gets one last attempt.
+    Draining,
+    /// The time is up: nothing is sent any more.
+    CutOff,
+}
+
+/// A batch was not taken.
+struct Refusal {
+    failure: Failure,
+    /// Whether smaller parts of it may be taken.
+    divisible: bool,
 }
 
 impl Courier {
-    /// Delivers a batch, in halves where it is too large, and says what could not be delivered. What was delivered
-    /// has been counted; what was not is for the caller to account for.
-    pub(crate) async fn deliver(&self, batch: Batch) -> Result<(), Undelivered> {
-        let whole = batch.cost();
+    /// Delivers a batch, in halves where it is too large, and tells what becomes of it.
+    pub(crate) async fn deliver(&self, batch: Batch, report: &mut (impl Report + Send)) {
         let _in_flight = self.measures.in_flight();
-        let mut undelivered: Option<Undelivered> = None;
-        let mut parts = vec![batch];
-        while let Some(part) = parts.pop() {
-            let cost = part.cost();
-            let failure = match self.attempts(&part).await {
+        let started = Instant::now();
+        let until = report.until();
+        // The stack of what is left, its first part on top: the order is kept.
+        let mut left = vec![batch];
+        while let Some(part) = left.pop() {
+            let items = part.cost().items;
+            let refusal = match self.destination.take(self, &part, started, until).await {
                 Ok(accepted) => {
-                    self.delivered(&part, cost, accepted);
+                    self.delivered(&part, accepted, report);
                     continue;
                 }
-                Err(failure) => failure,
+                Err(refusal) => refusal,
             };
-            if failure.reason == Reason::TooLarge
+            if refusal.divisible
                 && let Some((first, second)) = halves(&part)
             {
                 tracing::debug!(
                     exporter = self.name,
-                    items = cost.items,
+                    items,
                     "too large for the destination; sending it in halves"
                 );
-                parts.extend([second, first]);
+                left.extend([second, first]);
                 continue;
             }
-            self.measures.failed.add(cost.items);
-            undelivered = Some(match undelivered {
-                Some(earlier) => {
-                    Undelivered { cost: earlier.cost + cost, failure: earlier.failure.worse(failure) }
-                }
-                None => Undelivered { cost, failure },
-            });
-        }
-        match undelivered {
-            None => Ok(()),
-            Some(mut undelivered) => {
-                if undelivered.cost.items < whole.items {
-                    undelivered.failure.lost = Some(undelivered.cost);
-                }
-                Err(undelivered)
-            }
+            self.measures.failed.add(items);
+            report.failed(items, &refusal.failure);
         }
     }
 
-    /// Writes down what the destination has, and what it threw away. As in Go, `sent` counts the whole request.
-    fn delivered(&self, batch: &Batch, cost: Cost, accepted: Accepted) {
+    /// As in Go, `sent` counts the whole request, whatever the destination refused of it.
+    fn delivered(&self, batch: &Batch, accepted: Accepted, report: &mut impl Report) {
+        let cost = batch.cost();
         let rejected = accepted.rejected_items.min(cost.items);
         if rejected > 0 {
             tracing::warn!(
@@ -85,39 +101,89 @@ impl Courier {
                 rejected_items = rejected,
                 "partial success: the destination refused some items"
             );
-            self.account.record(Term::Lost(Reason::Rejected), Cost { items: rejected, bytes: 0 });
         }
-        self.account.record(Term::Out, Cost { items: cost.items - rejected, bytes: cost.bytes });
+        report.delivered(cost.items, rejected);
         self.measures.delivered(batch, cost);
     }
 
-    /// Attempts until one succeeds, fails for good, or the time is up.
-    async fn attempts(&self, batch: &Batch) -> Result<Accepted, Failure> {
-        let started = Instant::now();
-        let mut backoff = Backoff::new(&self.retry);
+    pub(crate) fn advance(&self, phase: Phase) {
+        self.phase.send_if_modified(|current| {
+            let later = phase > *current;
+            *current = phase.max(*current);
+            later
+        });
+    }
+
+    pub(crate) fn is_in(&self, phase: Phase) -> bool {
+        *self.phase.borrow() >= phase
+    }
+
+    /// Resolves when that phase, or a later one, has come.
+    pub(crate) async fn reached(&self, phase: Phase) {
+        // The sender lives as long as `self`, so this does not end early.
+        let _ = self.phase.subscribe().wait_for(|current| *current >= phase).await;
+    }
+}
+
+impl Destination {
+    async fn take(
+        &self,
+        courier: &Courier,
+        batch: &Batch,
+        started: Instant,
+        until: Until,
+    ) -> Result<Accepted, Refusal> {
+        match self {
+            Self::Protocol { sender, timeout, retry } => {
+                let sending = Sending { courier, sender: sender.as_ref(), timeout: *timeout, retry };
+                let result = sending.attempts(batch, started).await;
+                result.map_err(|failure| Refusal { divisible: failure.reason == Reason::TooLarge, failure })
+            }
+            Self::Pipeline(next) => {
+                let mut submission = next.submission(batch.clone());
+                let result = hand_on(courier, &mut submission, until).await;
+                result.map_err(|failure| Refusal {
+                    divisible: failure.reason == Reason::TooLarge && submission.is_untouched(),
+                    failure,
+                })
+            }
+        }
+    }
+}
+
+/// Sending over a protocol.
+struct Sending<'a> {
+    courier: &'a Courier,
+    sender: &'a dyn Sender,
+    timeout: Duration,
+    retry: &'a RetryConfig,
+}
+
+impl Sending<'_> {
+    /// Attempts until one succeeds, fails for good, or the time is up that began with `started`.
+    async fn attempts(&self, batch: &Batch, started: Instant) -> Result<Accepted, Failure> {
+        let mut backoff = Backoff::new(self.retry);
         loop {
             let failure = match self.attempt(batch).await {
                 Ok(accepted) => return Ok(accepted),
                 Err(failure) => failure,
             };
             let Retry::After(asked) = failure.retry else { return Err(failure) };
-            if *self.draining.borrow() {
+            if self.courier.is_in(Phase::Draining) {
                 return Err(failure);
             }
             let Some(wait) = backoff.next(started.elapsed(), asked, fastrand::f64()) else {
                 return Err(self.given_up(failure));
             };
             tracing::info!(
-                exporter = self.name,
+                exporter = self.courier.name,
                 error = %failure,
                 interval = ?wait,
                 "exporting failed; will retry the request after interval"
             );
-            let mut draining = self.draining.clone();
             tokio::select! {
                 () = sleep(wait) => {}
-                // A closed channel cannot be: the exporter holds the other end for as long as it has couriers.
-                _ = draining.wait_for(|draining| *draining) => {}
+                () = self.courier.reached(Phase::Draining) => {}
             }
         }
     }
@@ -146,20 +212,52 @@ impl Courier {
     }
 }
 
+/// Hands a batch on, and holds it while what comes after refuses it for a while. While draining, what comes after is
+/// still at work: it is asked at short intervals until the time is up.
+async fn hand_on(
+    courier: &Courier,
+    submission: &mut Submission<'_>,
+    until: Until,
+) -> Result<Accepted, Failure> {
+    let mut hold = HOLD_MIN;
+    loop {
+        let failure = match submission.attempt(until).await {
+            Ok(()) => return Ok(Accepted::default()),
+            Err(failure) => failure,
+        };
+        let Retry::After(asked) = failure.retry else { return Err(failure) };
+        if courier.is_in(Phase::Draining) {
+            sleep(HOLD_MIN).await;
+            continue;
+        }
+        let wait = hold.max(asked.unwrap_or_default());
+        hold = (hold * 2).min(HOLD_MAX);
+        tracing::info!(
+            processor = courier.name,
+            error = %failure,
+            interval = ?wait,
+            "what comes next does not take the batch; holding it"
+        );
+        tokio::select! {
+            () = sleep(wait) => {}
+            () = courier.reached(Phase::Draining) => {}
+        }
+    }
+}
+
 /// Two batches of about half the items each; `None` for a single item.
 fn halves(batch: &Batch) -> Option<(Batch, Batch)> {
-    let mut pieces: Vec<Piece> = batch.pieces().to_vec();
-    if pieces.len() == 1 {
-        let piece = pieces.pop().expect("there is one");
+    let pieces = batch.pieces();
+    if let [piece] = pieces {
         let (first, second) = halve(&piece.payload)?;
         return Some((Batch::of(piece.with_payload(first)), Batch::of(piece.with_payload(second))));
     }
-    let second = pieces.split_off(pieces.len() / 2);
-    let gather = |pieces: Vec<Piece>| {
-        pieces.into_iter().fold(Batch::empty(batch.signal()), |mut half, piece| {
+    let (first, second) = pieces.split_at(pieces.len() / 2);
+    let gather = |pieces: &[Piece]| {
+        pieces.iter().cloned().fold(Batch::empty(batch.signal()), |mut half, piece| {
             half.push(piece);
             half
         })
     };
-    (!second.is_empty()).then(|| (gather(pieces), gather(second)))
+    (!first.is_empty()).then(|| (gather(first), gather(second)))
 }

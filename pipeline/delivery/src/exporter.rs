@@ -2,21 +2,30 @@
 
 use crate::Sender;
 use crate::config::{QueueConfig, RetryConfig};
-use crate::courier::{Courier, Undelivered};
+use crate::courier::{Courier, Destination, Phase};
 use crate::measures::{Measures, watch_queue};
-use crate::queue::{Dispatcher, Queued, Space};
-use crate::ticket::Ticket;
+use crate::queue::{Queue, now};
+use crate::ticket::{Request, Ticket};
 use millrace_config::Optional;
-use millrace_engine::Account;
 use millrace_engine::component::Context;
-use millrace_engine::{Batch, BoxFuture, Cost, Failure, Fault, Permit, Reason, Reservation, Stage, Until};
-use millrace_telemetry::{Labels, Registration};
+use millrace_engine::{
+    Account, Batch, BoxFuture, Cost, Entry, Failure, Fault, Permit, Reason, Reservation, Stage, Until,
+};
+use millrace_telemetry::Labels;
 use millrace_wire::Signal;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
-use tokio::time::timeout_at;
+use tokio::time::{sleep, timeout_at};
+
+/// How often a drain looks whether requests that deliver themselves are done. They are not counted one by one, which
+/// would be a cell that all workers write to.
+const LOOK: Duration = Duration::from_millis(5);
+/// How long requests that were cut off may take to end.
+const TAKE_DOWN: Duration = Duration::from_secs(1);
 
 /// The configuration that all exporters share.
 #[derive(Debug, Clone)]
@@ -35,15 +44,6 @@ pub struct Delivery {
 pub struct Exporter {
     courier: Arc<Courier>,
     queue: Option<Queue>,
-    draining: watch::Sender<bool>,
-}
-
-struct Queue {
-    space: Arc<Space>,
-    dispatcher: Mutex<Option<JoinHandle<Option<()>>>>,
-    wait_for_result: bool,
-    /// Among the metrics for as long as this is held.
-    visible: Vec<Registration>,
 }
 
 impl Exporter {
@@ -55,134 +55,103 @@ impl Exporter {
         delivery: &Delivery,
         sender: Arc<dyn Sender>,
     ) -> Arc<Self> {
+        let destination =
+            Destination::Protocol { sender, timeout: delivery.timeout, retry: delivery.retry.clone() };
         let measures = Measures::new(context, signal, &delivery.destination);
-        let mut exporter =
-            Self::assemble(context, signal, delivery, sender, context.account(signal), measures);
-        if let Some(queue) = &mut exporter.queue {
+        let courier = courier(context, destination, context.account(signal), measures);
+        let mut queue = delivery.queue.as_option().map(|config| Queue::start(signal, config, &courier));
+        if let Some(queue) = &mut queue {
             queue.visible = watch_queue(context, signal, &queue.space);
         }
-        Arc::new(exporter)
+        Arc::new(Self { courier, queue })
     }
 
-    /// The same machinery for the `batch` processor, whose destination is what comes after it in the pipeline. The
-    /// account is shared by all its shards.
+    /// The same queue with the rest of a pipeline as its destination, for the `batch` processor. What `next` refuses
+    /// for a while is held, each branch on its own, and offered again until it is taken. The account is shared by all
+    /// queues of the processor. Must be called within the runtime.
     #[must_use]
-    pub fn start_batching(
+    pub fn into_pipeline(
         context: &Context,
         signal: Signal,
-        delivery: &Delivery,
-        sender: Arc<dyn Sender>,
+        queue: &QueueConfig,
+        next: &Arc<Entry>,
         account: &Arc<Account>,
     ) -> Arc<Self> {
-        let measures = Measures::of_batches(context);
-        Arc::new(Self::assemble(context, signal, delivery, sender, Arc::clone(account), measures))
-    }
-
-    fn assemble(
-        context: &Context,
-        signal: Signal,
-        delivery: &Delivery,
-        sender: Arc<dyn Sender>,
-        account: Arc<Account>,
-        measures: Measures,
-    ) -> Self {
-        let (stop, draining) = watch::channel(false);
-        let courier = Arc::new(Courier {
-            sender,
-            timeout: delivery.timeout,
-            retry: delivery.retry.clone(),
-            account,
-            measures,
-            draining,
-            name: context.id.to_string(),
-        });
-        let queue = delivery.queue.as_option().map(|config| Queue::start(context, signal, config, &courier));
-        Self { courier, queue, draining: stop }
+        let destination = Destination::Pipeline(Arc::clone(next));
+        let courier = courier(context, destination, Arc::clone(account), Measures::of_batches(context));
+        let queue = Queue::start(signal, queue, &courier);
+        Arc::new(Self { courier, queue: Some(queue) })
     }
 
     /// Without a queue: on the request's own task, and the answer is the destination's.
-    async fn deliver(&self, batch: Batch) -> Result<(), Failure> {
-        let whole = batch.cost();
-        let ticket = Ticket::direct(&self.courier.account, whole);
-        let Err(undelivered) = self.courier.deliver(batch).await else {
-            ticket.settle(whole);
-            return Ok(());
-        };
-        let Undelivered { cost, failure } = undelivered;
-        ticket
-            .settle(Cost { items: whole.items - cost.items, bytes: whole.bytes.saturating_sub(cost.bytes) });
-        if failure.lost.is_some() && !failure.is_transient() {
-            // Most of it went through and the rest never will: sending all of it again would only make duplicates.
-            tracing::error!(exporter = self.courier.name, error = %failure, dropped_items = cost.items, "part of a request was refused for good; dropping it");
-            ticket.lose(cost, failure.reason);
-            return Ok(());
+    async fn deliver(&self, batch: Batch, until: Until) -> Result<(), Failure> {
+        let ticket =
+            Ticket::direct(&self.courier.account, Request { cost: batch.cost(), until, arrived: now() });
+        let mut report = &ticket;
+        let delivery = self.courier.tasks.watch("send", self.courier.deliver(batch, &mut report));
+        match self.unless_cut_off(delivery).await {
+            Some(Some(())) => ticket.conclude(),
+            Some(None) => {
+                Err(Failure::permanent(Fault::Us, Reason::Internal, "sending panicked; this is a bug"))
+            }
+            None => Err(Failure::transient(Fault::Us, Reason::ShuttingDown, "sending was cut off")),
         }
-        ticket.fail(cost, &failure);
-        Err(failure)
+    }
+
+    /// Runs `work` until it is done, or until a drain has no time left for it. What is done at once costs nothing.
+    async fn unless_cut_off<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        let mut work = pin!(work);
+        if let Poll::Ready(done) = poll_fn(|context| Poll::Ready(work.as_mut().poll(context))).await {
+            return Some(done);
+        }
+        tokio::select! {
+            biased;
+            done = work => Some(done),
+            () = self.courier.reached(Phase::CutOff) => None,
+        }
+    }
+
+    /// Waits for the requests that deliver themselves, and cuts them off when there is no time left.
+    async fn drain_direct(&self, deadline: Instant) {
+        if timeout_at(deadline.into(), self.idle()).await.is_err() {
+            self.courier.advance(Phase::CutOff);
+            let _ = timeout_at((now() + TAKE_DOWN).into(), self.idle()).await;
+        }
+    }
+
+    async fn idle(&self) {
+        while self.courier.account.held().items > 0 {
+            sleep(LOOK).await;
+        }
     }
 }
 
-impl Queue {
-    fn start(context: &Context, signal: Signal, config: &QueueConfig, courier: &Arc<Courier>) -> Self {
-        let space = Space::new(config);
-        let tasks = &context.shared.tasks;
-        let dispatcher = Dispatcher::new(courier, &space, config, signal, tasks);
-        Self {
-            visible: Vec::new(),
-            space,
-            dispatcher: Mutex::new(Some(tasks.spawn("sending queue", dispatcher.run()))),
-            wait_for_result: config.wait_for_result,
-        }
-    }
-
-    async fn put(
-        &self,
-        courier: &Courier,
-        permit: Permit,
-        batch: Batch,
-        until: Until,
-    ) -> Result<(), Failure> {
-        let cost = batch.cost();
-        let mut outcome = None;
-        self.space.put(|| {
-            let ticket = if self.wait_for_result || until == Until::Settled {
-                let (ticket, waiting) = Ticket::attended(&courier.account, cost, permit);
-                outcome = Some(waiting);
-                ticket
-            } else {
-                Ticket::unattended(&courier.account, cost, permit)
-            };
-            Queued { batch, ticket, arrived: Instant::now() }
-        })?;
-        courier.measures.enqueued(cost);
-        match outcome {
-            None => Ok(()),
-            Some(outcome) => outcome.await.unwrap_or_else(|_| {
-                Err(Failure::transient(Fault::Us, Reason::Internal, "the outcome of the request was lost"))
-            }),
-        }
-    }
-
-    /// Takes nothing new, and waits until everything is accounted for or there is no time left.
-    async fn drain(&self, deadline: Instant) {
-        self.space.close();
-        let dispatcher = self.dispatcher.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some(mut dispatcher) = dispatcher else { return };
-        if timeout_at(deadline.into(), &mut dispatcher).await.is_err() {
-            dispatcher.abort();
-            // Returns as soon as the task has been taken down, with every send it had under way.
-            let _ = dispatcher.await;
-            self.space.abandon();
-        }
-    }
+fn courier(
+    context: &Context,
+    destination: Destination,
+    account: Arc<Account>,
+    measures: Measures,
+) -> Arc<Courier> {
+    Arc::new(Courier {
+        destination,
+        account,
+        measures,
+        phase: watch::Sender::new(Phase::Running),
+        tasks: context.shared.tasks.clone(),
+        name: context.id.to_string(),
+    })
 }
 
 impl Stage for Exporter {
     fn reserve(&self, cost: Cost) -> Reservation<'_> {
+        self.reserve_copies(cost, 1)
+    }
+
+    fn reserve_copies(&self, cost: Cost, copies: u32) -> Reservation<'_> {
         let Some(queue) = &self.queue else { return Reservation::granted() };
-        let reservation = queue.space.reserve(cost);
+        let reservation = queue.space.reserve(cost, copies);
         if let Reservation::Now(Err(_)) = &reservation {
-            self.courier.measures.enqueue_failed.add(cost.items);
+            self.courier.measures.enqueue_failed.add(cost.items * u64::from(copies));
         }
         reservation
     }
@@ -193,19 +162,35 @@ impl Stage for Exporter {
         batch: Batch,
         until: Until,
     ) -> BoxFuture<'a, Result<(), Failure>> {
+        if batch.cost().items == 0 {
+            // There is nothing to deliver in it, and nothing to account for.
+            return Box::pin(async { Ok(()) });
+        }
         match &self.queue {
             Some(queue) => Box::pin(queue.put(&self.courier, permit, batch, until)),
-            None => Box::pin(self.deliver(batch)),
+            None => Box::pin(self.deliver(batch, until)),
         }
     }
 
     fn drain(&self, deadline: Instant) -> BoxFuture<'_, ()> {
         Box::pin(async move {
-            self.draining.send_replace(true);
-            if let Some(queue) = &self.queue {
-                queue.drain(deadline).await;
+            self.courier.advance(Phase::Draining);
+            match &self.queue {
+                Some(queue) => queue.drain(&self.courier, deadline).await,
+                None => self.drain_direct(deadline).await,
             }
-            self.courier.sender.close().await;
+            if let Destination::Protocol { sender, .. } = &self.courier.destination {
+                let latest = deadline.max(now()) + TAKE_DOWN;
+                if timeout_at(latest.into(), sender.close()).await.is_err() {
+                    tracing::warn!(exporter = self.courier.name, "closing took too long; leaving it behind");
+                }
+            }
         })
+    }
+}
+
+impl Drop for Exporter {
+    fn drop(&mut self) {
+        self.courier.advance(Phase::Draining);
     }
 }

@@ -13,6 +13,7 @@ pub mod config;
 mod courier;
 mod exporter;
 mod measures;
+mod parts;
 mod queue;
 mod retry;
 mod ticket;

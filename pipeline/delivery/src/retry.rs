@@ -28,7 +28,7 @@ impl<'a> Backoff<'a> {
         self.interval =
             Duration::try_from_secs_f64(grown).unwrap_or(Duration::MAX).min(self.config.max_interval.get());
         let limit = self.config.max_elapsed_time.get();
-        (limit.is_zero() || elapsed + wait <= limit).then_some(wait)
+        (limit.is_zero() || elapsed.saturating_add(wait) <= limit).then_some(wait)
     }
 }
 
@@ -59,6 +59,12 @@ mod tests {
         assert_eq!(Backoff::new(&config).next(Duration::ZERO, None, 0.0), Some(SECOND * 5 / 2));
         assert_eq!(Backoff::new(&config).next(Duration::ZERO, None, 1.0), Some(SECOND * 15 / 2));
         assert_eq!(Backoff::new(&config).next(Duration::ZERO, Some(SECOND * 60), 0.5), Some(SECOND * 60));
+    }
+
+    #[test]
+    fn a_destination_that_asks_for_ever_is_given_up() {
+        let config = RetryConfig::default();
+        assert_eq!(Backoff::new(&config).next(SECOND, Some(Duration::MAX), 0.5), None);
     }
 
     #[test]

@@ -2,26 +2,42 @@
 //! and whoever waits for the outcome.
 
 use millrace_engine::ledger::{Account, Held, Term};
-use millrace_engine::{Cost, Failure, Fault, Permit, Reason};
-use std::sync::{Arc, Mutex, PoisonError};
+use millrace_engine::{Cost, Failure, Fault, Permit, Reason, Until};
+use std::ops::Deref;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 use tokio::sync::oneshot;
 
 /// One request that an exporter has taken in. Shared by the batches that carry a part of it.
 ///
-/// When the last one is done with it the room is given back, nothing is held any more, and whoever waits hears the
-/// outcome. What no batch has accounted for by then (its task was cut off, or panicked) is accounted for here, so a
-/// request cannot vanish.
-pub(crate) struct Ticket {
-    account: Arc<Account>,
-    cost: Cost,
+/// When the last one is done with it, its account is closed, the room is given back, and whoever waits hears the
+/// outcome. What no batch has accounted for by then (its task was cut off) is accounted for here, so a request cannot
+/// vanish.
+///
+/// Everything is told in items. Bytes follow in proportion, so that those of the account balance as well although
+/// cutting repeats headers.
+pub(crate) struct Ticket<A: Deref<Target = Account> = Arc<Account>> {
+    account: A,
+    request: Request,
     state: Mutex<State>,
-    // Dropped after `Drop::drop` has settled the account and answered the caller.
-    _held: Held,
+    // Dropped after `Drop::drop` has closed the account and answered the caller.
+    _held: Held<A>,
     _room: Permit,
+}
+
+/// What was handed in.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Request {
+    pub(crate) cost: Cost,
+    pub(crate) until: Until,
+    pub(crate) arrived: Instant,
 }
 
 struct State {
     accounted: Cost,
+    delivered: u64,
+    /// What has failed while somebody waits for the outcome; one entry for each reason.
+    failed: Vec<(Reason, Cost)>,
     failure: Option<Failure>,
     caller: Caller,
 }
@@ -34,6 +50,8 @@ enum Caller {
     Waits(oneshot::Sender<Result<(), Failure>>),
     /// The task that handed it in is the one that delivers it.
     Same,
+    /// It has been told.
+    Told,
 }
 
 /// What a waiting caller hears.
@@ -41,81 +59,150 @@ pub(crate) type Outcome = oneshot::Receiver<Result<(), Failure>>;
 
 impl Ticket {
     /// For a request that nobody waits for.
-    pub(crate) fn unattended(account: &Arc<Account>, cost: Cost, room: Permit) -> Arc<Self> {
-        Arc::new(Self::new(account, cost, room, Caller::None))
+    pub(crate) fn unattended(account: &Arc<Account>, request: Request, room: Permit) -> Arc<Self> {
+        let held = account.hold_shared(request.cost);
+        Arc::new(Self::new(Arc::clone(account), held, request, room, Caller::None))
     }
 
     /// For a request whose caller waits in line.
-    pub(crate) fn attended(account: &Arc<Account>, cost: Cost, room: Permit) -> (Arc<Self>, Outcome) {
+    pub(crate) fn attended(account: &Arc<Account>, request: Request, room: Permit) -> (Arc<Self>, Outcome) {
         let (caller, outcome) = oneshot::channel();
-        (Arc::new(Self::new(account, cost, room, Caller::Waits(caller))), outcome)
+        let held = account.hold_shared(request.cost);
+        (Arc::new(Self::new(Arc::clone(account), held, request, room, Caller::Waits(caller))), outcome)
     }
 
+    /// How far responsibility for it must have moved before its caller is answered.
+    pub(crate) fn until(&self) -> Until {
+        self.request.until
+    }
+
+    /// When it was put in line.
+    pub(crate) fn arrived(&self) -> Instant {
+        self.request.arrived
+    }
+}
+
+impl<'a> Ticket<&'a Account> {
     /// For a request that its caller delivers itself.
-    pub(crate) fn direct(account: &Arc<Account>, cost: Cost) -> Self {
-        Self::new(account, cost, Permit::free(), Caller::Same)
+    pub(crate) fn direct(account: &'a Account, request: Request) -> Self {
+        Self::new(account, account.hold(request.cost), request, Permit::free(), Caller::Same)
     }
 
-    fn new(account: &Arc<Account>, cost: Cost, room: Permit, caller: Caller) -> Self {
-        account.record(Term::In, cost);
-        let state = State { accounted: Cost::default(), failure: None, caller };
-        Self {
-            account: Arc::clone(account),
-            cost,
-            state: Mutex::new(state),
-            _held: account.hold(cost),
-            _room: room,
-        }
+    /// Closes its account; what the caller hears.
+    pub(crate) fn conclude(self) -> Result<(), Failure> {
+        self.state().conclude(self.account, self.request.cost)
+    }
+}
+
+impl<A: Deref<Target = Account>> Ticket<A> {
+    fn new(account: A, held: Held<A>, request: Request, room: Permit, caller: Caller) -> Self {
+        account.record(Term::In, request.cost);
+        let state =
+            State { accounted: Cost::default(), delivered: 0, failed: Vec::new(), failure: None, caller };
+        Self { account, request, state: Mutex::new(state), _held: held, _room: room }
     }
 
-    /// A part worth `cost` has been delivered (and was written down as such).
-    pub(crate) fn settle(&self, cost: Cost) {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).accounted += cost;
+    /// The destination has `items` more of it, and refused `rejected` of these all the same.
+    pub(crate) fn delivered(&self, items: u64, rejected: u64) {
+        self.state().delivered(&self.account, self.request.cost, items, rejected);
     }
 
-    /// A part worth `cost` has failed for good: it is the caller's again, or it is lost.
-    pub(crate) fn fail(&self, cost: Cost, failure: &Failure) {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).fail(&self.account, cost, failure);
+    /// `items` more of it have failed for good: they are the caller's again, or lost.
+    pub(crate) fn failed(&self, items: u64, failure: &Failure) {
+        self.state().failed(&self.account, self.request.cost, items, failure);
     }
 
-    /// A part worth `cost` is lost although there is a caller, because sending all of it again would be worse.
-    pub(crate) fn lose(&self, cost: Cost, reason: Reason) {
-        self.account.record(Term::Lost(reason), cost);
-        self.settle(cost);
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl State {
-    fn fail(&mut self, account: &Account, cost: Cost, failure: &Failure) {
-        self.accounted += cost;
+    /// Accounts for `items` more; what they are worth of the whole.
+    fn advance(&mut self, whole: Cost, items: u64) -> Cost {
+        let before = self.accounted;
+        self.accounted.items = (before.items + items).min(whole.items);
+        self.accounted.bytes = proportion(whole.bytes, self.accounted.items, whole.items);
+        Cost { items: self.accounted.items - before.items, bytes: self.accounted.bytes - before.bytes }
+    }
+
+    fn delivered(&mut self, account: &Account, whole: Cost, items: u64, rejected: u64) {
+        let cost = self.advance(whole, items);
+        let rejected = rejected.min(cost.items);
+        let lost = Cost { items: rejected, bytes: proportion(cost.bytes, rejected, cost.items) };
+        self.delivered += cost.items;
+        account.record(Term::Out, Cost { items: cost.items - lost.items, bytes: cost.bytes - lost.bytes });
+        if lost.items > 0 {
+            account.record(Term::Lost(Reason::Rejected), lost);
+        }
+    }
+
+    fn failed(&mut self, account: &Account, whole: Cost, items: u64, failure: &Failure) {
+        let cost = self.advance(whole, items);
+        if cost.items == 0 {
+            return;
+        }
         if matches!(self.caller, Caller::None) {
             account.record(Term::Lost(failure.reason), cost);
             return;
         }
-        account.record(Term::Refused, cost);
+        match self.failed.iter_mut().find(|(reason, _)| *reason == failure.reason) {
+            Some((_, sum)) => *sum += cost,
+            None => self.failed.push((failure.reason, cost)),
+        }
         self.failure = Some(match self.failure.take() {
             Some(earlier) => earlier.worse(failure.clone()),
             None => failure.clone(),
         });
     }
+
+    fn conclude(&mut self, account: &Account, whole: Cost) -> Result<(), Failure> {
+        let rest = whole.items - self.accounted.items;
+        if rest > 0 {
+            let cut_off = Failure::transient(Fault::Us, Reason::ShuttingDown, "sending was cut off");
+            self.failed(account, whole, rest, &cut_off);
+        }
+        let outcome = self.outcome(account);
+        if let Caller::Waits(caller) = std::mem::replace(&mut self.caller, Caller::Told) {
+            // A caller that no longer waits has been cut off itself, and its sender will send again.
+            let _ = caller.send(outcome.clone());
+        }
+        outcome
+    }
+
+    /// Hands back what has failed, unless only that part would be worth sending again and never will get through.
+    fn outcome(&mut self, account: &Account) -> Result<(), Failure> {
+        let Some(mut failure) = self.failure.take() else { return Ok(()) };
+        let failed = std::mem::take(&mut self.failed);
+        let sum = failed.iter().fold(Cost::default(), |sum, (_, cost)| sum + *cost);
+        if self.delivered > 0 && !failure.is_transient() {
+            tracing::error!(error = %failure, dropped_items = sum.items, "part of a request was refused for good; dropping it");
+            for (reason, cost) in failed {
+                account.record(Term::Lost(reason), cost);
+            }
+            return Ok(());
+        }
+        account.record(Term::Refused, sum);
+        failure.lost = (self.delivered > 0).then_some(sum);
+        Err(failure)
+    }
 }
 
-impl Drop for Ticket {
+impl<A: Deref<Target = Account>> Drop for Ticket<A> {
     fn drop(&mut self) {
         let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
-        let rest = Cost {
-            items: self.cost.items.saturating_sub(state.accounted.items),
-            bytes: self.cost.bytes.saturating_sub(state.accounted.bytes),
-        };
-        if rest.items > 0 {
-            let cut_off = Failure::transient(Fault::Us, Reason::ShuttingDown, "sending was cut off");
-            state.fail(&self.account, rest, &cut_off);
-        }
-        if let Caller::Waits(caller) = std::mem::replace(&mut state.caller, Caller::None) {
-            // A caller that no longer waits has been cut off itself, and its sender will send again.
-            let _ = caller.send(state.failure.take().map_or(Ok(()), Err));
-        }
+        // Nothing is left to do for a ticket that has been concluded.
+        let _ = state.conclude(&self.account, self.request.cost);
     }
+}
+
+/// `part / whole` of `bytes`; all of them where there are no items to share them.
+fn proportion(bytes: u64, part: u64, whole: u64) -> u64 {
+    if part == whole {
+        return bytes;
+    }
+    let share = u128::from(bytes) * u128::from(part) / u128::from(whole.max(1));
+    u64::try_from(share).unwrap_or(bytes)
 }
 
 #[cfg(test)]
@@ -125,39 +212,81 @@ mod tests {
     use millrace_engine::ledger::Holder;
     use millrace_wire::Signal;
 
-    const TEN: Cost = Cost { items: 10, bytes: 1000 };
-    const FOUR: Cost = Cost { items: 4, bytes: 400 };
-
     fn account() -> Arc<Account> {
         let holder =
             Holder { kind: "exporter", component: "nop".into(), pipeline: None, signal: Signal::Logs };
         Ledger::default().open(holder)
     }
 
+    fn ten() -> Request {
+        let cost = Cost { items: 10, bytes: 1003 };
+        Request { cost, until: Until::Stored, arrived: Instant::now() }
+    }
+
+    fn rejected() -> Failure {
+        Failure::permanent(Fault::Destination, Reason::Rejected, "no")
+    }
+
+    fn assert_balanced(account: &Account) {
+        assert_eq!((account.imbalance(), account.imbalance_bytes()), (0, 0), "{account:?}");
+        assert_eq!(account.held(), Cost::default());
+    }
+
     #[test]
     fn a_request_cut_off_without_a_caller_is_lost_by_name() {
         let account = account();
-        let ticket = Ticket::unattended(&account, TEN, Permit::free());
-        account.record(Term::Out, FOUR);
-        ticket.settle(FOUR);
+        let ticket = Ticket::unattended(&account, ten(), Permit::free());
+        ticket.delivered(4, 0);
         drop(ticket);
+        assert_eq!(account.total(Term::Out).items, 4);
         assert_eq!(account.total(Term::Lost(Reason::ShuttingDown)).items, 6);
-        assert_eq!(account.imbalance(), 0);
+        assert_balanced(&account);
     }
 
     #[test]
     fn a_waiting_caller_hears_the_worst_of_its_parts() {
         let account = account();
-        let (ticket, mut outcome) = Ticket::attended(&account, TEN, Permit::free());
-        ticket.fail(FOUR, &Failure::permanent(Fault::Destination, Reason::Rejected, "no"));
-        ticket.fail(
-            Cost { items: 6, bytes: 600 },
-            &Failure::transient(Fault::Destination, Reason::Throttled, "later"),
-        );
+        let (ticket, mut outcome) = Ticket::attended(&account, ten(), Permit::free());
+        ticket.failed(4, &rejected());
+        ticket.failed(6, &Failure::transient(Fault::Destination, Reason::Throttled, "later"));
         assert!(outcome.try_recv().is_err(), "not before every part is done");
         drop(ticket);
         let failure = outcome.try_recv().expect("answered").expect_err("a failure");
         assert_eq!(failure.reason, Reason::Throttled);
-        assert_eq!((account.total(Term::Refused).items, account.imbalance()), (10, 0));
+        assert_eq!(account.total(Term::Refused).items, 10);
+        assert_balanced(&account);
+    }
+
+    #[test]
+    fn a_part_that_never_gets_through_is_lost_rather_than_everything_sent_again() {
+        let account = account();
+        let (ticket, mut outcome) = Ticket::attended(&account, ten(), Permit::free());
+        ticket.delivered(9, 0);
+        ticket.failed(1, &rejected());
+        drop(ticket);
+        assert!(outcome.try_recv().expect("answered").is_ok());
+        assert_eq!((account.total(Term::Out).items, account.lost().items), (9, 1));
+        assert_balanced(&account);
+    }
+
+    #[test]
+    fn a_part_that_may_get_through_later_is_handed_back() {
+        let account = account();
+        let ticket = Ticket::direct(&account, ten());
+        ticket.delivered(9, 2);
+        ticket.failed(1, &Failure::transient(Fault::Destination, Reason::Timeout, "slow"));
+        let failure = ticket.conclude().expect_err("a failure");
+        assert_eq!(failure.lost.map(|cost| cost.items), Some(1));
+        assert_eq!((account.total(Term::Out).items, account.total(Term::Refused).items), (7, 1));
+        assert_eq!(account.total(Term::Lost(Reason::Rejected)).items, 2);
+        assert_balanced(&account);
+    }
+
+    #[test]
+    fn a_caller_cut_off_while_it_delivers_has_the_request_back() {
+        let account = account();
+        drop(Ticket::direct(&account, ten()));
+        assert_eq!(account.total(Term::Refused), ten().cost);
+        assert_balanced(&account);
     }
 }

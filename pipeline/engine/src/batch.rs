@@ -3,7 +3,7 @@
 use crate::Charge;
 use millrace_wire::{Payload, Signal};
 use std::net::SocketAddr;
-use std::ops::{Add, AddAssign};
+use std::ops::{Add, AddAssign, Mul};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -14,6 +14,14 @@ pub struct Cost {
     pub items: u64,
     /// Encoded bytes.
     pub bytes: u64,
+}
+
+impl Cost {
+    /// The larger of the items and of the bytes of two amounts.
+    #[must_use]
+    pub fn max(self, other: Self) -> Self {
+        Self { items: self.items.max(other.items), bytes: self.bytes.max(other.bytes) }
+    }
 }
 
 impl Add for Cost {
@@ -27,6 +35,14 @@ impl Add for Cost {
 impl AddAssign for Cost {
     fn add_assign(&mut self, other: Self) {
         *self = *self + other;
+    }
+}
+
+impl Mul<u64> for Cost {
+    type Output = Self;
+
+    fn mul(self, times: u64) -> Self {
+        Self { items: self.items.saturating_mul(times), bytes: self.bytes.saturating_mul(times) }
     }
 }
 

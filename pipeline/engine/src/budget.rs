@@ -2,15 +2,16 @@
 //!
 //! One budget serves the whole process. Workers hold small slabs of it, so that charging a request touches a cache
 //! line of the worker's own; only refilling a slab touches the shared one. When the shared part is used up, slabs
-//! of other workers are taken back before anything is refused, so the limit is exact to the byte.
+//! of other workers are taken back before anything is refused, so the limit is exact to the byte (a charge may be
+//! refused that would have fitted only while another one is being released).
 //!
 //! # Invariant
 //! `free + sum(slabs) + charged = limit`, always.
 
 use millrace_telemetry::shard::{shard_count, worker_slot};
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst, fence};
+use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::Notify;
 
 /// The most bytes a worker keeps for itself beyond what it has just released.
@@ -18,21 +19,34 @@ const SLAB_BYTES_MAX: i64 = 256 << 10;
 
 /// A limit on bytes in memory. Clones share it.
 #[derive(Clone)]
-pub struct Budget(Arc<Inner>);
+pub struct Budget {
+    pool: Arc<Pool>,
+    /// What charges refer to the pool by: one for each worker, so that counting references is nothing that workers
+    /// do on one cache line.
+    lanes: Arc<[Arc<Lane>]>,
+}
+
+#[repr(align(128))]
+struct Lane(Arc<Pool>);
 
 /// A cell on a cache line (pair) of its own.
 #[repr(align(128))]
-struct Padded(AtomicI64);
+#[derive(Default)]
+struct Padded<T>(T);
 
-struct Inner {
+struct Pool {
     limit: u64,
     slab: i64,
-    free: Padded,
-    slabs: Box<[Padded]>,
+    free: Padded<AtomicI64>,
+    slabs: Box<[Padded<AtomicI64>]>,
+    /// Held while slabs are taken back, so that what is on its way is not missed by others who do the same.
+    reclaiming: Padded<Mutex<()>>,
     /// Charges that had to be refused, for the metric.
-    refused: AtomicU64,
+    refused: Padded<AtomicU64>,
     /// How many tasks wait in [`Budget::charge`]; while it is zero, releasing touches nothing shared.
     waiting: AtomicUsize,
+    /// Held by the task that waited longest.
+    turn: tokio::sync::Mutex<()>,
     released: Notify,
 }
 
@@ -42,41 +56,48 @@ impl Budget {
     pub fn new(limit: u64) -> Self {
         let shards = shard_count();
         let limit_signed = i64::try_from(limit).unwrap_or(i64::MAX);
-        Self(Arc::new(Inner {
-            limit,
+        let pool = Arc::new(Pool {
+            limit: limit_signed.cast_unsigned(),
             slab: (limit_signed / (8 * shards as i64)).min(SLAB_BYTES_MAX),
             free: Padded(AtomicI64::new(limit_signed)),
-            slabs: (0..shards).map(|_| Padded(AtomicI64::new(0))).collect(),
-            refused: AtomicU64::new(0),
+            slabs: (0..shards).map(|_| Padded::default()).collect(),
+            reclaiming: Padded::default(),
+            refused: Padded::default(),
             waiting: AtomicUsize::new(0),
+            turn: tokio::sync::Mutex::default(),
             released: Notify::new(),
-        }))
+        });
+        let lanes = (0..shards).map(|_| Arc::new(Lane(Arc::clone(&pool)))).collect();
+        Self { pool, lanes }
     }
 
     /// Holds `bytes`, or refuses: never waits, never goes over.
     #[must_use]
     pub fn try_charge(&self, bytes: u64) -> Option<Charge> {
-        if self.take(bytes) {
-            return Some(Charge(Some(Arc::new(Hold { budget: self.clone(), bytes }))));
+        if self.pool.take(bytes) {
+            return Some(self.holding(bytes));
         }
-        self.0.refused.fetch_add(1, Relaxed);
+        self.pool.refused.0.fetch_add(1, Relaxed);
         None
     }
 
-    /// Holds `bytes`, waiting for others to release theirs. More than the whole limit counts as the whole limit,
-    /// so that the largest single thing can pass, alone.
+    /// Holds `bytes`, waiting for others to release theirs; who waits longest goes first. More than the whole limit
+    /// counts as the whole limit, so that the largest single thing can pass, alone.
+    ///
+    /// Whoever holds a charge and waits for another of the same budget may wait for himself: charge once.
     pub async fn charge(&self, bytes: u64) -> Charge {
-        let bytes = bytes.min(self.0.limit);
-        if self.take(bytes) {
-            return Charge(Some(Arc::new(Hold { budget: self.clone(), bytes })));
+        let bytes = bytes.min(self.pool.limit);
+        if self.pool.waiting.load(Relaxed) == 0 && self.pool.take(bytes) {
+            return self.holding(bytes);
         }
-        let _waiting = Waiting::announce(&self.0.waiting);
+        let _waiting = Waiting::announce(&self.pool.waiting);
+        let _turn = self.pool.turn.lock().await;
         loop {
-            let released = self.0.released.notified();
+            let released = self.pool.released.notified();
             tokio::pin!(released);
             released.as_mut().enable();
-            if self.take(bytes) {
-                return Charge(Some(Arc::new(Hold { budget: self.clone(), bytes })));
+            if self.pool.take(bytes) {
+                return self.holding(bytes);
             }
             released.await;
         }
@@ -85,53 +106,67 @@ impl Budget {
     /// The limit, in bytes.
     #[must_use]
     pub fn limit(&self) -> u64 {
-        self.0.limit
+        self.pool.limit
     }
 
     /// The bytes charged now. Exact when nothing moves.
     #[must_use]
     pub fn used(&self) -> u64 {
-        let idle: i64 = self.0.slabs.iter().map(|slab| slab.0.load(Relaxed)).sum();
-        self.0.limit.saturating_sub((self.0.free.0.load(Relaxed) + idle).max(0) as u64)
+        let idle: i64 = self.pool.slabs.iter().map(|slab| slab.0.load(Relaxed)).sum();
+        let unused = (self.pool.free.0.load(Relaxed) + idle).max(0);
+        self.pool.limit.saturating_sub(unused.cast_unsigned())
     }
 
     /// How many charges have been refused.
     #[must_use]
     pub fn refused(&self) -> u64 {
-        self.0.refused.load(Relaxed)
+        self.pool.refused.0.load(Relaxed)
     }
 
+    fn holding(&self, bytes: u64) -> Charge {
+        let lane = Arc::clone(&self.lanes[worker_slot()]);
+        Charge(Some(Arc::new(Hold { lane, bytes })))
+    }
+}
+
+impl Pool {
     fn take(&self, bytes: u64) -> bool {
-        let Ok(wanted) = i64::try_from(bytes) else { return false };
-        let own = &self.0.slabs[worker_slot()].0;
+        if bytes > self.limit {
+            return false;
+        }
+        let wanted = bytes.cast_signed();
+        let own = &self.slabs[worker_slot()].0;
         if take_from(own, wanted) {
             return true;
         }
-        if take_from(&self.0.free.0, wanted + self.0.slab) {
-            own.fetch_add(self.0.slab, Relaxed);
+        if take_from(&self.free.0, wanted.saturating_add(self.slab)) {
+            own.fetch_add(self.slab, Relaxed);
             return true;
         }
-        if take_from(&self.0.free.0, wanted) {
-            return true;
-        }
-        for slab in &self.0.slabs {
+        take_from(&self.free.0, wanted) || self.reclaim(wanted)
+    }
+
+    /// Takes `wanted` after all slabs have been taken back.
+    fn reclaim(&self, wanted: i64) -> bool {
+        let _reclaiming = self.reclaiming.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for slab in &self.slabs {
             let idle = slab.0.swap(0, Relaxed);
-            self.0.free.0.fetch_add(idle, Relaxed);
+            self.free.0.fetch_add(idle, Relaxed);
         }
-        take_from(&self.0.free.0, wanted)
+        take_from(&self.free.0, wanted)
     }
 
     fn release(&self, bytes: u64) {
-        let own = &self.0.slabs[worker_slot()].0;
-        let idle = own.fetch_add(bytes as i64, Relaxed) + bytes as i64;
-        if idle > 2 * self.0.slab {
+        let own = &self.slabs[worker_slot()].0;
+        let idle = own.fetch_add(bytes.cast_signed(), Relaxed) + bytes.cast_signed();
+        if idle > 2 * self.slab {
             let taken = own.swap(0, Relaxed);
-            self.0.free.0.fetch_add(taken, Relaxed);
+            self.free.0.fetch_add(taken, Relaxed);
         }
         // Pairs with the fence in `Waiting::announce`: either this sees the waiter, or the waiter sees the bytes.
         fence(SeqCst);
-        if self.0.waiting.load(Relaxed) > 0 {
-            self.0.released.notify_waiters();
+        if self.waiting.load(Relaxed) > 0 {
+            self.released.notify_waiters();
         }
     }
 }
@@ -169,7 +204,7 @@ impl fmt::Debug for Budget {
 pub struct Charge(Option<Arc<Hold>>);
 
 struct Hold {
-    budget: Budget,
+    lane: Arc<Lane>,
     bytes: u64,
 }
 
@@ -184,11 +219,11 @@ impl Charge {
     #[must_use]
     pub fn try_grow(&mut self, bytes: u64) -> bool {
         let Some(hold) = self.0.as_mut().and_then(Arc::get_mut) else { return false };
-        let granted = hold.budget.take(bytes);
+        let granted = hold.lane.0.take(bytes);
         if granted {
             hold.bytes += bytes;
         } else {
-            hold.budget.0.refused.fetch_add(1, Relaxed);
+            hold.lane.0.refused.0.fetch_add(1, Relaxed);
         }
         granted
     }
@@ -202,7 +237,7 @@ impl Charge {
 
 impl Drop for Hold {
     fn drop(&mut self) {
-        self.budget.release(self.bytes);
+        self.lane.0.release(self.bytes);
     }
 }
 

@@ -1,7 +1,8 @@
 //! The way into a part of the graph: admission on every branch, then transforms, then commits.
 
 use crate::stage::{Permit, Stage, Transform, Until};
-use crate::{Batch, Cost, Failure};
+use crate::submission::Submission;
+use crate::{Batch, Cost, Failure, Fault, Reason};
 use futures_util::future::join_all;
 use std::fmt;
 use std::sync::Arc;
@@ -10,9 +11,23 @@ use std::sync::Arc;
 ///
 /// A tree whose branches may grow together again: transforms in a row, fan-outs, and a [`Stage`] at every leaf.
 /// Forward connectors are links and cost nothing.
+///
+/// # Invariants
+/// - Stages are asked for room in one order that is the same for every entry of the process, and each once, so that
+///   requests that wait for room cannot wait for one another in a circle.
+/// - Nothing of what lies on the way of a request is written to but the stages themselves.
 pub struct Entry {
     root: Arc<Route>,
-    leaves: Vec<Arc<dyn Stage>>,
+    /// Each stage that is reached, in the order in which they are asked for room.
+    stages: Vec<Reached>,
+    /// For each leaf, in the order of the tree, which of `stages` it is.
+    leaves: Vec<usize>,
+}
+
+/// A stage, and by how many branches it is reached.
+struct Reached {
+    stage: Arc<dyn Stage>,
+    copies: u32,
 }
 
 /// One node on the way.
@@ -25,44 +40,120 @@ pub enum Route {
     Commit(Arc<dyn Stage>),
 }
 
+/// What reaches one leaf.
+pub(crate) struct Part {
+    pub(crate) leaf: usize,
+    pub(crate) batch: Batch,
+}
+
 impl Entry {
     /// The way into `root`.
     #[must_use]
     pub fn new(root: Arc<Route>) -> Arc<Self> {
-        let mut leaves = Vec::new();
-        root.collect_leaves(&mut leaves);
-        Arc::new(Self { root, leaves })
+        let tree = root.leaves();
+        let mut stages: Vec<Reached> =
+            tree.iter().map(|stage| Reached { stage: Arc::clone(stage), copies: 0 }).collect();
+        stages.sort_by_key(|reached| address(&reached.stage));
+        stages.dedup_by_key(|reached| address(&reached.stage));
+        let leaves = tree.iter().map(|leaf| {
+            let at = stages.binary_search_by_key(&address(leaf), |reached| address(&reached.stage));
+            at.expect("every leaf is among the stages")
+        });
+        let leaves: Vec<_> = leaves.collect();
+        for &at in &leaves {
+            stages[at].copies += 1;
+        }
+        Arc::new(Self { root, stages, leaves })
     }
 
     /// Reserves room on every branch, runs the transforms, and commits.
     ///
     /// # Errors
     /// When a branch refuses to reserve, no branch has kept anything. When a commit fails, other branches may have
-    /// kept their copy: the sender will send again, and they will see it twice (delivery is at least once).
+    /// kept their copy: the sender will send again, and they will see it twice (delivery is at least once). Who
+    /// tries again itself uses a [`Submission`], which asks only those that have not taken it.
     pub async fn submit(&self, batch: Batch, until: Until) -> Result<(), Failure> {
-        if let Route::Commit(stage) = self.root.as_ref() {
+        if let [Reached { stage, copies: 1 }] = &self.stages[..] {
             let permit = stage.reserve(batch.cost()).decided().await?;
-            return stage.commit(permit, batch, until).await;
+            return match self.root.only_part(batch)? {
+                Some(batch) => stage.commit(permit, batch, until).await,
+                None => Ok(()),
+            };
         }
-        let mut permits = self.reserve(batch.cost()).await?.into_iter();
-        let mut commits = Vec::with_capacity(self.leaves.len());
-        self.root.run(Some(batch), &mut permits, &mut commits)?;
-        let results =
-            join_all(commits.into_iter().map(|(stage, permit, batch)| stage.commit(permit, batch, until)));
-        results.await.into_iter().filter_map(Result::err).reduce(Failure::worse).map_or(Ok(()), Err)
+        let mut permits = self.reserve(batch.cost(), 0..self.leaves.len()).await?;
+        let parts = self.parts(batch)?;
+        let commits = parts.into_iter().map(|Part { leaf, batch }| {
+            let permit = permits[leaf].take().expect("each leaf has one permit and at most one part");
+            self.stage(leaf).commit(permit, batch, until)
+        });
+        let commits = join_all(commits);
+        // Where nothing was left for a leaf, its room is given back before anybody waits.
+        drop(permits);
+        commits.await.into_iter().filter_map(Result::err).reduce(Failure::worse).map_or(Ok(()), Err)
     }
 
-    /// Room on every leaf, in their order; all or nothing.
-    async fn reserve(&self, cost: Cost) -> Result<Vec<Permit>, Failure> {
-        let mut permits = Vec::with_capacity(self.leaves.len());
-        for stage in &self.leaves {
-            permits.push(stage.reserve(cost).decided().await?);
+    /// A submission that can be tried again and again, until every branch has taken its part.
+    #[must_use]
+    pub fn submission(&self, batch: Batch) -> Submission<'_> {
+        Submission::new(self, batch)
+    }
+
+    pub(crate) fn leaf_count(&self) -> usize {
+        self.leaves.len()
+    }
+
+    pub(crate) fn stage(&self, leaf: usize) -> &dyn Stage {
+        self.stages[self.leaves[leaf]].stage.as_ref()
+    }
+
+    /// Room on the stages of these leaves, all or nothing; the permits lie at the indices of their leaves.
+    pub(crate) async fn reserve(
+        &self,
+        cost: Cost,
+        leaves: impl Iterator<Item = usize> + Clone,
+    ) -> Result<Vec<Option<Permit>>, Failure> {
+        if self.leaves.is_empty() {
+            return Err(Failure::permanent(Fault::Us, Reason::Internal, "this pipeline leads nowhere"));
+        }
+        let mut copies = vec![0; self.stages.len()];
+        for leaf in leaves.clone() {
+            copies[self.leaves[leaf]] += 1;
+        }
+        let mut by_stage = Vec::with_capacity(self.stages.len());
+        for (reached, &copies) in self.stages.iter().zip(&copies) {
+            by_stage.push(match copies {
+                0 => Permit::free(),
+                1 => reached.stage.reserve(cost).decided().await?,
+                _ => reached.stage.reserve_copies(cost, copies).decided().await?,
+            });
+        }
+        let mut permits: Vec<_> = self.leaves.iter().map(|_| None).collect();
+        for leaf in leaves {
+            let at = self.leaves[leaf];
+            let share = by_stage[at].units() / u64::from(copies[at]);
+            copies[at] -= 1;
+            permits[leaf] = Some(by_stage[at].split(share));
         }
         Ok(permits)
+    }
+
+    /// Runs the transforms; what is left for each leaf.
+    pub(crate) fn parts(&self, batch: Batch) -> Result<Vec<Part>, Failure> {
+        let mut parts = Vec::with_capacity(self.leaves.len());
+        self.root.run(Some(batch), &mut 0, &mut parts)?;
+        Ok(parts)
     }
 }
 
 impl Route {
+    /// The stages at the leaves, in the order of the tree.
+    #[must_use]
+    pub fn leaves(&self) -> Vec<Arc<dyn Stage>> {
+        let mut leaves = Vec::new();
+        self.collect_leaves(&mut leaves);
+        leaves
+    }
+
     fn collect_leaves(&self, leaves: &mut Vec<Arc<dyn Stage>>) {
         match self {
             Self::Apply(_, next) => next.collect_leaves(leaves),
@@ -71,34 +162,58 @@ impl Route {
         }
     }
 
-    /// Runs the transforms and lists the commits, without starting one. With no batch left it only takes the
-    /// branch's permits out of the row (and so gives them back).
-    fn run<'a>(
-        &'a self,
-        batch: Option<Batch>,
-        permits: &mut impl Iterator<Item = Permit>,
-        commits: &mut Vec<(&'a dyn Stage, Permit, Batch)>,
-    ) -> Result<(), Failure> {
+    /// Runs the transforms and lists what reaches each leaf. With no batch left it only counts the leaves.
+    fn run(&self, batch: Option<Batch>, leaf: &mut usize, parts: &mut Vec<Part>) -> Result<(), Failure> {
         match self {
             Self::Apply(transform, next) => {
                 let batch = match batch {
                     Some(batch) => transform.apply(batch)?,
                     None => None,
                 };
-                next.run(batch, permits, commits)
+                next.run(batch, leaf, parts)
             }
             Self::Fan(branches) => {
-                branches.iter().try_for_each(|branch| branch.run(batch.clone(), permits, commits))
+                branches.iter().try_for_each(|branch| branch.run(batch.clone(), leaf, parts))
             }
-            Self::Commit(stage) => {
-                let permit = permits.next().expect("one permit was reserved for each leaf, in this order");
-                if let Some(batch) = batch {
-                    commits.push((stage.as_ref(), permit, batch));
-                }
+            Self::Commit(_) => {
+                parts.extend(batch.map(|batch| Part { leaf: *leaf, batch }));
+                *leaf += 1;
                 Ok(())
             }
         }
     }
+
+    /// Runs the transforms on the way to the only leaf there is.
+    fn only_part(&self, mut batch: Batch) -> Result<Option<Batch>, Failure> {
+        let mut route = self;
+        loop {
+            route = match route {
+                Self::Apply(transform, next) => {
+                    let Some(left) = transform.apply(batch)? else { return Ok(None) };
+                    batch = left;
+                    next
+                }
+                Self::Fan(branches) => {
+                    let leads_on = branches.iter().find(|branch| branch.leads_on());
+                    leads_on.expect("there is a leaf")
+                }
+                Self::Commit(_) => return Ok(Some(batch)),
+            };
+        }
+    }
+
+    fn leads_on(&self) -> bool {
+        match self {
+            Self::Apply(_, next) => next.leads_on(),
+            Self::Fan(branches) => branches.iter().any(|branch| branch.leads_on()),
+            Self::Commit(_) => true,
+        }
+    }
+}
+
+/// Where a stage lies: what tells it from every other, for as long as anybody holds it.
+pub(crate) fn address(stage: &Arc<dyn Stage>) -> usize {
+    Arc::as_ptr(stage).cast::<()>().addr()
 }
 
 impl fmt::Debug for Entry {

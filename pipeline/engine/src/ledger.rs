@@ -12,6 +12,7 @@ use millrace_telemetry::Registration;
 use millrace_telemetry::shard::Sharded;
 use millrace_wire::Signal;
 use std::fmt;
+use std::ops::Deref;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// How an item left a component, or why there is one more.
@@ -143,7 +144,13 @@ impl Account {
     }
 
     /// Counts `cost` as held until the guard is dropped. Whoever keeps an item keeps the guard beside it.
-    pub fn hold(self: &Arc<Self>, cost: Cost) -> Held {
+    pub fn hold(&self, cost: Cost) -> Held<&Self> {
+        self.add(HELD, cost);
+        Held { account: self, cost }
+    }
+
+    /// The same, for what outlives the call that put it there.
+    pub fn hold_shared(self: &Arc<Self>, cost: Cost) -> Held {
         self.add(HELD, cost);
         Held { account: Arc::clone(self), cost }
     }
@@ -157,10 +164,22 @@ impl Account {
     /// Items in minus items out and held: zero whenever nothing moves, anything else is a bug.
     #[must_use]
     pub fn imbalance(&self) -> i64 {
-        let sum = |adds: bool| -> u64 {
-            Term::all().filter(|term| term.adds() == adds).map(|term| self.total(term).items).sum()
+        self.difference(|cost| cost.items)
+    }
+
+    /// Bytes in minus bytes out and held: zero whenever nothing moves, for components that pass on what they were
+    /// handed.
+    #[must_use]
+    pub fn imbalance_bytes(&self) -> i64 {
+        self.difference(|cost| cost.bytes)
+    }
+
+    fn difference(&self, part: fn(Cost) -> u64) -> i64 {
+        let sum = |adds: bool| {
+            let terms = Term::all().filter(|term| term.adds() == adds);
+            terms.fold(0, |sum: u64, term| sum.wrapping_add(part(self.total(term))))
         };
-        sum(true).wrapping_sub(sum(false)).wrapping_sub(self.held().items) as i64
+        sum(true).wrapping_sub(sum(false)).wrapping_sub(part(self.held())).cast_signed()
     }
 
     /// Keeps the account visible among the metrics for as long as it lives.
@@ -200,12 +219,12 @@ impl fmt::Debug for Account {
 
 /// Items that a component holds; dropping it says that they are held no longer, not where they went.
 #[derive(Debug)]
-pub struct Held {
-    account: Arc<Account>,
+pub struct Held<A: Deref<Target = Account> = Arc<Account>> {
+    account: A,
     cost: Cost,
 }
 
-impl Drop for Held {
+impl<A: Deref<Target = Account>> Drop for Held<A> {
     fn drop(&mut self) {
         // Cells wrap, so taking away is adding the complement.
         let Cost { items, bytes } = self.cost;
@@ -244,7 +263,12 @@ impl Ledger {
                 _ => {}
             }
             closing.filtered += account.total(Term::Filtered).items + account.total(Term::SampledOut).items;
-            closing.lost += account.lost().items + account.held().items;
+            closing.lost += account.lost().items;
+            // What a receiver still holds has not been acknowledged: its sender has it.
+            if holder.kind != "receiver" && account.held().items > 0 {
+                closing.lost += account.held().items;
+                closing.left.push((holder.clone(), account.held().items));
+            }
             for reason in Reason::ALL {
                 let lost = account.total(Term::Lost(reason)).items;
                 if lost > 0 {
@@ -272,6 +296,8 @@ pub struct Closing {
     pub lost: u64,
     /// The losses, by component and reason.
     pub losses: Vec<(Holder, Reason, u64)>,
+    /// What is still held in memory, by component.
+    pub left: Vec<(Holder, u64)>,
     /// Accounts that do not balance: bugs.
     pub imbalances: Vec<(Holder, i64)>,
 }
@@ -292,6 +318,9 @@ impl fmt::Display for Closing {
                 holder.signal,
                 reason.name()
             )?;
+        }
+        for (holder, items) in &self.left {
+            write!(f, "; {} {} ({}): {items} left in memory", holder.kind, holder.component, holder.signal)?;
         }
         for (holder, items) in &self.imbalances {
             write!(

@@ -22,6 +22,7 @@ pub mod health;
 pub mod host;
 pub mod ledger;
 pub mod stage;
+pub mod submission;
 pub mod tasks;
 
 pub use batch::{Batch, Cost, Metadata, Origin, Piece};
@@ -31,4 +32,5 @@ pub use failure::{Failure, Fault, Reason, Retry};
 pub use health::Health;
 pub use ledger::{Account, Ledger};
 pub use stage::{BoxFuture, Permit, Reservation, Stage, Transform, Until};
+pub use submission::Submission;
 pub use tasks::Tasks;

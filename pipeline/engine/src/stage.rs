@@ -33,8 +33,17 @@ pub enum Until {
 
 /// Asynchronous and allowed to keep things: queues, batchers, samplers, routers and exporters.
 pub trait Stage: Send + Sync {
-    /// Sets room aside for a batch of at most `cost`. Keeps nothing, counts nothing; dropping the permit undoes it.
+    /// Sets room aside for a batch of at most `cost`. Keeps nothing; dropping the permit undoes it.
     fn reserve(&self, cost: Cost) -> Reservation<'_>;
+
+    /// Sets room aside for `copies` batches of at most `cost` each, for all or for none, in one permit to be divided
+    /// ([`Permit::split`]). For a stage that one request reaches by several branches: if they took their room one
+    /// after the other, requests that each hold a part could wait for one another for ever.
+    ///
+    /// A stage whose room is not counted in items or bytes says here what several batches take.
+    fn reserve_copies(&self, cost: Cost, copies: u32) -> Reservation<'_> {
+        self.reserve(cost * u64::from(copies))
+    }
 
     /// Takes a batch under a permit of this stage. State changes happen here and not before.
     ///
@@ -120,16 +129,24 @@ impl Permit {
         self.units
     }
 
-    /// Uses the permit: the room stays taken, and giving it back is the stage's business from now on.
-    pub fn keep(mut self) -> u64 {
-        self.room = None;
-        self.units
+    /// Takes `units` of it, or what there is, into a permit of their own.
+    pub fn split(&mut self, units: u64) -> Self {
+        let units = units.min(self.units);
+        self.units -= units;
+        Self { room: self.room.clone(), units }
+    }
+
+    /// Gives back what is more than `units`, for a batch that has become smaller since room was set aside for it.
+    pub fn shrink_to(&mut self, units: u64) {
+        drop(self.split(self.units.saturating_sub(units)));
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        if let Some(room) = self.room.take() {
+        if let Some(room) = self.room.take()
+            && self.units > 0
+        {
             room.give_back(self.units);
         }
     }

@@ -2,11 +2,13 @@
 
 use crate::health::{Health, State};
 use futures_util::FutureExt;
+use millrace_telemetry::catalogue::millrace as catalogue;
+use millrace_telemetry::{Labels, Registry};
 use std::any::Any;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
@@ -19,13 +21,25 @@ struct Inner {
     health: Health,
     panics: AtomicU64,
     failed: Notify,
+    registry: OnceLock<Registry>,
 }
 
 impl Tasks {
     /// A supervisor that reports to `health`.
     #[must_use]
     pub fn new(health: Health) -> Self {
-        Self(Arc::new(Inner { health, panics: AtomicU64::new(0), failed: Notify::new() }))
+        Self(Arc::new(Inner {
+            health,
+            panics: AtomicU64::new(0),
+            failed: Notify::new(),
+            registry: OnceLock::new(),
+        }))
+    }
+
+    /// Counts panics in `registry` from now on, by the name of the task.
+    pub fn count_in(&self, registry: &Registry) {
+        // A second registry would be a second process.
+        let _ = self.0.registry.set(registry.clone());
     }
 
     /// Runs `future` as a task of its own. `name` says in the log what broke, should it panic.
@@ -56,6 +70,9 @@ impl Tasks {
             .unwrap_or_else(|| "no message".to_owned());
         tracing::error!(task = name, panic = %what, "a task panicked; this is a bug: draining and ending the process");
         self.0.panics.fetch_add(1, Relaxed);
+        if let Some(registry) = self.0.registry.get() {
+            registry.counter(&catalogue::PANICS, &Labels::new().with("component", name)).add(1);
+        }
         self.0.health.advance(State::Failed);
         self.0.failed.notify_one();
     }

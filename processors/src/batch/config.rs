@@ -8,16 +8,16 @@ use std::collections::HashSet;
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// A batch of at least this many items is sent at once; 0 means no threshold, only the timeout.
-    pub send_batch_size: u64,
+    /// A batch of at least this many items is sent at once; 0 sends every request at once.
+    pub send_batch_size: u32,
     /// How long the first request of a batch waits for others; 0 sends every request at once.
     pub timeout: Duration,
     /// No batch is larger; 0 means no limit.
-    pub send_batch_max_size: u64,
+    pub send_batch_max_size: u32,
     /// Requests are batched apart by the values of these client metadata keys.
     pub metadata_keys: Vec<String>,
-    /// The most combinations of those values.
-    pub metadata_cardinality_limit: usize,
+    /// The most combinations of those values; what would make one more is refused for good. 0 means no limit.
+    pub metadata_cardinality_limit: u32,
 }
 
 impl Default for Config {

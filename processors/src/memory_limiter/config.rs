@@ -5,7 +5,7 @@ use millrace_engine::host;
 use serde::Deserialize;
 
 /// The memory limiter's configuration.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// Must be set, as in Go; the budget here is exact at every moment and is not checked at intervals.
@@ -26,6 +26,22 @@ pub struct Config {
     pub max_gc_interval_when_soft_limited: Duration,
     /// Accepted for compatibility.
     pub max_gc_interval_when_hard_limited: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            check_interval: Duration::ZERO,
+            limit_mib: 0,
+            spike_limit_mib: 0,
+            limit_percentage: 0,
+            spike_limit_percentage: 0,
+            min_gc_interval_when_soft_limited: Duration::from_secs(10),
+            min_gc_interval_when_hard_limited: Duration::ZERO,
+            max_gc_interval_when_soft_limited: Duration::from_secs(30),
+            max_gc_interval_when_hard_limited: Duration::from_secs(30),
+        }
+    }
 }
 
 /// How much memory telemetry may take.
@@ -54,7 +70,7 @@ impl Config {
             (mib(self.limit_mib), mib(self.spike_limit_mib))
         } else {
             let memory = memory_bytes?;
-            let share = |percentage: u32| memory / 100 * u64::from(percentage);
+            let share = |percentage: u32| (u128::from(memory) * u128::from(percentage) / 100) as u64;
             (share(self.limit_percentage), share(self.spike_limit_percentage))
         };
         if spike == 0 {
@@ -68,8 +84,43 @@ const fn mib(count: u32) -> u64 {
     (count as u64) << 20
 }
 
+impl Config {
+    /// The garbage collector's intervals mean nothing here, but what the Go collector refuses is refused.
+    fn validate_intervals(&self, at: &mut Checker<'_>) {
+        let (min_soft, min_hard) =
+            (self.min_gc_interval_when_soft_limited, self.min_gc_interval_when_hard_limited);
+        let (max_soft, max_hard) =
+            (self.max_gc_interval_when_soft_limited, self.max_gc_interval_when_hard_limited);
+        if min_soft < min_hard {
+            at.error(
+                "min_gc_interval_when_soft_limited",
+                "must not be less than `min_gc_interval_when_hard_limited`",
+            );
+        }
+        if !max_soft.is_zero() && max_soft < min_soft {
+            at.error(
+                "max_gc_interval_when_soft_limited",
+                "must be 0 or not less than `min_gc_interval_when_soft_limited`",
+            );
+        }
+        if !max_hard.is_zero() && max_hard < min_hard {
+            at.error(
+                "max_gc_interval_when_hard_limited",
+                "must be 0 or not less than `min_gc_interval_when_hard_limited`",
+            );
+        }
+        if !max_soft.is_zero() && !max_hard.is_zero() && max_soft < max_hard {
+            at.error(
+                "max_gc_interval_when_soft_limited",
+                "must be 0 or not less than `max_gc_interval_when_hard_limited`",
+            );
+        }
+    }
+}
+
 impl Validate for Config {
     fn validate(&self, at: &mut Checker<'_>) {
+        self.validate_intervals(at);
         if self.check_interval.is_zero() {
             at.error(
                 "check_interval",

@@ -171,7 +171,7 @@ struct Handing<'a> {
     account: &'a Arc<Account>,
     cost: Cost,
     accepted: bool,
-    _held: Held,
+    _held: Held<&'a Account>,
 }
 
 impl<'a> Handing<'a> {

@@ -1,0 +1,87 @@
+//! Which requests the items of a batch belong to, in order.
+
+use crate::ticket::Ticket;
+use millrace_engine::ledger::Account;
+use millrace_engine::{Cost, Failure, Until};
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// Where the outcome of a delivery is told, item by item in the order of the batch, as soon as it is known.
+///
+/// What has not been told when this is dropped was cut off.
+pub(crate) trait Report {
+    /// The destination has the next `items`, and refused `rejected` of these all the same.
+    fn delivered(&mut self, items: u64, rejected: u64);
+
+    /// The next `items` have failed for good.
+    fn failed(&mut self, items: u64, failure: &Failure);
+
+    /// How far responsibility must have moved before it counts as delivered.
+    fn until(&self) -> Until;
+}
+
+/// The requests behind a batch from a queue.
+pub(crate) struct Parts(VecDeque<(Arc<Ticket>, u64)>);
+
+impl Parts {
+    pub(crate) fn new(parts: Vec<(Arc<Ticket>, Cost)>) -> Self {
+        Self(parts.into_iter().map(|(ticket, cost)| (ticket, cost.items)).collect())
+    }
+
+    /// Everything that has not been told yet has failed; how much that is.
+    pub(crate) fn rest_failed(&mut self, failure: &Failure) -> u64 {
+        let rest = self.0.iter().map(|(_, items)| items).sum();
+        self.failed(rest, failure);
+        rest
+    }
+
+    /// Hands out the next items request by request, and lets go of requests that are done.
+    fn next(&mut self, mut items: u64, mut tell: impl FnMut(&Ticket, u64)) {
+        while let Some((ticket, left)) = self.0.front_mut() {
+            let share = items.min(*left);
+            if share > 0 {
+                tell(ticket, share);
+            }
+            *left -= share;
+            items -= share;
+            if *left > 0 {
+                return;
+            }
+            self.0.pop_front();
+        }
+    }
+}
+
+impl Report for Parts {
+    fn delivered(&mut self, items: u64, mut rejected: u64) {
+        self.next(items, |ticket, items| {
+            let share = rejected.min(items);
+            rejected -= share;
+            ticket.delivered(items, share);
+        });
+    }
+
+    fn failed(&mut self, items: u64, failure: &Failure) {
+        self.next(items, |ticket, items| ticket.failed(items, failure));
+    }
+
+    fn until(&self) -> Until {
+        let settled = self.0.iter().any(|(ticket, _)| ticket.until() == Until::Settled);
+        if settled { Until::Settled } else { Until::Stored }
+    }
+}
+
+/// The one request that its caller delivers itself.
+impl Report for &Ticket<&Account> {
+    fn delivered(&mut self, items: u64, rejected: u64) {
+        Ticket::delivered(self, items, rejected);
+    }
+
+    fn failed(&mut self, items: u64, failure: &Failure) {
+        Ticket::failed(self, items, failure);
+    }
+
+    fn until(&self) -> Until {
+        Until::Stored
+    }
+}

@@ -1,0 +1,186 @@
+//! The task that takes requests out of the line, batches them, and sends them.
+
+use super::space::{Queued, Space, now};
+use crate::QueueConfig;
+use crate::batcher::{Batcher, Ready, Rules, Trigger};
+use crate::courier::{Courier, Phase};
+use crate::parts::Parts;
+use crate::ticket::Ticket;
+use millrace_engine::{Batch, Failure, Fault, Reason};
+use millrace_wire::Signal;
+use std::collections::{BTreeSet, VecDeque};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::time::Instant;
+use tokio::task::JoinSet;
+use tokio::time::{Sleep, sleep_until};
+
+/// Takes requests out of the queue, batches them if the configuration says so, and sends up to `num_consumers`
+/// batches at once. Ends when the queue has been closed and everything taken has been accounted for; cut off before
+/// that, it takes every send with it.
+pub(super) struct Dispatcher {
+    courier: Arc<Courier>,
+    space: Arc<Space>,
+    consumers: usize,
+    batcher: Option<Batcher<Arc<Ticket>>>,
+    /// Ready to be sent as soon as a consumer is free; while there is one, nothing is taken from the queue.
+    ready: VecDeque<Ready<Arc<Ticket>>>,
+    /// Each ends with its name among those being sent.
+    sends: JoinSet<Sent>,
+    sending: BTreeSet<Sent>,
+    sent: u64,
+}
+
+/// The age of what is being sent, and a number to tell it from others of that age.
+type Sent = (Instant, u64);
+
+impl Dispatcher {
+    pub(super) fn new(
+        courier: &Arc<Courier>,
+        space: &Arc<Space>,
+        config: &QueueConfig,
+        signal: Signal,
+    ) -> Self {
+        let batcher = config.batch.as_option().map(|batch| {
+            let rules = Rules {
+                sizer: batch.effective_sizer(config.sizer),
+                min_size: batch.min_size,
+                max_size: batch.max_size,
+                timeout: batch.flush_timeout.get(),
+            };
+            Batcher::new(signal, rules)
+        });
+        Self {
+            courier: Arc::clone(courier),
+            space: Arc::clone(space),
+            consumers: config.num_consumers.max(1),
+            batcher,
+            ready: VecDeque::new(),
+            sends: JoinSet::new(),
+            sending: BTreeSet::new(),
+            sent: 0,
+        }
+    }
+
+    pub(super) async fn run(mut self) {
+        let courier = Arc::clone(&self.courier);
+        let mut cut_off = pin!(courier.reached(Phase::CutOff));
+        let mut timer = Timer::new();
+        let mut open = true;
+        while open || !self.ready.is_empty() || !self.sends.is_empty() {
+            while self.sends.len() < self.consumers
+                && let Some(ready) = self.ready.pop_front()
+            {
+                self.send(ready);
+            }
+            self.space.note_oldest_taken(self.oldest());
+            let free = self.ready.is_empty() && self.sends.len() < self.consumers;
+            let due = self.batcher.as_ref().and_then(Batcher::due);
+            tokio::select! {
+                biased;
+                () = &mut cut_off => return self.abandon().await,
+                Some(ended) = self.sends.join_next() => {
+                    if let Ok(sent) = ended {
+                        self.sending.remove(&sent);
+                    }
+                }
+                () = timer.wait_until(due), if free && due.is_some() => self.flush_due(),
+                request = self.space.next(), if free && open => match request {
+                    Some(request) => self.take(request),
+                    None => {
+                        open = false;
+                        self.flush();
+                    }
+                },
+            }
+        }
+        self.space.note_oldest_taken(None);
+    }
+
+    fn take(&mut self, request: Queued) {
+        let Queued { batch, ticket } = request;
+        match &mut self.batcher {
+            Some(batcher) => self.ready.extend(batcher.push(batch, &ticket, now())),
+            None => {
+                let parts = vec![(ticket, batch.cost())];
+                self.ready.push_back(Ready { batch, parts, trigger: Trigger::Size });
+            }
+        }
+    }
+
+    fn flush_due(&mut self) {
+        if let Some(batcher) = &mut self.batcher {
+            self.ready.extend(batcher.flush_due(now()));
+        }
+    }
+
+    fn flush(&mut self) {
+        if let Some(batcher) = &mut self.batcher {
+            self.ready.extend(batcher.flush());
+        }
+    }
+
+    fn send(&mut self, ready: Ready<Arc<Ticket>>) {
+        let Ready { batch, parts, trigger } = ready;
+        if self.batcher.is_some() {
+            self.courier.measures.batched(batch.cost(), trigger);
+        }
+        self.sent += 1;
+        let sent = (oldest(&parts).unwrap_or_else(now), self.sent);
+        self.sending.insert(sent);
+        let courier = Arc::clone(&self.courier);
+        self.sends.spawn(async move {
+            deliver(&courier, batch, Parts::new(parts)).await;
+            sent
+        });
+    }
+
+    /// When the oldest of what has been taken out of the line was put in.
+    fn oldest(&self) -> Option<Instant> {
+        let sending = self.sending.first().map(|(arrived, _)| *arrived);
+        let ready = self.ready.iter().filter_map(|ready| oldest(&ready.parts));
+        let batching = self.batcher.as_ref().and_then(|batcher| Some(batcher.first()?.arrived()));
+        sending.into_iter().chain(ready).chain(batching).min()
+    }
+
+    /// Takes down every send and drops what is left; the tickets say that it is lost.
+    async fn abandon(mut self) {
+        self.sends.shutdown().await;
+        self.space.abandon();
+        self.space.note_oldest_taken(None);
+    }
+}
+
+fn oldest(parts: &[(Arc<Ticket>, millrace_engine::Cost)]) -> Option<Instant> {
+    parts.iter().map(|(ticket, _)| ticket.arrived()).min()
+}
+
+async fn deliver(courier: &Courier, batch: Batch, mut parts: Parts) {
+    if courier.tasks.watch("send", courier.deliver(batch, &mut parts)).await.is_none() {
+        let failure = Failure::permanent(Fault::Us, Reason::Internal, "sending panicked; this is a bug");
+        courier.measures.failed.add(parts.rest_failed(&failure));
+    }
+}
+
+/// One timer for the whole life of the queue, so that a request costs none.
+struct Timer {
+    sleep: Pin<Box<Sleep>>,
+    set_for: Option<Instant>,
+}
+
+impl Timer {
+    fn new() -> Self {
+        Self { sleep: Box::pin(sleep_until(tokio::time::Instant::now())), set_for: None }
+    }
+
+    /// Never, without a time.
+    async fn wait_until(&mut self, due: Option<Instant>) {
+        let Some(due) = due else { return std::future::pending().await };
+        if self.set_for != Some(due) {
+            self.sleep.as_mut().reset(due.into());
+            self.set_for = Some(due);
+        }
+        self.sleep.as_mut().await;
+        self.set_for = None;
+    }
+}

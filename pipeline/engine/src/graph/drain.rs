@@ -1,0 +1,47 @@
+//! Draining every stage as soon as all that feed it are done.
+
+use super::{Graph, Node, share};
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, Shared, join_all};
+use std::time::Instant;
+
+impl Graph {
+    pub(super) async fn drain(&self, deadline: Instant) {
+        let fed_by = fed_by(&self.nodes);
+        let heights = heights(&self.nodes);
+        let mut drains: Vec<Option<Shared<BoxFuture<'_, ()>>>> = vec![None; self.nodes.len()];
+        // What feeds a node comes after it, so its drain exists when the node's is made.
+        for (at, node) in self.nodes.iter().enumerate().rev() {
+            let upstream: Vec<_> = fed_by[at].iter().filter_map(|&feeder| drains[feeder].clone()).collect();
+            let height = heights[at];
+            let drain = async move {
+                join_all(upstream).await;
+                let own = share(deadline, height);
+                self.within(own, "stage", node.stage.drain(own)).await;
+            };
+            drains[at] = Some(drain.boxed().shared());
+        }
+        join_all(drains.into_iter().flatten()).await;
+    }
+}
+
+/// For each node, the nodes that feed it.
+fn fed_by(nodes: &[Node]) -> Vec<Vec<usize>> {
+    let mut fed_by = vec![Vec::new(); nodes.len()];
+    for (feeder, node) in nodes.iter().enumerate() {
+        for &fed in &node.feeds {
+            fed_by[fed].push(feeder);
+        }
+    }
+    fed_by
+}
+
+/// For each node, how many drain one after the other from it on, itself included.
+fn heights(nodes: &[Node]) -> Vec<u32> {
+    let mut heights: Vec<u32> = Vec::with_capacity(nodes.len());
+    for node in nodes {
+        let behind = node.feeds.iter().map(|&fed| heights[fed]).max();
+        heights.push(behind.unwrap_or(0) + 1);
+    }
+    heights
+}

@@ -1,0 +1,126 @@
+//! The graph: components tied together as `service.pipelines` says, built from the back, stopped from the front.
+
+mod build;
+mod drain;
+
+use crate::component::{
+    BuildError, ConnectorConfig, ExporterConfig, Extension, ExtensionConfig, ProcessorConfig, Receiver,
+    ReceiverConfig, Shared,
+};
+use crate::stage::{BoxFuture, Stage};
+use crate::tasks::Tasks;
+use build::Builder;
+use futures_util::future::join_all;
+use millrace_config::{ComponentId, Config};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::time::timeout_at;
+
+/// How much longer than its deadline a component may take to stop before it is left behind.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// The decoded configuration of every component, by id.
+#[derive(Default)]
+pub struct Plans {
+    /// Receivers.
+    pub receivers: BTreeMap<ComponentId, Box<dyn ReceiverConfig>>,
+    /// Processors.
+    pub processors: BTreeMap<ComponentId, Box<dyn ProcessorConfig>>,
+    /// Connectors.
+    pub connectors: BTreeMap<ComponentId, Box<dyn ConnectorConfig>>,
+    /// Exporters.
+    pub exporters: BTreeMap<ComponentId, Box<dyn ExporterConfig>>,
+    /// Extensions.
+    pub extensions: BTreeMap<ComponentId, Box<dyn ExtensionConfig>>,
+}
+
+/// A built graph.
+pub struct Graph {
+    extensions: Vec<Arc<dyn Extension>>,
+    receivers: Vec<Arc<dyn Receiver>>,
+    /// From the back to the front: what a stage feeds comes before it.
+    nodes: Vec<Node>,
+    tasks: Tasks,
+}
+
+/// A stage, and the stages that it feeds, by their indices.
+struct Node {
+    stage: Arc<dyn Stage>,
+    feeds: Vec<usize>,
+}
+
+impl Graph {
+    /// Builds every component that a pipeline uses.
+    ///
+    /// # Errors
+    /// The first component that cannot be built. References and cycles were checked when the file was loaded.
+    pub fn build(config: &Config, plans: &Plans, shared: &Shared) -> Result<Self, BuildError> {
+        let mut builder = Builder::new(config, plans, shared);
+        for pipeline in config.service.pipelines.keys() {
+            builder.pipeline(pipeline)?;
+        }
+        let receivers = builder.receivers()?;
+        let extensions = builder.extensions()?;
+        Ok(Self { extensions, receivers, nodes: builder.into_nodes(), tasks: shared.tasks.clone() })
+    }
+
+    /// Starts extensions, then receivers; the stages between them run since they were built.
+    ///
+    /// # Errors
+    /// The first component that cannot start. What had been started is to be stopped with [`Graph::stop`].
+    pub async fn start(&self) -> Result<(), BuildError> {
+        for extension in &self.extensions {
+            extension.start().await?;
+        }
+        for receiver in &self.receivers {
+            receiver.start().await?;
+        }
+        Ok(())
+    }
+
+    /// Stops intake, then drains from the front to the back, all by `deadline`.
+    ///
+    /// Receivers have half of the time to answer what is under way, so that a client that does not finish its request
+    /// cannot use up what the queues need. Each stage drains as soon as all that feed it have, beside all others, so
+    /// that a dead destination costs nobody else time; where others come after it, it gets its share of what is left.
+    pub async fn stop(&self, deadline: Instant) {
+        let half = share(deadline, 2);
+        let receivers =
+            self.receivers.iter().map(|receiver| self.within(half, "receiver", receiver.stop(half)));
+        join_all(receivers).await;
+        self.drain(deadline).await;
+        for extension in self.extensions.iter().rev() {
+            self.within(deadline, "extension", extension.stop()).await;
+        }
+    }
+
+    /// Waits for a component to stop, and goes on without it if it panics or stays away for too long.
+    async fn within(&self, deadline: Instant, kind: &'static str, stopping: BoxFuture<'_, ()>) {
+        let latest = deadline.max(now()) + GRACE;
+        if timeout_at(latest.into(), self.tasks.watch("stop", stopping)).await.is_err() {
+            tracing::error!(kind, "a component did not stop in time; leaving it behind");
+        }
+    }
+}
+
+/// The clock of the runtime, which tests can stop.
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
+/// The end of one of `parts` equal parts of the time that is left.
+fn share(deadline: Instant, parts: u32) -> Instant {
+    let now = now();
+    now + deadline.saturating_duration_since(now) / parts
+}
+
+impl fmt::Debug for Graph {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Graph")
+            .field("receivers", &self.receivers.len())
+            .field("stages", &self.nodes.len())
+            .finish_non_exhaustive()
+    }
+}
