@@ -107,6 +107,10 @@ impl Status {
 /// The type of the detail that holds the delay, as we write it.
 const RETRY_INFO: &str = "type.googleapis.com/google.rpc.RetryInfo";
 
+/// The longest delay that `google.protobuf.Duration` can say: ten thousand years. Whatever asks for more is read, and
+/// written, as this.
+const DELAY_MAX: Duration = Duration::new(315_576_000_000, 999_999_999);
+
 /// Any prefix will do, as `Any` asks.
 fn name_is_retry_info(name: &[u8]) -> bool {
     name.rsplit(|&byte| byte == b'/').next() == Some(b"google.rpc.RetryInfo")
@@ -153,8 +157,13 @@ mod tests {
 
     #[test]
     fn statuses_survive_both_encodings() {
-        let delays =
-            [None, Some(Duration::ZERO), Some(Duration::from_millis(1500)), Some(Duration::new(7, 1))];
+        let delays = [
+            None,
+            Some(Duration::ZERO),
+            Some(Duration::from_millis(1500)),
+            Some(Duration::new(7, 1)),
+            Some(DELAY_MAX),
+        ];
         for retry_delay in delays {
             for (code, message) in [(0, ""), (14, "try again"), (-3, "\u{1}é")] {
                 let status = Status { code, message: message.into(), retry_delay };
@@ -162,6 +171,18 @@ mod tests {
                     assert_eq!(Status::decode(encoding, &status.encode(encoding)).as_ref(), Ok(&status));
                 }
             }
+        }
+    }
+
+    #[test]
+    fn delays_beyond_what_the_protocol_can_say_are_the_longest_that_it_can() {
+        let json = b"{\"details\":[{\"@type\":\"x/google.rpc.RetryInfo\",\"retryDelay\":\"18446744073709551615.9s\"}]}";
+        let longest = Some(DELAY_MAX);
+        assert_eq!(Status::decode(Encoding::Json, json).expect("a status").retry_delay, longest);
+        let forever = Status { retry_delay: Some(Duration::MAX), ..Status::default() };
+        for encoding in [Encoding::Protobuf, Encoding::Json] {
+            let read = Status::decode(encoding, &forever.encode(encoding)).expect("a status");
+            assert_eq!(read.retry_delay, longest, "{encoding:?}");
         }
     }
 

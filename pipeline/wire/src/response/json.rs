@@ -1,6 +1,6 @@
 //! Responses in JSON.
 
-use super::{DEPTH, ExportResponse, RETRY_INFO, Status, lossy, name_is_retry_info};
+use super::{DELAY_MAX, DEPTH, ExportResponse, RETRY_INFO, Status, lossy, name_is_retry_info};
 use crate::Signal;
 use crate::json::{Fault, Integer, JsonError, Problem, Scanner, integer, put_json_string};
 use std::io::Write;
@@ -52,6 +52,7 @@ pub(super) fn put_status(status: &Status, out: &mut Vec<u8>) {
         out.push(b',');
     }
     if let Some(delay) = status.retry_delay {
+        let delay = delay.min(DELAY_MAX);
         let (secs, nanos) = (delay.as_secs(), delay.subsec_nanos());
         let _ = write!(out, "\"details\":[{{\"@type\":\"{RETRY_INFO}\",\"retryDelay\":\"{secs}");
         // Three, six or nine digits, as protojson writes them.
@@ -189,7 +190,7 @@ fn duration(text: &str) -> Option<Duration> {
     }
     let secs = secs.parse::<u64>().ok()?;
     let nanos = fraction.parse::<u32>().ok()? * 10u32.pow(9 - fraction.len() as u32);
-    Some(if negative { Duration::ZERO } else { Duration::new(secs, nanos) })
+    Some(if negative { Duration::ZERO } else { Duration::new(secs, nanos).min(DELAY_MAX) })
 }
 
 #[cfg(test)]

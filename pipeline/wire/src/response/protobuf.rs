@@ -1,6 +1,6 @@
 //! Responses in protobuf.
 
-use super::{DEPTH, ExportResponse, RETRY_INFO, Status, lossy, name_is_retry_info};
+use super::{DELAY_MAX, DEPTH, ExportResponse, RETRY_INFO, Status, lossy, name_is_retry_info};
 use crate::cursor::{Cursor, WireError, WireType};
 use crate::writer::{begin_message, end_message, put_len_field, put_varint_field};
 use std::time::Duration;
@@ -36,6 +36,7 @@ pub(super) fn put_status(status: &Status, out: &mut Vec<u8>) {
     }
     put_text(out, 2, &status.message);
     if let Some(delay) = status.retry_delay {
+        let delay = delay.min(DELAY_MAX);
         let any = begin_message(out, 3);
         put_text(out, 1, RETRY_INFO);
         let info = begin_message(out, 2);
@@ -119,7 +120,9 @@ fn retry_delay(any: &[u8]) -> Result<Option<Duration>, WireError> {
                 Ok(())
             })?;
             let nanos = nanos.clamp(0, 999_999_999) as u32;
-            delay = Some(u64::try_from(secs).map_or(Duration::ZERO, |secs| Duration::new(secs, nanos)));
+            delay = Some(
+                u64::try_from(secs).map_or(Duration::ZERO, |secs| Duration::new(secs, nanos)).min(DELAY_MAX),
+            );
             Ok(())
         })?;
     }
