@@ -124,6 +124,7 @@ impl Encoding {
         budget: &Budget,
     ) -> Result<(Bytes, Charge), InflateError> {
         match self {
+            Self::None if body.len() > limit => Err(InflateError::TooLarge(limit)),
             Self::None => {
                 let charge = budget.try_charge(body.len() as u64).ok_or(InflateError::OverBudget)?;
                 Ok((Bytes::copy_from_slice(body), charge))
@@ -238,7 +239,7 @@ mod tests {
     #[test]
     fn what_fits_exactly_is_taken_and_one_byte_more_is_not() {
         let text = b"0123456789".repeat(10_000);
-        for encoding in COMPRESSING {
+        for encoding in [Encoding::None].into_iter().chain(COMPRESSING) {
             let budget = Budget::new(16 << 20);
             let body = compressed(encoding, &text);
             assert!(encoding.inflate(&body, text.len(), &budget).is_ok(), "{encoding:?}");

@@ -171,7 +171,7 @@ fn percent_decoded(text: &[u8]) -> String {
         let escape = (byte == b'%')
             .then(|| after.get(..2))
             .flatten()
-            .and_then(|digits| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok());
+            .and_then(|digits| Some(hex(digits[0])? << 4 | hex(digits[1])?));
         match escape {
             Some(escaped) => {
                 decoded.push(escaped);
@@ -184,6 +184,10 @@ fn percent_decoded(text: &[u8]) -> String {
         }
     }
     String::from_utf8_lossy(&decoded).into_owned()
+}
+
+fn hex(digit: u8) -> Option<u8> {
+    char::from(digit).to_digit(16).map(|value| value as u8)
 }
 
 #[cfg(test)]
@@ -219,6 +223,6 @@ mod tests {
 
     #[test]
     fn damaged_escapes_are_left_as_they_are() {
-        assert_eq!(percent_decoded(b"50% of %41 %4"), "50% of A %4");
+        assert_eq!(percent_decoded(b"50% of %41 %+4 %4"), "50% of A %+4 %4");
     }
 }
