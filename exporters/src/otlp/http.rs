@@ -247,22 +247,21 @@ impl HttpSender {
             }
             _ => Failure::permanent(Fault::Destination, Reason::Rejected, message),
         };
-        Err(match grpc_code(response.status) {
-            Some(code) => failure.with_grpc_code(code),
-            None => failure,
-        })
+        Err(failure.with_grpc_code(grpc_code(response.status)))
     }
 }
 
-/// The Go collector's mapping of answers to gRPC codes; `None` stands for unknown, which becomes internal.
-fn grpc_code(status: StatusCode) -> Option<u8> {
+/// The Go collector's mapping of answers to gRPC codes.
+fn grpc_code(status: StatusCode) -> u8 {
+    const UNKNOWN: u8 = 2;
     match status.as_u16() {
-        400 => Some(3),
-        401 => Some(16),
-        403 => Some(7),
-        404 => Some(12),
-        429 | 502 | 503 | 504 => Some(14),
-        _ => None,
+        400 => 3,
+        401 => 16,
+        403 => 7,
+        404 => 12,
+        429 => 8,
+        502..=504 => 14,
+        _ => UNKNOWN,
     }
 }
 

@@ -2,6 +2,7 @@
 
 use millrace_config::{Checker, Optional, Validate};
 use millrace_net::config::{GrpcServerConfig, HttpServerConfig};
+use millrace_wire::Signal;
 use serde::Deserialize;
 
 /// The OTLP receiver's configuration.
@@ -54,7 +55,27 @@ impl Default for Paths {
     }
 }
 
-impl Validate for Paths {}
+impl Paths {
+    pub(super) fn by_signal(&self) -> [(Signal, &str); 3] {
+        [
+            (Signal::Traces, &self.traces_url_path),
+            (Signal::Metrics, &self.metrics_url_path),
+            (Signal::Logs, &self.logs_url_path),
+        ]
+    }
+}
+
+impl Validate for Paths {
+    fn validate(&self, at: &mut Checker<'_>) {
+        let rootless = |path: &str| path.strip_prefix('/').unwrap_or(path).to_owned();
+        let paths = self.by_signal().map(|(signal, path)| (signal, rootless(path)));
+        for (index, (signal, path)) in paths.iter().enumerate() {
+            if let Some((other, _)) = paths[..index].iter().find(|(_, earlier)| earlier == path) {
+                at.error(&format!("{signal}_url_path"), format!("must differ from `{other}_url_path`"));
+            }
+        }
+    }
+}
 
 impl Validate for Config {
     fn validate(&self, at: &mut Checker<'_>) {

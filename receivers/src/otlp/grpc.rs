@@ -90,8 +90,9 @@ pub(super) fn status(failure: &Failure) -> Status {
         },
         Retry::Never => {
             let code = match (passed_on, failure.fault, failure.reason) {
-                (Some(code), ..) if code != Code::Ok => code,
+                // First, because servers have said it in codes that senders take for transient.
                 (_, _, Reason::TooLarge) => Code::ResourceExhausted,
+                (Some(code), ..) if code != Code::Ok => code,
                 (_, Fault::Sender, _) => Code::InvalidArgument,
                 _ => Code::Internal,
             };

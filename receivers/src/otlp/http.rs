@@ -3,14 +3,14 @@
 use super::config::HttpConfig;
 use super::grpc::{RETRY_DELAY, metadata, status};
 use super::intake::{Format, Intake, Request, Transport};
+use super::media_type::format;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{ConnectInfo, State};
 use axum::response::{IntoResponse, Response};
-use axum::routing::any;
-use http::header::{CONTENT_TYPE, RETRY_AFTER};
-use http::{HeaderMap, HeaderValue, Method, StatusCode};
-use millrace_engine::{Budget, Metadata};
+use http::header::{CONNECTION, CONTENT_TYPE, LOCATION, RETRY_AFTER};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
+use millrace_engine::{Budget, Failure, Metadata, Reason};
 use millrace_net::grpc::{Code, Status};
 use millrace_net::http::{BodyError, receive};
 use millrace_wire::{Signal, response};
@@ -18,49 +18,80 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-#[derive(Clone)]
 struct Shared {
-    signal: Signal,
+    paths: Vec<(String, Signal)>,
     intake: Arc<Intake>,
     budget: Budget,
     max_body: usize,
     include_metadata: bool,
-    response_headers: Arc<HeaderMap>,
+    response_headers: HeaderMap,
 }
 
-/// The routes of the signals that a pipeline takes.
+/// The routes of the signals that a pipeline takes. Paths are compared as they are: they come from the configuration,
+/// where nothing in them has a meaning of its own.
 pub(super) fn router(intake: Arc<Intake>, config: &HttpConfig, budget: Budget) -> Router {
-    let response_headers = Arc::new(millrace_net::config::header_map(&config.server.response_headers));
-    let paths = [
-        (Signal::Traces, &config.paths.traces_url_path),
-        (Signal::Metrics, &config.paths.metrics_url_path),
-        (Signal::Logs, &config.paths.logs_url_path),
-    ];
-    let mut router = Router::new();
-    for (signal, path) in paths.into_iter().filter(|(signal, _)| intake.takes(*signal)) {
-        let shared = Shared {
-            signal,
-            intake: Arc::clone(&intake),
-            budget: budget.clone(),
-            max_body: config.server.max_body(),
-            include_metadata: config.server.include_metadata,
-            response_headers: Arc::clone(&response_headers),
-        };
-        let path = if path.starts_with('/') { path.clone() } else { format!("/{path}") };
-        router = router.route(&path, any(export).with_state(shared));
-    }
-    router.fallback(|| async { (StatusCode::NOT_FOUND, "404 page not found\n") })
+    let paths = config.paths.by_signal().into_iter().filter(|(signal, _)| intake.takes(*signal));
+    let shared = Shared {
+        paths: paths.map(|(signal, path)| (rooted(path), signal)).collect(),
+        intake,
+        budget,
+        max_body: config.server.max_body(),
+        include_metadata: config.server.include_metadata,
+        response_headers: millrace_net::config::header_map(&config.server.response_headers),
+    };
+    Router::new().fallback(serve).with_state(Arc::new(shared))
 }
 
-async fn export(State(shared): State<Shared>, request: axum::extract::Request) -> Response {
-    let mut response = exchange(&shared, request).await;
-    for (name, value) in shared.response_headers.iter() {
+fn rooted(path: &str) -> String {
+    if path.starts_with('/') { path.to_owned() } else { format!("/{path}") }
+}
+
+async fn serve(State(shared): State<Arc<Shared>>, request: axum::extract::Request) -> Response {
+    let path = request.uri().path();
+    let mut response = match shared.paths.iter().find(|(known, _)| known == path) {
+        Some((_, signal)) => exchange(&shared, *signal, request).await,
+        None => no_such_path(request.uri()),
+    };
+    for (name, value) in &shared.response_headers {
         response.headers_mut().insert(name, value.clone());
     }
     response
 }
 
-async fn exchange(shared: &Shared, request: axum::extract::Request) -> Response {
+/// A path with empty or dotted segments is redirected to the one it means, as Go's multiplexer does: senders whose
+/// endpoint ends in a slash depend on it.
+fn no_such_path(uri: &Uri) -> Response {
+    let path = uri.path();
+    if path == "*" {
+        return (StatusCode::BAD_REQUEST, [(CONNECTION, "close")]).into_response();
+    }
+    let cleaned = cleaned(path);
+    if cleaned != path {
+        let location = match uri.query() {
+            Some(query) => format!("{cleaned}?{query}"),
+            None => cleaned,
+        };
+        return (StatusCode::TEMPORARY_REDIRECT, [(LOCATION, location)]).into_response();
+    }
+    let content_type = [(CONTENT_TYPE, "text/plain; charset=utf-8")];
+    (StatusCode::NOT_FOUND, content_type, "404 page not found\n").into_response()
+}
+
+/// The path without empty and dotted segments. A slash at the end stays.
+fn cleaned(path: &str) -> String {
+    let mut segments = Vec::new();
+    for segment in path.split('/') {
+        match segment {
+            "" | "." => {}
+            ".." => drop(segments.pop()),
+            segment => segments.push(segment),
+        }
+    }
+    let end = if path.ends_with('/') && !segments.is_empty() { "/" } else { "" };
+    format!("/{}{end}", segments.join("/"))
+}
+
+async fn exchange(shared: &Shared, signal: Signal, request: axum::extract::Request) -> Response {
     let received = Instant::now();
     let (head, body) = request.into_parts();
     if head.method != Method::POST {
@@ -91,22 +122,9 @@ async fn exchange(shared: &Shared, request: axum::extract::Request) -> Response 
         metadata,
         received,
     };
-    match shared.intake.take(shared.signal, request).await {
+    match shared.intake.take(signal, request).await {
         Ok(()) => answer(StatusCode::OK, format, success(format)),
-        Err(failure) => refusal(format, &status(&failure)),
-    }
-}
-
-/// What the body is written in, by its content type; parameters do not matter.
-fn format(headers: &HeaderMap) -> Option<Format> {
-    let content_type = headers.get(CONTENT_TYPE)?.to_str().ok()?;
-    let essence = content_type.split(';').next().unwrap_or_default().trim();
-    if essence.eq_ignore_ascii_case("application/x-protobuf") {
-        Some(Format::Protobuf)
-    } else if essence.eq_ignore_ascii_case("application/json") {
-        Some(Format::Json)
-    } else {
-        None
+        Err(failure) => refusal(format, &http_refusal(&failure)),
     }
 }
 
@@ -119,6 +137,15 @@ fn body_status(error: &BodyError) -> Status {
         },
         _ => Status::new(Code::InvalidArgument, error.to_string()),
     }
+}
+
+/// What gRPC senders are told, but for what is too large: its 429 would make HTTP senders try again for ever.
+fn http_refusal(failure: &Failure) -> Status {
+    let status = status(failure);
+    if failure.reason == Reason::TooLarge && status.retry_delay.is_none() {
+        return Status { code: Code::InvalidArgument, ..status };
+    }
+    status
 }
 
 /// An export response that says that everything was taken.
@@ -182,4 +209,24 @@ fn answer(status: StatusCode, format: Format, body: Vec<u8>) -> Response {
 
 fn plain(status: StatusCode, text: &'static str) -> Response {
     (status, [(CONTENT_TYPE, "text/plain")], text).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_cleaned_as_in_go() {
+        let paths = [
+            ("/v1/traces", "/v1/traces"),
+            ("//v1/traces", "/v1/traces"),
+            ("/v1/./x/../traces/", "/v1/traces/"),
+            ("/../..", "/"),
+            ("/", "/"),
+            ("//", "/"),
+        ];
+        for (given, expected) in paths {
+            assert_eq!(cleaned(given), expected, "{given}");
+        }
+    }
 }

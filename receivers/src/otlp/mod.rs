@@ -7,6 +7,7 @@ mod config;
 mod grpc;
 mod http;
 mod intake;
+mod media_type;
 
 pub use config::{Config, HttpConfig, Paths, Protocols};
 

@@ -1,0 +1,215 @@
+//! A gRPC server whose calls end when the test says so, and a client that sends whatever frames the test wants.
+
+use bytes::{Bytes, BytesMut};
+use h2::client::{ResponseFuture, SendRequest};
+use h2::{RecvStream, SendStream};
+use http::{HeaderMap, Request, Response};
+use millrace_engine::health::Health;
+use millrace_engine::{BoxFuture, Budget, Tasks};
+use millrace_net::connections::{Door, Running, Windows};
+use millrace_net::grpc::{Call, Server, ServerOptions, Status, Unary};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::time::{Duration, Instant};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+
+/// The largest message of the server.
+pub const MESSAGE_MAX: usize = 4 << 20;
+/// Answers as soon as it has a message.
+pub const PROMPT: &str = "http://test/test.Service/Prompt";
+/// Answers when [`Service::gate`] lets it.
+pub const GATED: &str = "http://test/test.Service/Gated";
+
+/// Answers with the length of its message, as text.
+pub struct Service {
+    /// Each permit lets one gated call end.
+    pub gate: Semaphore,
+    /// Calls that have begun.
+    pub begun: AtomicUsize,
+    /// Calls that were refused before they began.
+    pub refused: AtomicUsize,
+}
+
+impl Unary for Service {
+    fn route(&self, path: &str) -> Option<u8> {
+        match path {
+            "/test.Service/Prompt" => Some(0),
+            "/test.Service/Gated" => Some(1),
+            _ => None,
+        }
+    }
+
+    fn call(&self, call: Call) -> BoxFuture<'_, Result<Bytes, Status>> {
+        Box::pin(async move {
+            self.begun.fetch_add(1, SeqCst);
+            if call.route == 1 {
+                self.gate.acquire().await.expect("never closed").forget();
+            }
+            Ok(call.message.len().to_string().into())
+        })
+    }
+
+    fn refused(&self, _: &Status) {
+        self.refused.fetch_add(1, SeqCst);
+    }
+}
+
+/// A running server.
+pub struct Fixture {
+    pub address: SocketAddr,
+    pub budget: Budget,
+    pub service: Arc<Service>,
+    pub running: Running,
+}
+
+/// Starts a server on a free port.
+pub async fn serve(budget_bytes: u64, max_streams: Option<u32>) -> Fixture {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("it is bound");
+    let budget = Budget::new(budget_bytes);
+    let service = Arc::new(Service {
+        gate: Semaphore::new(0),
+        begun: AtomicUsize::new(0),
+        refused: AtomicUsize::new(0),
+    });
+    let options = ServerOptions {
+        max_message: MESSAGE_MAX,
+        max_streams,
+        budget: budget.clone(),
+        windows: Windows::new(budget.clone()),
+        door: Door::default(),
+    };
+    let tasks = Tasks::new(Health::starting());
+    let server = Server::new(Arc::clone(&service), options, tasks.clone());
+    let running = Running::start(&tasks, "server", |stopping| server.serve(listener, stopping));
+    Fixture { address, budget, service, running }
+}
+
+impl Fixture {
+    /// A new connection.
+    pub async fn connect(&self) -> Client {
+        let stream = TcpStream::connect(self.address).await.expect("it listens");
+        // What may be sent ahead is the server's to say.
+        let mut builder = h2::client::Builder::new();
+        builder.max_send_buffer_size(64 << 20);
+        let (requests, connection) = builder.handshake(stream).await.expect("it speaks HTTP/2");
+        Client { requests, connection: tokio::spawn(connection) }
+    }
+
+    /// Waits until the budget is used as far as `enough` asks.
+    pub async fn charged(&self, enough: impl Fn(u64) -> bool) {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while !enough(self.budget.used()) {
+            assert!(Instant::now() < deadline, "{} bytes are charged", self.budget.used());
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Waits until that many calls have begun.
+    pub async fn begun(&self, calls: usize) {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while self.service.begun.load(SeqCst) < calls {
+            assert!(Instant::now() < deadline, "{:?} calls have begun", self.service.begun);
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+/// A connection.
+pub struct Client {
+    pub requests: SendRequest<Bytes>,
+    pub connection: tokio::task::JoinHandle<Result<(), h2::Error>>,
+}
+
+/// A call under way.
+pub struct Exchange {
+    answer: ResponseFuture,
+    pub body: SendStream<Bytes>,
+}
+
+/// How a call ended.
+#[derive(Debug)]
+pub struct Answer {
+    pub http: u16,
+    pub code: u8,
+    pub message: Bytes,
+    /// Headers and trailers.
+    pub headers: HeaderMap,
+}
+
+impl Client {
+    /// Begins a call with extra headers; its body is the caller's to send.
+    pub async fn begin(&mut self, uri: &str, headers: &[(&'static str, &str)]) -> Exchange {
+        let mut request = Request::post(uri).header("content-type", "application/grpc");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(()).expect("a request");
+        let mut requests = self.requests.clone().ready().await.expect("the connection is open");
+        let (answer, body) = requests.send_request(request, false).expect("it can be sent");
+        Exchange { answer, body }
+    }
+
+    /// Sends one message and waits for its answer.
+    pub async fn call(&mut self, uri: &str, message: &[u8]) -> Result<Answer, h2::Error> {
+        let mut exchange = self.begin(uri, &[]).await;
+        exchange.send(&framed(message));
+        exchange.end();
+        exchange.answer().await
+    }
+
+    /// Closes the connection as a process that ends does.
+    pub fn hang_up(self) {
+        self.connection.abort();
+    }
+}
+
+impl Exchange {
+    /// Queues bytes of the body; they are sent as the server's windows allow.
+    pub fn send(&mut self, bytes: &[u8]) {
+        // The server may have reset the stream, which its answer will tell.
+        let _ = self.body.send_data(Bytes::copy_from_slice(bytes), false);
+    }
+
+    pub fn end(&mut self) {
+        let _ = self.body.send_data(Bytes::new(), true);
+    }
+
+    pub async fn answer(self) -> Result<Answer, h2::Error> {
+        // Dropping the sending half would reset a stream that is still open.
+        let Self { answer, body: _open } = self;
+        read(answer.await?).await
+    }
+}
+
+async fn read(response: Response<RecvStream>) -> Result<Answer, h2::Error> {
+    let (head, mut body) = response.into_parts();
+    let mut data = BytesMut::new();
+    while let Some(chunk) = body.data().await {
+        data.extend_from_slice(&chunk?);
+    }
+    let mut headers = head.headers;
+    headers.extend(body.trailers().await?.unwrap_or_default());
+    let code = headers.get("grpc-status").map_or("255", |code| code.to_str().expect("ASCII"));
+    Ok(Answer {
+        http: head.status.as_u16(),
+        code: code.parse().expect("a number"),
+        message: if data.is_empty() { Bytes::new() } else { data.freeze().slice(5..) },
+        headers,
+    })
+}
+
+/// A message with its prefix.
+pub fn framed(message: &[u8]) -> Vec<u8> {
+    let mut framed = prefix(u32::try_from(message.len()).expect("short")).to_vec();
+    framed.extend_from_slice(message);
+    framed
+}
+
+/// The prefix of an uncompressed message.
+pub fn prefix(len: u32) -> [u8; 5] {
+    let [a, b, c, d] = len.to_be_bytes();
+    [0, a, b, c, d]
+}
