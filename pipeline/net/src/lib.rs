@@ -10,6 +10,7 @@
 //! - `TCP_NODELAY` is set on every connection, in both directions.
 
 pub mod admin;
+mod coalesce;
 pub mod compression;
 pub mod config;
 pub mod connections;

@@ -1,6 +1,7 @@
 //! The client: one connection per channel, made on first use and made anew when it breaks.
 
 use super::{Code, PREFIX_LEN, Status, prefix};
+use crate::coalesce::coalesce;
 use crate::{Endpoint, tcp};
 use bytes::{Bytes, BytesMut};
 use h2::client::{ResponseFuture, SendRequest};
@@ -122,13 +123,14 @@ impl Channel {
         let stream = tcp::connect(&self.options.endpoint).await?;
         let mut builder = h2::client::Builder::new();
         builder.max_header_list_size(HEADER_LIST_MAX).enable_push(false);
-        let (connection, driver) = timeout(HANDSHAKE_TIMEOUT, builder.handshake(stream))
+        let (stream, flusher) = coalesce(stream);
+        let (connection, driver) = timeout(HANDSHAKE_TIMEOUT, flusher.drive(builder.handshake(stream)))
             .await
             .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "the HTTP/2 handshake took too long"))?
             .map_err(io::Error::other)?;
         let endpoint = self.options.endpoint.clone();
         self.tasks.spawn("grpc connection", async move {
-            if let Err(error) = driver.await {
+            if let Err(error) = flusher.drive(driver).await {
                 tracing::debug!(%endpoint, %error, "the connection broke");
             }
         });

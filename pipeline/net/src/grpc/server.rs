@@ -3,6 +3,7 @@
 use super::head::{Head, Refusal, unknown_method};
 use super::message::{Message, receive};
 use super::{Code, Status, prefix};
+use crate::coalesce::{Coalesced, coalesce};
 use crate::connections::{Door, Lease, Stopping, WINDOW_MIN, Windows, accept};
 use bytes::{BufMut, Bytes, BytesMut};
 use h2::RecvStream;
@@ -104,7 +105,9 @@ impl<U: Unary> Server<U> {
             .max_header_list_size(HEADER_LIST_MAX)
             .max_concurrent_streams(self.options.max_streams.unwrap_or(STREAMS_MAX))
             .max_pending_accept_reset_streams(RESETS_MAX);
-        let mut connection = match timeout(HANDSHAKE_TIMEOUT, builder.handshake(stream)).await {
+        let (stream, flusher) = coalesce(stream);
+        let handshake = flusher.drive(builder.handshake(stream));
+        let mut connection = match timeout(HANDSHAKE_TIMEOUT, handshake).await {
             Ok(Ok(connection)) => connection,
             Ok(Err(error)) => return tracing::debug!(%peer, %error, "the HTTP/2 handshake failed"),
             Err(_) => return tracing::debug!(%peer, "the HTTP/2 handshake took too long"),
@@ -114,7 +117,7 @@ impl<U: Unary> Server<U> {
         let mut finishing = false;
         loop {
             tokio::select! {
-                request = connection.accept() => match request {
+                request = flusher.drive(connection.accept()) => match request {
                     Some(Ok((request, respond))) => {
                         window.grow(&mut connection, &self.options.windows, &mut lease);
                         let exchange = Arc::clone(&self).exchange(request, respond, peer, Arc::clone(&window));
@@ -132,6 +135,7 @@ impl<U: Unary> Server<U> {
                 }
             }
         }
+        flusher.finish().await;
     }
 
     /// One request and its answer.
@@ -209,7 +213,7 @@ impl Window {
     /// Grows the windows of a connection once, if its requests ask for it and the budget grants a lease.
     fn grow(
         &self,
-        connection: &mut Connection<TcpStream, Bytes>,
+        connection: &mut Connection<Coalesced<TcpStream>, Bytes>,
         windows: &Arc<Windows>,
         lease: &mut Option<Lease>,
     ) {
