@@ -15,7 +15,7 @@ const KEEPALIVE: Duration = Duration::from_secs(15);
 /// The limit for connecting to one address.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Listens on every address behind `endpoint`'s name, or rather on the first that works, as Go does.
+/// Listens on the first address behind a name that this machine has, as Go does.
 ///
 /// # Errors
 /// Why none of the addresses can be listened on.
@@ -28,6 +28,8 @@ pub async fn listen(host: &str, port: u16) -> io::Result<TcpListener> {
     for address in addresses {
         match bind(address) {
             Ok(listener) => return Ok(listener),
+            // Taken by another program: the next address would hide from clients that somebody else answers there.
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => return Err(error),
             Err(error) => last = error,
         }
     }
