@@ -145,6 +145,10 @@ fn median(values: impl Iterator<Item = f64>) -> f64 {
     values[values.len() / 2]
 }
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the main thread is no worker, and is to cost nothing while it waits"
+)]
 fn measure(args: &Args, threads: usize) -> io::Result<Round> {
     let runtime = runtime(threads)?;
     let stop = Arc::new(AtomicBool::new(false));

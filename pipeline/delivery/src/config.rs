@@ -68,10 +68,11 @@ impl Validate for QueueConfig {
             at.error("queue_size", "must be at least 1");
         }
         at.nested("batch", &self.batch);
-        if let Some(batch) = self.batch.as_option() {
-            if batch.effective_sizer(self.sizer) == self.sizer && batch.min_size > self.queue_size {
-                at.error("queue_size", "must be at least `batch::min_size`, or a batch could never fill");
-            }
+        if let Some(batch) = self.batch.as_option()
+            && batch.effective_sizer(self.sizer) == self.sizer
+            && batch.min_size > self.queue_size
+        {
+            at.error("queue_size", "must be at least `batch::min_size`, or a batch could never fill");
         }
     }
 }
