@@ -129,14 +129,15 @@ async fn exchange(shared: &Shared, signal: Signal, request: axum::extract::Reque
 }
 
 fn body_status(error: &BodyError) -> Status {
-    match error {
-        BodyError::OverBudget => Status {
-            code: Code::Unavailable,
-            message: error.to_string().into(),
-            retry_delay: Some(RETRY_DELAY),
-        },
-        _ => Status::new(Code::InvalidArgument, error.to_string()),
-    }
+    let code = match error {
+        BodyError::OverBudget => Code::Unavailable,
+        BodyError::TooSlow => Code::DeadlineExceeded,
+        BodyError::UnknownEncoding(_)
+        | BodyError::TooLarge(_)
+        | BodyError::Damaged(_)
+        | BodyError::CutOff(_) => return Status::new(Code::InvalidArgument, error.to_string()),
+    };
+    Status { code, message: error.to_string().into(), retry_delay: Some(RETRY_DELAY) }
 }
 
 /// What gRPC senders are told, but for what is too large: its 429 would make HTTP senders try again for ever.

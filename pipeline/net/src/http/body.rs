@@ -49,9 +49,12 @@ pub enum BodyError {
     /// The compressed stream is damaged.
     #[error("{0}")]
     Damaged(String),
-    /// The sender went away or was too slow.
+    /// The sender went away.
     #[error("the request body did not arrive: {0}")]
     CutOff(String),
+    /// The sender was too slow.
+    #[error("the request body did not arrive within {} seconds", RECEIVE_TIMEOUT.as_secs())]
+    TooSlow,
 }
 
 /// Receives a body of at most `limit` bytes, before and after inflating, charged to `budget`.
@@ -68,14 +71,13 @@ pub async fn receive(
     let gathered = async {
         let encoding = encoding(headers)?;
         let gathered = timeout(RECEIVE_TIMEOUT, gather(&mut body, limit, budget)).await;
-        let (bytes, charge) =
-            gathered.unwrap_or_else(|_| Err(BodyError::CutOff("it took too long".to_owned())))?;
+        let (bytes, charge) = gathered.unwrap_or(Err(BodyError::TooSlow))?;
         Ok((encoding, bytes, charge))
     };
     let (encoding, bytes, charge) = match gathered.await {
         Ok(gathered) => gathered,
         Err(error) => {
-            if !matches!(error, BodyError::CutOff(_)) {
+            if !matches!(error, BodyError::CutOff(_) | BodyError::TooSlow) {
                 discard(body).await;
             }
             return Err(error);

@@ -1,3 +1,4 @@
+#![allow(dead_code, reason = "each test binary uses its part")]
 //! A gRPC server whose calls end when the test says so, and a client that sends whatever frames the test wants.
 
 use bytes::{Bytes, BytesMut};
@@ -8,6 +9,8 @@ use millrace_engine::health::Health;
 use millrace_engine::{BoxFuture, Budget, Tasks};
 use millrace_net::connections::{Door, Running, Windows};
 use millrace_net::grpc::{Call, Server, ServerOptions, Status, Unary};
+use millrace_telemetry::catalogue::millrace as catalogue;
+use millrace_telemetry::{Labels, Level, Registry};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
@@ -62,11 +65,17 @@ pub struct Fixture {
     pub budget: Budget,
     pub service: Arc<Service>,
     pub running: Running,
+    door: Door,
 }
 
 /// Starts a server on a free port.
 pub async fn serve(budget_bytes: u64, max_streams: Option<u32>) -> Fixture {
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    serve_at(([127, 0, 0, 1], 0).into(), budget_bytes, max_streams).await
+}
+
+/// Starts a server at an address.
+pub async fn serve_at(address: SocketAddr, budget_bytes: u64, max_streams: Option<u32>) -> Fixture {
+    let listener = TcpListener::bind(address).await.expect("a free port");
     let address = listener.local_addr().expect("it is bound");
     let budget = Budget::new(budget_bytes);
     let service = Arc::new(Service {
@@ -74,17 +83,19 @@ pub async fn serve(budget_bytes: u64, max_streams: Option<u32>) -> Fixture {
         begun: AtomicUsize::new(0),
         refused: AtomicUsize::new(0),
     });
+    let accepted = Registry::new(Level::Detailed).counter(&catalogue::CONNECTIONS_ACCEPTED, &Labels::new());
+    let door = Door { accepted, ..Door::default() };
     let options = ServerOptions {
         max_message: MESSAGE_MAX,
         max_streams,
         budget: budget.clone(),
         windows: Windows::new(budget.clone()),
-        door: Door::default(),
+        door: door.clone(),
     };
     let tasks = Tasks::new(Health::starting());
     let server = Server::new(Arc::clone(&service), options, tasks.clone());
     let running = Running::start(&tasks, "server", |stopping| server.serve(listener, stopping));
-    Fixture { address, budget, service, running }
+    Fixture { address, budget, service, running, door }
 }
 
 impl Fixture {
@@ -96,6 +107,11 @@ impl Fixture {
         builder.max_send_buffer_size(64 << 20);
         let (requests, connection) = builder.handshake(stream).await.expect("it speaks HTTP/2");
         Client { requests, connection: tokio::spawn(connection) }
+    }
+
+    /// Connections ever accepted.
+    pub fn accepted(&self) -> u64 {
+        self.door.accepted.value()
     }
 
     /// Waits until the budget is used as far as `enough` asks.
