@@ -64,9 +64,10 @@ compare *args:
 fuzz *args:
     fuzz/fuzz.sh {{ args }}
 
-# Licences, bans and sources of the dependencies
+# Licences, bans and sources of the dependencies; and the product decodes no telemetry into structs
 deny:
     cargo deny --workspace --all-features check licenses bans sources
+    tree=$(cargo tree -p millrace --all-features -e normal,build --prefix none) && ! grep -E '^(prost|tonic)' <<< "$tree"
 
 # Known vulnerabilities of the dependencies; fetches the advisory database
 audit:
