@@ -228,6 +228,16 @@ impl Charge {
         granted
     }
 
+    /// Gives back all but `bytes`. Only while the charge is not shared; a shared one stays as it is.
+    pub fn shrink_to(&mut self, bytes: u64) {
+        if let Some(hold) = self.0.as_mut().and_then(Arc::get_mut)
+            && hold.bytes > bytes
+        {
+            hold.lane.0.release(hold.bytes - bytes);
+            hold.bytes = bytes;
+        }
+    }
+
     /// The bytes held.
     #[must_use]
     pub fn bytes(&self) -> u64 {
@@ -262,6 +272,21 @@ mod tests {
         drop(held);
         assert_eq!(budget.used(), 0);
         assert!(budget.try_charge(1_000_000).is_some());
+    }
+
+    #[test]
+    fn what_turns_out_smaller_gives_the_rest_back_unless_it_is_shared() {
+        let budget = Budget::new(100);
+        let mut charge = budget.try_charge(60).expect("room");
+        charge.shrink_to(70);
+        assert_eq!(budget.used(), 60);
+        charge.shrink_to(20);
+        assert_eq!((charge.bytes(), budget.used()), (20, 20));
+        let shared = charge.clone();
+        charge.shrink_to(0);
+        assert_eq!(budget.used(), 20);
+        drop((charge, shared));
+        assert_eq!(budget.used(), 0);
     }
 
     #[test]

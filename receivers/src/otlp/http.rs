@@ -4,6 +4,7 @@ use super::config::HttpConfig;
 use super::grpc::{RETRY_DELAY, metadata, status};
 use super::intake::{Format, Intake, Request, Transport};
 use super::media_type::format;
+use super::within;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{ConnectInfo, State};
@@ -34,8 +35,8 @@ pub(super) fn router(intake: Arc<Intake>, config: &HttpConfig, budget: Budget) -
     let shared = Shared {
         paths: paths.map(|(signal, path)| (rooted(path), signal)).collect(),
         intake,
+        max_body: within(&budget, config.server.max_body()),
         budget,
-        max_body: config.server.max_body(),
         include_metadata: config.server.include_metadata,
         response_headers: millrace_net::config::header_map(&config.server.response_headers),
     };

@@ -1,5 +1,6 @@
 //! What both transports do with a body: validate it, and hand it to the pipelines of its signal.
 
+use super::decode::{Decoded, Undecodable, decode};
 use bytes::Bytes;
 use millrace_engine::component::{Context, Outputs};
 use millrace_engine::ledger::{Held, Term};
@@ -8,9 +9,8 @@ use millrace_engine::{
 };
 use millrace_telemetry::catalogue::{millrace as ours, receiver as go};
 use millrace_telemetry::{Counter, Labels};
-use millrace_wire::json::{self, from_json};
-use millrace_wire::validate::{Policy, validate};
-use millrace_wire::{Payload, Signal};
+use millrace_wire::Signal;
+use millrace_wire::validate::Policy;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
@@ -43,7 +43,6 @@ pub(super) struct Request {
 /// The way from a body to the pipelines.
 pub(super) struct Intake {
     policy: Policy,
-    json: json::Options,
     signals: [Option<SignalIntake>; 4],
     malformed: [[Counter; 2]; 2],
     refused_before_decoding: [Counter; 2],
@@ -96,7 +95,6 @@ impl Intake {
         };
         Self {
             policy: Policy::default(),
-            json: json::Options::default(),
             signals,
             malformed: [refusals("protobuf"), refusals("json")],
             refused_before_decoding: refusals("transport"),
@@ -122,14 +120,21 @@ impl Intake {
                 format!("no pipeline takes {signal}"),
             ));
         };
-        let counts = &intake.counts[request.transport as usize];
-        let (payload, repaired) = match self.payload(signal, &request) {
-            Ok(payload) => payload,
-            Err(message) => {
-                self.malformed[request.format as usize][request.transport as usize].add(1);
-                return Err(Failure::permanent(Fault::Sender, Reason::Malformed, message));
-            }
-        };
+        let Request { transport, format, body, charge, peer, metadata, received } = request;
+        let counts = &intake.counts[transport as usize];
+        let Decoded { payload, repaired, charge } =
+            match decode(signal, format, body, charge, self.policy).await {
+                Ok(decoded) => decoded,
+                Err(Undecodable::Malformed(message)) => {
+                    self.malformed[format as usize][transport as usize].add(1);
+                    return Err(Failure::permanent(Fault::Sender, Reason::Malformed, message));
+                }
+                Err(Undecodable::OverBudget) => {
+                    self.count_refused(transport);
+                    let message = "the collector is out of memory budget; try again later";
+                    return Err(Failure::transient(Fault::Us, Reason::OverBudget, message));
+                }
+            };
         if repaired > 0 {
             counts.repaired.add(u64::from(repaired));
         }
@@ -137,7 +142,6 @@ impl Intake {
         if items == 0 {
             return Ok(());
         }
-        let Request { charge, peer, metadata, received, .. } = request;
         let origin = Arc::new(Origin { received, peer, metadata });
         let batch = Batch::of(Piece { payload, origin, charge });
         let cost = batch.cost();
@@ -148,20 +152,6 @@ impl Intake {
         counts.refused.add(if result.is_ok() { 0 } else { items });
         counts.failed.add(0);
         result
-    }
-
-    fn payload(&self, signal: Signal, request: &Request) -> Result<(Payload, u32), String> {
-        match request.format {
-            Format::Protobuf => {
-                let validated = validate(signal, request.body.clone(), &self.policy)
-                    .map_err(|error| error.to_string())?;
-                Ok((validated.payload, validated.repaired_strings))
-            }
-            Format::Json => {
-                let read = from_json(signal, &request.body, &self.json).map_err(|error| error.to_string())?;
-                Ok((read.payload, read.repaired_strings))
-            }
-        }
     }
 }
 

@@ -4,6 +4,7 @@
 //! success only when responsibility has passed on.
 
 mod config;
+mod decode;
 mod grpc;
 mod http;
 mod intake;
@@ -12,10 +13,10 @@ mod media_type;
 pub use config::{Config, HttpConfig, Paths, Protocols};
 
 use intake::Intake;
-use millrace_engine::BoxFuture;
 use millrace_engine::component::{
     BuildError, Context, Factory, Outputs, Receiver, ReceiverConfig, Stability,
 };
+use millrace_engine::{BoxFuture, Budget};
 use millrace_net::config::listen_address;
 use millrace_net::connections::{Door, Running, Windows};
 use millrace_net::{grpc::ServerOptions as GrpcOptions, http::ServerOptions as HttpOptions, tcp};
@@ -55,7 +56,7 @@ impl Otlp {
         let listener = self.listen(&config.endpoint, "GRPC").await?;
         let shared = &self.context.shared;
         let options = GrpcOptions {
-            max_message: config.max_message(),
+            max_message: within(&shared.intake, config.max_message()),
             max_streams: (config.max_concurrent_streams > 0).then_some(config.max_concurrent_streams),
             budget: shared.intake.clone(),
             windows: Windows::new(shared.intake.clone()),
@@ -107,6 +108,11 @@ impl Otlp {
     fn run(&self, running: Running) {
         self.running.lock().unwrap_or_else(PoisonError::into_inner).push(running);
     }
+}
+
+/// A limit that the whole budget could hold: what never fits is to be refused for good, not put off for ever.
+fn within(budget: &Budget, limit: usize) -> usize {
+    usize::try_from(budget.limit()).unwrap_or(usize::MAX).min(limit)
 }
 
 impl Receiver for Otlp {

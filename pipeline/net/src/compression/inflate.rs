@@ -105,6 +105,7 @@ fn fill(
     out.truncate(filled);
     if out.capacity() > 2 * filled.max(1024) {
         out.shrink_to_fit();
+        charge.shrink_to(filled as u64);
     }
     Ok((Bytes::from(out), charge))
 }

@@ -127,6 +127,10 @@ async fn gather(body: &mut Body, limit: usize, budget: &Budget) -> Result<(Bytes
         }
         whole.extend_from_slice(&chunk);
     }
+    if whole.len() < capacity / 2 {
+        whole.shrink_to_fit();
+        charge.shrink_to(whole.len() as u64);
+    }
     Ok((Bytes::from(whole), charge))
 }
 
