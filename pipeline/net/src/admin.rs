@@ -99,7 +99,12 @@ fn serve(
     let _ = tell.send(Ok(address));
     // Panics end in `contained`; what these tasks report to is nobody's health.
     let tasks = Tasks::new(Health::starting());
-    let options = ServerOptions { header_timeout: HEADER_TIMEOUT, keep_alive: true, door: Door::default() };
+    let options = ServerOptions {
+        header_timeout: HEADER_TIMEOUT,
+        keep_alive: true,
+        door: Door::default(),
+        windows: None,
+    };
     let server = Server::new(router.layer(from_fn(contained)), options, tasks);
     let mut stopped = stopping.clone();
     runtime.block_on(async move {

@@ -145,7 +145,7 @@ pub const WINDOW_MIN: u32 = 65_535;
 /// The window of a connection that has been granted a lease.
 pub const WINDOW_MAX: u32 = 2 << 20;
 /// The smallest lease worth having.
-const LEASE_MIN: u32 = 256 << 10;
+const LEASE_MIN: u32 = 128 << 10;
 
 impl Windows {
     /// Leases from `budget`.
@@ -154,11 +154,11 @@ impl Windows {
         Arc::new(Self { budget, leased: AtomicU64::new(0) })
     }
 
-    /// A lease of the largest window that there is room for, if any.
+    /// A lease of the largest window up to `most` bytes that there is room for, if any.
     #[must_use]
-    pub fn lease(self: &Arc<Self>) -> Option<Lease> {
+    pub fn lease(self: &Arc<Self>, most: u32) -> Option<Lease> {
         let room = self.budget.limit() / 4;
-        let mut size = WINDOW_MAX;
+        let mut size = most;
         while size >= LEASE_MIN {
             let wanted = u64::from(size);
             if self.leased.fetch_add(wanted, Relaxed) + wanted <= room
@@ -203,12 +203,12 @@ mod tests {
     fn leases_stay_within_a_quarter_of_the_budget_and_come_back() {
         let budget = Budget::new(64 << 20);
         let windows = Windows::new(budget.clone());
-        let leases: Vec<_> = std::iter::from_fn(|| windows.lease()).collect();
+        let leases: Vec<_> = std::iter::from_fn(|| windows.lease(WINDOW_MAX)).collect();
         let total: u64 = leases.iter().map(|lease| u64::from(lease.size())).sum();
         assert_eq!(total, 16 << 20);
         assert_eq!(budget.used(), total);
         drop(leases);
         assert_eq!(budget.used(), 0);
-        assert_eq!(windows.lease().map(|lease| lease.size()), Some(WINDOW_MAX));
+        assert_eq!(windows.lease(WINDOW_MAX).map(|lease| lease.size()), Some(WINDOW_MAX));
     }
 }

@@ -72,7 +72,12 @@ async fn serve(budget_bytes: u64) -> Fixture {
     });
     let router =
         Router::new().route("/", post(prompt)).route("/gated", post(gated)).with_state(Arc::clone(&handler));
-    let options = ServerOptions { header_timeout: HEADER_TIMEOUT, keep_alive: true, door: Door::default() };
+    let options = ServerOptions {
+        header_timeout: HEADER_TIMEOUT,
+        keep_alive: true,
+        door: Door::default(),
+        windows: None,
+    };
     let tasks = Tasks::new(Health::starting());
     let server = Server::new(router, options, tasks.clone());
     let running = Running::start(&tasks, "server", |stopping| server.serve(listener, stopping));

@@ -39,7 +39,8 @@ pub const FACTORY: Factory<dyn ReceiverConfig> = Factory {
 impl ReceiverConfig for Config {
     fn build(&self, context: Context, outputs: Outputs) -> Result<Arc<dyn Receiver>, BuildError> {
         let intake = Arc::new(Intake::new(&context, &outputs));
-        Ok(Arc::new(Otlp { config: self.clone(), context, intake, running: Mutex::default() }))
+        let windows = Windows::new(context.shared.intake.clone());
+        Ok(Arc::new(Otlp { config: self.clone(), context, intake, windows, running: Mutex::default() }))
     }
 }
 
@@ -47,6 +48,8 @@ struct Otlp {
     config: Config,
     context: Context,
     intake: Arc<Intake>,
+    /// Shared by both transports, so that together they stay within their share of the budget.
+    windows: Arc<Windows>,
     running: Mutex<Vec<Running>>,
 }
 
@@ -59,7 +62,7 @@ impl Otlp {
             max_message: within(&shared.intake, config.max_message()),
             max_streams: (config.max_concurrent_streams > 0).then_some(config.max_concurrent_streams),
             budget: shared.intake.clone(),
-            windows: Windows::new(shared.intake.clone()),
+            windows: Arc::clone(&self.windows),
             door: self.door("grpc"),
         };
         let service = grpc::Service::new(Arc::clone(&self.intake), config.include_metadata);
@@ -76,6 +79,7 @@ impl Otlp {
             header_timeout: config.server.header_timeout(),
             keep_alive: config.server.keep_alives_enabled,
             door: self.door("http"),
+            windows: Some(Arc::clone(&self.windows)),
         };
         let router = http::router(Arc::clone(&self.intake), config, shared.intake.clone());
         let server = millrace_net::http::Server::new(router, options, shared.tasks.clone());

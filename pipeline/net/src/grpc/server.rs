@@ -4,7 +4,7 @@ use super::head::{Head, Refusal, unknown_method};
 use super::message::{Message, receive};
 use super::{Code, Status, prefix};
 use crate::coalesce::{Coalesced, coalesce};
-use crate::connections::{Door, Lease, Stopping, WINDOW_MIN, Windows, accept};
+use crate::connections::{Door, Lease, Stopping, WINDOW_MAX, WINDOW_MIN, Windows, accept};
 use bytes::{BufMut, Bytes, BytesMut};
 use h2::RecvStream;
 use h2::server::{Connection, SendResponse};
@@ -220,7 +220,7 @@ impl Window {
         if lease.is_some() || !self.wanted.swap(false, Relaxed) {
             return;
         }
-        if let Some(granted) = windows.lease()
+        if let Some(granted) = windows.lease(WINDOW_MAX)
             // Fails only while an earlier change is still unanswered, and there has been none.
             && connection.set_initial_window_size(granted.size()).is_ok()
         {
