@@ -6,7 +6,7 @@
 use crate::Sizer;
 use millrace_engine::{Batch, Cost, Piece};
 use millrace_wire::Signal;
-use millrace_wire::split::{Limit, by_size};
+use millrace_wire::split::{Limit, by_key, by_size};
 use std::collections::VecDeque;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::time::{Duration, Instant};
@@ -126,43 +126,60 @@ impl<T: Clone> Batcher<T> {
         let mut room = max;
         while let Some((piece, tag)) = self.waiting.pop_front() {
             let size = self.size_of(&piece);
+            self.size -= size;
             if size <= room {
                 room -= size;
-                self.size -= size;
                 ready.add(piece, tag);
                 continue;
             }
-            self.cut(piece, tag, room, &mut ready);
+            // What is cut is cut as seldom as can be, because every part repeats the headers of its items.
+            let mut parts = if ready.parts.is_empty() {
+                self.cut(&piece, room)
+            } else {
+                self.fill(&piece, room).unwrap_or_else(|| VecDeque::from([piece]))
+            };
+            let fits = parts.front().is_some_and(|part| self.size_of(part) <= room);
+            // What comes alone goes alone, however large.
+            if (fits || ready.parts.is_empty())
+                && let Some(first) = parts.pop_front()
+            {
+                ready.add(first, tag.clone());
+            }
+            for part in parts.into_iter().rev() {
+                self.size += self.size_of(&part);
+                self.waiting.push_front((part, tag.clone()));
+            }
             break;
         }
         ready
     }
 
-    /// Puts what fits of `piece` into `ready` and the rest back in front.
-    fn cut(&mut self, piece: Piece, tag: T, room: u64, ready: &mut Ready<T>) {
-        let whole = self.size_of(&piece);
-        let fresh = ready.parts.is_empty();
-        let first_limit = if fresh { self.rules.max_size } else { room };
-        let mut parts: VecDeque<Piece> = if first_limit == 0 {
-            VecDeque::from([piece])
-        } else {
-            by_size(&piece.payload, self.limit(first_limit))
-                .into_iter()
-                .map(|part| piece.with_payload(part))
-                .collect()
+    /// Cuts a piece into parts of at most that size each.
+    fn cut(&self, piece: &Piece, size: u64) -> VecDeque<Piece> {
+        by_size(&piece.payload, self.limit(size)).into_iter().map(|part| piece.with_payload(part)).collect()
+    }
+
+    /// Cuts a piece in two, the first of at most that size; `None` where not even one item fits.
+    fn fill(&self, piece: &Piece, room: u64) -> Option<VecDeque<Piece>> {
+        let first_items = match self.rules.sizer {
+            Sizer::Items | Sizer::Requests => room,
+            Sizer::Bytes => {
+                let first = self.cut(piece, room).pop_front()?;
+                if self.size_of(&first) > room {
+                    return None;
+                }
+                u64::from(first.payload.items())
+            }
         };
-        self.size -= whole;
-        // By bytes, the first part of a started batch may be one item that is larger than the room left.
-        let fits = parts.front().is_some_and(|part| self.size_of(part) <= room);
-        if (fits || fresh)
-            && let Some(first) = parts.pop_front()
-        {
-            ready.add(first, tag.clone());
+        if first_items == 0 {
+            return None;
         }
-        for part in parts.into_iter().rev() {
-            self.size += self.size_of(&part);
-            self.waiting.push_front((part, tag.clone()));
-        }
+        let mut item = 0;
+        let parts = by_key(&piece.payload, |_| {
+            item += 1;
+            item <= first_items
+        });
+        Some(parts.into_iter().map(|(_, part)| piece.with_payload(part)).collect())
     }
 
     fn limit(&self, size: u64) -> Limit {

@@ -9,6 +9,7 @@ use millrace_engine::{
 };
 use millrace_wire::split::halve;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
@@ -24,6 +25,8 @@ pub(crate) struct Courier {
     pub(crate) account: Arc<Account>,
     pub(crate) measures: Measures,
     pub(crate) phase: watch::Sender<Phase>,
+    /// Whether [`Phase::CutOff`] has come, for those who ask at every request.
+    pub(crate) cut_off: AtomicBool,
     pub(crate) tasks: Tasks,
     pub(crate) name: String,
 }
@@ -49,6 +52,11 @@ pub(crate) enum Phase {
     Draining,
     /// The time is up: nothing is sent any more.
     CutOff,
+}
+
+/// What a request meets that panicked.
+pub(crate) fn panicked() -> Failure {
+    Failure::permanent(Fault::Us, Reason::Internal, "sending panicked; this is a bug")
 }
 
 /// A batch was not taken.
@@ -107,11 +115,18 @@ impl Courier {
     }
 
     pub(crate) fn advance(&self, phase: Phase) {
+        if phase == Phase::CutOff {
+            self.cut_off.store(true, Relaxed);
+        }
         self.phase.send_if_modified(|current| {
             let later = phase > *current;
             *current = phase.max(*current);
             later
         });
+    }
+
+    pub(crate) fn is_cut_off(&self) -> bool {
+        self.cut_off.load(Relaxed)
     }
 
     pub(crate) fn is_in(&self, phase: Phase) -> bool {

@@ -2,7 +2,7 @@
 
 use crate::Sender;
 use crate::config::{QueueConfig, RetryConfig};
-use crate::courier::{Courier, Destination, Phase};
+use crate::courier::{Courier, Destination, Phase, panicked};
 use crate::measures::{Measures, watch_queue};
 use crate::queue::{Queue, now};
 use crate::ticket::{Request, Ticket};
@@ -16,6 +16,7 @@ use millrace_wire::Signal;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
@@ -85,17 +86,21 @@ impl Exporter {
 
     /// Without a queue: on the request's own task, and the answer is the destination's.
     async fn deliver(&self, batch: Batch, until: Until) -> Result<(), Failure> {
-        let ticket =
-            Ticket::direct(&self.courier.account, Request { cost: batch.cost(), until, arrived: now() });
+        if self.courier.is_cut_off() {
+            return Err(Failure::transient(
+                Fault::Us,
+                Reason::ShuttingDown,
+                "the collector is shutting down",
+            ));
+        }
+        let request = Request { cost: batch.cost(), until, arrived: now() };
+        let ticket = Ticket::direct(&self.courier.account, request);
         let mut report = &ticket;
         let delivery = self.courier.tasks.watch("send", self.courier.deliver(batch, &mut report));
-        match self.unless_cut_off(delivery).await {
-            Some(Some(())) => ticket.conclude(),
-            Some(None) => {
-                Err(Failure::permanent(Fault::Us, Reason::Internal, "sending panicked; this is a bug"))
-            }
-            None => Err(Failure::transient(Fault::Us, Reason::ShuttingDown, "sending was cut off")),
+        if let Some(None) = self.unless_cut_off(delivery).await {
+            self.courier.measures.failed.add(ticket.rest_failed(&panicked()));
         }
+        ticket.conclude()
     }
 
     /// Runs `work` until it is done, or until a drain has no time left for it. What is done at once costs nothing.
@@ -137,6 +142,7 @@ fn courier(
         account,
         measures,
         phase: watch::Sender::new(Phase::Running),
+        cut_off: AtomicBool::new(false),
         tasks: context.shared.tasks.clone(),
         name: context.id.to_string(),
     })

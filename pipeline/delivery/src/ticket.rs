@@ -88,6 +88,13 @@ impl<'a> Ticket<&'a Account> {
         Self::new(account, account.hold(request.cost), request, Permit::free(), Caller::Same)
     }
 
+    /// Everything that has not been told yet has failed for good; how much that is.
+    pub(crate) fn rest_failed(&self, failure: &Failure) -> u64 {
+        let rest = self.request.cost.items - self.state().accounted.items;
+        self.failed(rest, failure);
+        rest
+    }
+
     /// Closes its account; what the caller hears.
     pub(crate) fn conclude(self) -> Result<(), Failure> {
         self.state().conclude(self.account, self.request.cost)

@@ -3,10 +3,10 @@
 use super::space::{Queued, Space, now};
 use crate::QueueConfig;
 use crate::batcher::{Batcher, Ready, Rules, Trigger};
-use crate::courier::{Courier, Phase};
+use crate::courier::{Courier, Phase, panicked};
 use crate::parts::Parts;
 use crate::ticket::Ticket;
-use millrace_engine::{Batch, Failure, Fault, Reason};
+use millrace_engine::Batch;
 use millrace_wire::Signal;
 use std::collections::{BTreeSet, VecDeque};
 use std::pin::{Pin, pin};
@@ -157,8 +157,7 @@ fn oldest(parts: &[(Arc<Ticket>, millrace_engine::Cost)]) -> Option<Instant> {
 
 async fn deliver(courier: &Courier, batch: Batch, mut parts: Parts) {
     if courier.tasks.watch("send", courier.deliver(batch, &mut parts)).await.is_none() {
-        let failure = Failure::permanent(Fault::Us, Reason::Internal, "sending panicked; this is a bug");
-        courier.measures.failed.add(parts.rest_failed(&failure));
+        courier.measures.failed.add(parts.rest_failed(&panicked()));
     }
 }
 

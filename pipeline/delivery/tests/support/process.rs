@@ -1,0 +1,99 @@
+//! A process to live in.
+
+use millrace_config::Optional;
+use millrace_delivery::{Delivery, Exporter, QueueConfig, RetryConfig, Sender};
+use millrace_engine::component::{Context, Shared};
+use millrace_engine::ledger::Term;
+use millrace_engine::{Account, Batch, Budget, Failure, Health, Ledger, Reason, Stage, Tasks, Until};
+use millrace_telemetry::Labels;
+use millrace_telemetry::metrics::{Level, Registry};
+use millrace_wire::Signal;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+
+pub fn context() -> Context {
+    let health = Health::starting();
+    let shared = Shared {
+        registry: Registry::new(Level::Detailed),
+        ledger: Ledger::default(),
+        intake: Budget::new(64 << 20),
+        work: Budget::new(64 << 20),
+        tasks: Tasks::new(health.clone()),
+        health,
+        user_agent: "test".into(),
+    };
+    Context { shared, kind: "exporter", id: "test".parse().expect("an id"), pipeline: None }
+}
+
+/// One attempt, no limit in time, no queue.
+pub fn direct() -> Delivery {
+    Delivery {
+        queue: Optional::Off,
+        retry: RetryConfig { enabled: false, ..RetryConfig::default() },
+        timeout: Duration::ZERO,
+        destination: Labels::new(),
+    }
+}
+
+/// The same behind a queue.
+pub fn queued(queue: QueueConfig) -> Delivery {
+    Delivery { queue: Optional::On(queue), ..direct() }
+}
+
+/// An exporter of logs on trial, and what it has written down.
+pub struct Trial {
+    pub context: Context,
+    pub exporter: Arc<Exporter>,
+}
+
+impl Trial {
+    pub fn new(delivery: &Delivery, sender: Arc<dyn Sender>) -> Self {
+        let context = context();
+        let exporter = Exporter::start(&context, Signal::Logs, delivery, sender);
+        Self { context, exporter }
+    }
+
+    pub fn account(&self) -> Arc<Account> {
+        self.context.shared.ledger.accounts().pop().expect("one account")
+    }
+
+    /// Hands a batch in, as the graph does.
+    pub async fn hand_in(&self, batch: Batch) -> Result<(), Failure> {
+        self.hand_in_until(batch, Until::Stored).await
+    }
+
+    pub async fn hand_in_until(&self, batch: Batch, until: Until) -> Result<(), Failure> {
+        let permit = self.exporter.reserve(batch.cost()).decided().await?;
+        self.exporter.commit(permit, batch, until).await
+    }
+
+    /// Drains within that time; how long it took.
+    pub async fn drain(&self, within: Duration) -> Duration {
+        let started = Instant::now();
+        self.exporter.drain((started + within).into_std()).await;
+        started.elapsed()
+    }
+
+    pub fn total(&self, term: Term) -> u64 {
+        self.account().total(term).items
+    }
+
+    pub fn lost(&self, reason: Reason) -> u64 {
+        self.total(Term::Lost(reason))
+    }
+
+    /// Nothing is held, and items and bytes balance.
+    pub fn assert_settled(&self) {
+        let account = self.account();
+        assert_eq!(account.held().items, 0, "{account:?}");
+        assert_eq!((account.imbalance(), account.imbalance_bytes()), (0, 0), "{account:?}");
+    }
+
+    /// The value of one series on the metrics page, whatever its other labels; 0 if it is not there.
+    pub fn metric(&self, name: &str) -> f64 {
+        let (_, page) = self.context.shared.registry.render(None);
+        let line = page.lines().find(|line| line.starts_with(&format!("{name}{{")));
+        line.map_or(0.0, |line| line.rsplit(' ').next().expect("a value").parse().expect("a number"))
+    }
+}
