@@ -191,7 +191,7 @@ async fn large_messages_earn_a_larger_window_while_the_connection_lasts() {
 
 #[tokio::test]
 async fn windows_stay_small_where_the_budget_has_no_room() {
-    let server = serve(MIB / 2, None).await;
+    let server = serve(400_000, None).await;
     let mut client = server.connect().await;
     for _ in 0..3 {
         assert_eq!(client.call(PROMPT, &[7; 200_000]).await.unwrap().code, 0);
