@@ -105,7 +105,7 @@ struct GrpcSender {
 impl Sender for GrpcSender {
     fn send<'a>(&'a self, batch: &'a Batch) -> BoxFuture<'a, Result<Accepted, Failure>> {
         Box::pin(async move {
-            let body = body(batch, self.encoding, &self.work).await?;
+            let body = body::protobuf(batch, self.encoding, &self.work).await?;
             let reply =
                 self.channel.unary(self.uri.clone(), &body.parts).await.map_err(|status| failure(&status))?;
             accepted(self.signal, Format::Protobuf, &reply.message)

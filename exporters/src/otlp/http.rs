@@ -1,7 +1,6 @@
 //! `otlp_http`: OTLP over HTTP/1.1, in protobuf or JSON.
 
-use super::{accepted, body, compressed, internal};
-use bytes::Bytes;
+use super::{accepted, body};
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER, USER_AGENT};
 use http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use millrace_config::{Checker, Validate};
@@ -13,7 +12,6 @@ use millrace_net::http::{Client, Response};
 use millrace_net::{Encoding, Endpoint};
 use millrace_telemetry::Labels;
 use millrace_wire::Signal;
-use millrace_wire::json::to_json_all;
 use millrace_wire::response::{Encoding as Format, Status};
 use serde::Deserialize;
 use std::sync::Arc;
@@ -191,12 +189,8 @@ impl Sender for HttpSender {
     fn send<'a>(&'a self, batch: &'a Batch) -> BoxFuture<'a, Result<Accepted, Failure>> {
         Box::pin(async move {
             let body = match self.format {
-                BodyFormat::Proto => body(batch, self.encoding, &self.work).await?,
-                BodyFormat::Json => {
-                    let json = json(batch)?;
-                    let size = json.len() as u64;
-                    compressed(vec![json], size, self.encoding, &self.work).await?
-                }
+                BodyFormat::Proto => body::protobuf(batch, self.encoding, &self.work).await?,
+                BodyFormat::Json => body::json(batch, self.encoding, &self.work).await?,
             };
             let sent = self.client.post(self.uri.clone(), self.headers.clone(), body.parts).await;
             let response = sent.map_err(|error| {
@@ -206,13 +200,6 @@ impl Sender for HttpSender {
             self.answer(&response)
         })
     }
-}
-
-fn json(batch: &Batch) -> Result<Bytes, Failure> {
-    let mut out = Vec::new();
-    to_json_all(batch.pieces().iter().map(|piece| &piece.payload), &mut out)
-        .map_err(|error| internal(format!("cannot write the request as JSON: {error}")))?;
-    Ok(out.into())
 }
 
 impl HttpSender {
@@ -285,6 +272,7 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use bytes::Bytes;
 
     #[test]
     fn urls_are_made_as_in_go() {
@@ -296,6 +284,50 @@ mod tests {
         assert_eq!(own.url(Signal::Traces).as_deref(), Some("http://x:4318/otlp/v1/traces"));
         assert_eq!(own.url(Signal::Logs).as_deref(), Some("http://y/logs"));
         assert_eq!(Own { endpoint: String::new(), ..own }.url(Signal::Metrics), None);
+    }
+
+    /// What an exporter makes of an answer.
+    fn outcome(status: u16, body: &str) -> Result<Accepted, Failure> {
+        let sender = HttpSender {
+            client: Client::new(1, Duration::ZERO),
+            headers: HeaderMap::new(),
+            uri: Uri::from_static("http://x/"),
+            url: "http://x/".to_owned(),
+            signal: Signal::Logs,
+            format: BodyFormat::Json,
+            encoding: Encoding::None,
+            work: Budget::new(1),
+        };
+        let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("application/json"))]);
+        let status = StatusCode::from_u16(status).expect("a status");
+        sender.answer(&Response { status, headers, body: Bytes::copy_from_slice(body.as_bytes()) })
+    }
+
+    #[test]
+    fn only_four_statuses_are_worth_another_attempt() {
+        for status in [429, 502, 503, 504] {
+            assert!(outcome(status, "").is_err_and(|failure| failure.is_transient()), "{status}");
+        }
+        for status in [301, 307, 308, 400, 401, 403, 404, 408, 413, 500, 501] {
+            assert!(outcome(status, "").is_err_and(|failure| !failure.is_transient()), "{status}");
+        }
+    }
+
+    #[test]
+    fn both_ways_of_saying_too_large_are_understood() {
+        let ours = r#"{"code":3,"message":"request body too large: the limit is 20971520 bytes"}"#;
+        for (status, body) in [(413, ""), (400, ours)] {
+            let failure = outcome(status, body).expect_err("too large");
+            assert_eq!((failure.reason, failure.is_transient()), (Reason::TooLarge, false));
+        }
+    }
+
+    #[test]
+    fn what_was_refused_of_an_accepted_request_is_counted() {
+        let partial = r#"{"partialSuccess":{"rejectedLogRecords":"3","errorMessage":"too old"}}"#;
+        assert!(outcome(200, partial).is_ok_and(|accepted| accepted.rejected_items == 3));
+        assert!(outcome(202, "{}").is_ok_and(|accepted| accepted.rejected_items == 0));
+        assert!(outcome(200, "rubbish").is_err_and(|failure| !failure.is_transient()));
     }
 
     #[test]

@@ -88,3 +88,31 @@ impl Validate for Config {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use millrace_config::{Diagnostics, parse_str};
+
+    fn complaints(yaml: &str) -> String {
+        let parsed = parse_str("test.yaml", yaml, &|_| None);
+        let mut diags = Diagnostics::new();
+        let node = parsed.node.expect("the test's YAML is in form");
+        let config = millrace_config::decode::<Config>(&node, "receivers::otlp", &mut diags);
+        assert_eq!(config.is_none(), diags.has_errors());
+        diags.render(&parsed.sources)
+    }
+
+    #[test]
+    fn a_transport_is_on_if_its_key_is_there() {
+        assert_eq!(complaints("protocols: {grpc: }"), "");
+        assert_eq!(complaints("protocols: {http: {traces_url_path: 'v1/{x}/:y'}}"), "");
+        assert!(complaints("protocols: {}").contains("at least one protocol"));
+    }
+
+    #[test]
+    fn two_signals_cannot_have_one_path() {
+        let complaint = complaints("protocols: {http: {traces_url_path: /x, logs_url_path: x}}");
+        assert!(complaint.contains("must differ from `traces_url_path`"), "{complaint}");
+    }
+}

@@ -100,3 +100,43 @@ pub(super) fn status(failure: &Failure) -> Status {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn permanent(reason: Reason, code: Option<Code>) -> Failure {
+        let failure = Failure::permanent(Fault::Destination, reason, "no");
+        code.into_iter().fold(failure, |failure, code| failure.with_grpc_code(code as u8))
+    }
+
+    #[test]
+    fn what_may_pass_is_said_in_a_code_that_every_sender_repeats_and_with_a_delay() {
+        let throttled = Failure::transient(Fault::Destination, Reason::Throttled, "later");
+        for (code, expected) in [
+            (Code::ResourceExhausted, Code::Unavailable),
+            (Code::Unavailable, Code::Unavailable),
+            (Code::Aborted, Code::Aborted),
+            (Code::DataLoss, Code::DataLoss),
+        ] {
+            let status = status(&throttled.clone().with_grpc_code(code as u8));
+            assert_eq!((status.code, status.retry_delay), (expected, Some(RETRY_DELAY)));
+        }
+        let asked = status(&throttled.after(Duration::from_secs(7)));
+        assert_eq!(asked.retry_delay, Some(Duration::from_secs(7)));
+    }
+
+    #[test]
+    fn what_will_never_pass_has_no_delay_and_the_destinations_own_code() {
+        for (failure, expected) in [
+            (permanent(Reason::Rejected, Some(Code::PermissionDenied)), Code::PermissionDenied),
+            (permanent(Reason::Rejected, None), Code::Internal),
+            (permanent(Reason::TooLarge, Some(Code::OutOfRange)), Code::ResourceExhausted),
+            (permanent(Reason::TooLarge, None), Code::ResourceExhausted),
+            (Failure::permanent(Fault::Sender, Reason::Malformed, "no"), Code::InvalidArgument),
+        ] {
+            let status = status(&failure);
+            assert_eq!((status.code, status.retry_delay), (expected, None), "{failure:?}");
+        }
+    }
+}

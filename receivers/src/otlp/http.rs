@@ -216,6 +216,22 @@ fn plain(status: StatusCode, text: &'static str) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use millrace_engine::Fault;
+    use std::time::Duration;
+
+    #[test]
+    fn what_is_too_large_for_anybody_is_a_400_and_what_may_pass_a_503_with_a_delay() {
+        let answer = |failure: &Failure| {
+            let response = refusal(Format::Json, &http_refusal(failure));
+            (response.status().as_u16(), response.headers().get(RETRY_AFTER).cloned())
+        };
+        let too_large = Failure::permanent(Fault::Destination, Reason::TooLarge, "too large");
+        assert_eq!(answer(&too_large), (400, None));
+        let throttled = Failure::transient(Fault::Destination, Reason::Throttled, "later").with_grpc_code(8);
+        assert_eq!(answer(&throttled), (503, Some(HeaderValue::from(1))));
+        let asked = throttled.after(Duration::from_millis(1500));
+        assert_eq!(answer(&asked), (503, Some(HeaderValue::from(2))));
+    }
 
     #[test]
     fn paths_are_cleaned_as_in_go() {
