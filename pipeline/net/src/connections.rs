@@ -80,7 +80,12 @@ where
         };
         match accepted {
             Ok((stream, peer)) => {
-                let Some(admitted) = door.admit().await else {
+                let admitted = tokio::select! {
+                    biased;
+                    _ = stopping.wait_for(|stopping| *stopping) => break,
+                    admitted = door.admit() => admitted,
+                };
+                let Some(admitted) = admitted else {
                     // Dropping the stream closes it; the client will come back.
                     door.refused.add(1);
                     continue;
