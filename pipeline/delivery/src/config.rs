@@ -3,6 +3,7 @@
 use millrace_config::{Checker, Duration, Optional, Validate};
 use millrace_engine::Cost;
 use serde::Deserialize;
+use std::collections::HashSet;
 
 /// What the size of a queue or a batch is counted in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -89,11 +90,42 @@ pub struct BatchConfig {
     pub max_size: u64,
     /// The unit of both; the queue's own unless that counts requests, then items.
     pub sizer: Option<Sizer>,
+    /// What is never joined.
+    pub partition: PartitionConfig,
+}
+
+/// `sending_queue::batch::partition`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PartitionConfig {
+    /// Requests are batched apart by the values of these client metadata keys.
+    pub metadata_keys: Vec<String>,
+}
+
+impl Validate for PartitionConfig {
+    fn validate(&self, at: &mut Checker<'_>) {
+        let mut seen = HashSet::new();
+        for key in self.metadata_keys.iter().map(|key| key.to_lowercase()) {
+            if seen.contains(&key) {
+                at.error(
+                    "metadata_keys",
+                    format!("duplicate entry in metadata_keys: \"{key}\" (case-insensitive)"),
+                );
+            }
+            seen.insert(key);
+        }
+    }
 }
 
 impl Default for BatchConfig {
     fn default() -> Self {
-        Self { flush_timeout: Duration::from_millis(200), min_size: 8192, max_size: 0, sizer: None }
+        Self {
+            flush_timeout: Duration::from_millis(200),
+            min_size: 8192,
+            max_size: 0,
+            sizer: None,
+            partition: PartitionConfig::default(),
+        }
     }
 }
 
@@ -120,6 +152,7 @@ impl Validate for BatchConfig {
         if self.sizer == Some(Sizer::Requests) {
             at.error("sizer", "must be `items` or `bytes`: batches are made of requests");
         }
+        at.nested("partition", &self.partition);
     }
 }
 
@@ -156,9 +189,6 @@ impl Default for RetryConfig {
 
 impl Validate for RetryConfig {
     fn validate(&self, at: &mut Checker<'_>) {
-        if !self.enabled {
-            return;
-        }
         if !(0.0..=1.0).contains(&self.randomization_factor) {
             at.error("randomization_factor", "must be between 0 and 1");
         }

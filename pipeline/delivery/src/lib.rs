@@ -13,12 +13,13 @@ pub mod config;
 mod courier;
 mod exporter;
 mod measures;
+pub mod partition;
 mod parts;
 mod queue;
 mod retry;
 mod ticket;
 
-pub use config::{BatchConfig, DeliveryConfig, QueueConfig, RetryConfig, Sizer};
+pub use config::{BatchConfig, DeliveryConfig, PartitionConfig, QueueConfig, RetryConfig, Sizer};
 pub use exporter::{Delivery, Exporter};
 
 use millrace_engine::{Batch, BoxFuture, Failure};

@@ -67,6 +67,7 @@ fn batching(rng: &mut Rng) -> BatchConfig {
         min_size,
         max_size: if rng.one_in(2) { 0 } else { (min_size + rng.below(60) * unit).max(1) },
         sizer: Some(sizer),
+        ..BatchConfig::default()
     }
 }
 

@@ -5,16 +5,20 @@ mod support;
 use millrace_config::{Duration as Configured, Optional};
 use millrace_delivery::{BatchConfig, QueueConfig, Sizer};
 use millrace_engine::ledger::Term;
-use millrace_engine::{Reason, Stage, Until};
+use millrace_engine::{Batch, Origin, Piece, Reason, Stage, Until};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 use support::process::{Trial, queued};
 use support::sender::{Go, Scripted, later, never};
-use support::{batch, ids};
+use support::{batch, ids, logs, piece};
 use tokio::task::yield_now;
 
 const LONG: Duration = Duration::from_secs(3600);
+
+fn now() -> std::time::Instant {
+    tokio::time::Instant::now().into_std()
+}
 
 /// Lets every task run that can.
 async fn settle() {
@@ -200,7 +204,13 @@ async fn waiting_for_the_result_a_failure_is_the_callers() {
 
 fn batching(min_size: u64, max_size: u64) -> Optional<BatchConfig> {
     let flush_timeout = Configured::from_secs(1);
-    Optional::On(BatchConfig { flush_timeout, min_size, max_size, sizer: Some(Sizer::Items) })
+    Optional::On(BatchConfig {
+        flush_timeout,
+        min_size,
+        max_size,
+        sizer: Some(Sizer::Items),
+        ..BatchConfig::default()
+    })
 }
 
 #[tokio::test(start_paused = true)]
@@ -251,6 +261,44 @@ async fn a_request_that_is_cut_is_done_with_its_last_part() {
     let sizes: Vec<_> = sender.attempts().iter().map(|attempt| attempt.ids.len()).collect();
     assert_eq!(sizes, [4, 4, 2]);
     assert_eq!(sender.delivered(), ids(&batch(0..10)));
+    trial.assert_settled();
+}
+
+/// A log record from a client that said who it was.
+fn from_tenant(tenant: &str, id: u64) -> Batch {
+    let origin = Origin { received: now(), peer: None, metadata: vec![("tenant".into(), tenant.into())] };
+    Batch::of(Piece { origin: Arc::new(origin), ..piece(logs(id..id + 1)) })
+}
+
+#[tokio::test(start_paused = true)]
+async fn partitions_are_batched_apart_and_each_waits_its_own_time() {
+    let sender = Scripted::new([]);
+    let Optional::On(mut batching) = batching(3, 0) else { panic!("it is on") };
+    batching.partition.metadata_keys = vec!["Tenant".into()];
+    let config = QueueConfig { batch: Optional::On(batching), ..small(100, Sizer::Requests) };
+    let trial = Trial::new(&queued(config), Arc::clone(&sender) as _);
+
+    for (tenant, id) in [("a", 1), ("b", 2), ("a", 3)] {
+        trial.hand_in(from_tenant(tenant, id)).await.expect("there is room");
+    }
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    for (tenant, id) in [("c", 4), ("a", 5)] {
+        trial.hand_in(from_tenant(tenant, id)).await.expect("there is room");
+    }
+    settle().await;
+    let batches = || sender.attempts().into_iter().map(|attempt| attempt.ids).collect::<Vec<_>>();
+    assert_eq!(batches(), [[1, 3, 5]], "a is full");
+    assert_eq!(trial.metric("otelcol_millrace_queue_oldest_age"), 0.6, "b waits");
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(batches()[1..], [[2]], "b has waited long enough");
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    assert_eq!(batches()[2..], [[4]]);
+    trial.hand_in(from_tenant("a", 6)).await.expect("there is room");
+    trial.hand_in(from_tenant("b", 7)).await.expect("there is room");
+    trial.drain(LONG).await;
+    let mut last = batches()[3..].concat();
+    last.sort_unstable();
+    assert_eq!(last, [6, 7], "what waits is sent by the drain");
     trial.assert_settled();
 }
 

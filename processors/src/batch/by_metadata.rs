@@ -3,9 +3,8 @@
 use super::{Cardinality, Config, Shards};
 use futures_util::future::join_all;
 use millrace_delivery::Exporter;
-use millrace_engine::{
-    Batch, BoxFuture, Cost, Failure, Fault, Origin, Permit, Reason, Reservation, Stage, Until,
-};
+use millrace_delivery::partition::{Combination, Keys};
+use millrace_engine::{Batch, BoxFuture, Cost, Failure, Fault, Permit, Reason, Reservation, Stage, Until};
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -13,14 +12,10 @@ use std::time::Instant;
 /// gRPC's `INTERNAL`, with which the Go collector answers.
 const INTERNAL: u8 = 13;
 
-/// The values of the metadata keys, in their order; each key may have several, or none.
-type Combination = Vec<Vec<Box<str>>>;
-
 /// One batcher for each combination of metadata values. Which one a request goes to shows only when it is there, so
 /// room is reserved at commit; these batchers always have room.
 pub(super) struct ByMetadata {
-    /// In lower case, as the metadata is.
-    keys: Vec<String>,
+    keys: Keys,
     /// The most combinations; 0 is no limit.
     limit: usize,
     open: Mutex<Open>,
@@ -37,38 +32,11 @@ impl ByMetadata {
     pub(super) fn new(config: &Config, shards: Shards) -> Self {
         let cardinality = shards.cardinality();
         Self {
-            keys: config.metadata_keys.iter().map(|key| key.to_lowercase()).collect(),
+            keys: Keys::new(&config.metadata_keys),
             limit: config.metadata_cardinality_limit as usize,
             open: Mutex::new(Open { shards: HashMap::new(), cardinality, closed: false }),
             shards,
         }
-    }
-
-    fn combination(&self, origin: &Origin) -> Combination {
-        let values = |key: &String| {
-            let found = origin.metadata.iter().filter(|(name, _)| **name == **key);
-            found.map(|(_, value)| value.clone()).collect()
-        };
-        self.keys.iter().map(values).collect()
-    }
-
-    /// Pieces of different combinations never share a batch.
-    fn divide(&self, batch: Batch) -> Vec<(Combination, Batch)> {
-        let signal = batch.signal();
-        let mut groups: Vec<(Combination, Batch)> = Vec::with_capacity(1);
-        let mut index = HashMap::new();
-        for piece in batch.into_pieces() {
-            let combination = self.combination(&piece.origin);
-            let at = match groups.last() {
-                Some((last, _)) if *last == combination => groups.len() - 1,
-                _ => *index.entry(combination.clone()).or_insert_with(|| {
-                    groups.push((combination, Batch::empty(signal)));
-                    groups.len() - 1
-                }),
-            };
-            groups[at].1.push(piece);
-        }
-        groups
     }
 
     /// A batcher for each group; all or none.
@@ -113,7 +81,7 @@ impl Stage for ByMetadata {
 
     fn commit<'a>(&'a self, _: Permit, batch: Batch, until: Until) -> BoxFuture<'a, Result<(), Failure>> {
         Box::pin(async move {
-            let groups = self.divide(batch);
+            let groups = self.keys.divide(batch);
             let shards = self.shards(&groups)?;
             let commits = shards.into_iter().zip(groups).map(|(shard, (_, batch))| async move {
                 let permit = shard.reserve(batch.cost()).decided().await?;

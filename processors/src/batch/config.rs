@@ -9,11 +9,11 @@ use std::collections::HashSet;
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// A batch of at least this many items is sent at once; 0 sends every request at once.
-    pub send_batch_size: u32,
+    pub send_batch_size: u64,
     /// How long the first request of a batch waits for others; 0 sends every request at once.
     pub timeout: Duration,
     /// No batch is larger; 0 means no limit.
-    pub send_batch_max_size: u32,
+    pub send_batch_max_size: u64,
     /// Requests are batched apart by the values of these client metadata keys.
     pub metadata_keys: Vec<String>,
     /// The most combinations of those values; what would make one more is refused for good. 0 means no limit.

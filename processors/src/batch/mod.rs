@@ -57,9 +57,10 @@ impl Config {
         let at_once = self.timeout.is_zero() || self.send_batch_size == 0;
         let batch = BatchConfig {
             flush_timeout: self.timeout,
-            min_size: if at_once { 0 } else { u64::from(self.send_batch_size) },
-            max_size: u64::from(self.send_batch_max_size),
+            min_size: if at_once { 0 } else { self.send_batch_size },
+            max_size: self.send_batch_max_size,
             sizer: Some(Sizer::Items),
+            ..BatchConfig::default()
         };
         QueueConfig {
             num_consumers: 1,

@@ -1,9 +1,11 @@
 //! The task that takes requests out of the line, batches them, and sends them.
 
+use super::partitions::Partitions;
 use super::space::{Queued, Space, now};
 use crate::QueueConfig;
-use crate::batcher::{Batcher, Ready, Rules, Trigger};
+use crate::batcher::{Ready, Rules, Trigger};
 use crate::courier::{Courier, Phase, panicked};
+use crate::partition::Keys;
 use crate::parts::Parts;
 use crate::ticket::Ticket;
 use millrace_engine::Batch;
@@ -22,7 +24,7 @@ pub(super) struct Dispatcher {
     courier: Arc<Courier>,
     space: Arc<Space>,
     consumers: usize,
-    batcher: Option<Batcher<Arc<Ticket>>>,
+    batches: Option<Partitions>,
     /// Ready to be sent as soon as a consumer is free; while there is one, nothing is taken from the queue.
     ready: VecDeque<Ready<Arc<Ticket>>>,
     /// Each ends with its name among those being sent.
@@ -41,20 +43,20 @@ impl Dispatcher {
         config: &QueueConfig,
         signal: Signal,
     ) -> Self {
-        let batcher = config.batch.as_option().map(|batch| {
+        let batches = config.batch.as_option().map(|batch| {
             let rules = Rules {
                 sizer: batch.effective_sizer(config.sizer),
                 min_size: batch.min_size,
                 max_size: batch.max_size,
                 timeout: batch.flush_timeout.get(),
             };
-            Batcher::new(signal, rules)
+            Partitions::new(Keys::new(&batch.partition.metadata_keys), signal, rules)
         });
         Self {
             courier: Arc::clone(courier),
             space: Arc::clone(space),
             consumers: config.num_consumers.max(1),
-            batcher,
+            batches,
             ready: VecDeque::new(),
             sends: JoinSet::new(),
             sending: BTreeSet::new(),
@@ -75,7 +77,7 @@ impl Dispatcher {
             }
             self.space.note_oldest_taken(self.oldest());
             let free = self.ready.is_empty() && self.sends.len() < self.consumers;
-            let due = self.batcher.as_ref().and_then(Batcher::due);
+            let due = self.batches.as_ref().and_then(Partitions::due);
             tokio::select! {
                 biased;
                 () = &mut cut_off => return self.abandon().await,
@@ -99,8 +101,8 @@ impl Dispatcher {
 
     fn take(&mut self, request: Queued) {
         let Queued { batch, ticket } = request;
-        match &mut self.batcher {
-            Some(batcher) => self.ready.extend(batcher.push(batch, &ticket, now())),
+        match &mut self.batches {
+            Some(batches) => self.ready.extend(batches.push(batch, &ticket, now())),
             None => {
                 let parts = vec![(ticket, batch.cost())];
                 self.ready.push_back(Ready { batch, parts, trigger: Trigger::Size });
@@ -109,20 +111,20 @@ impl Dispatcher {
     }
 
     fn flush_due(&mut self) {
-        if let Some(batcher) = &mut self.batcher {
-            self.ready.extend(batcher.flush_due(now()));
+        if let Some(batches) = &mut self.batches {
+            self.ready.extend(batches.flush_due(now()));
         }
     }
 
     fn flush(&mut self) {
-        if let Some(batcher) = &mut self.batcher {
-            self.ready.extend(batcher.flush());
+        if let Some(batches) = &mut self.batches {
+            self.ready.extend(batches.flush());
         }
     }
 
     fn send(&mut self, ready: Ready<Arc<Ticket>>) {
         let Ready { batch, parts, trigger } = ready;
-        if self.batcher.is_some() {
+        if self.batches.is_some() {
             self.courier.measures.batched(batch.cost(), trigger);
         }
         self.sent += 1;
@@ -139,7 +141,7 @@ impl Dispatcher {
     fn oldest(&self) -> Option<Instant> {
         let sending = self.sending.first().map(|(arrived, _)| *arrived);
         let ready = self.ready.iter().filter_map(|ready| oldest(&ready.parts));
-        let batching = self.batcher.as_ref().and_then(|batcher| Some(batcher.first()?.arrived()));
+        let batching = self.batches.as_ref().and_then(Partitions::oldest);
         sending.into_iter().chain(ready).chain(batching).min()
     }
 

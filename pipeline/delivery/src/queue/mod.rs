@@ -1,6 +1,7 @@
 //! The memory queue: room that is reserved before anything is kept, and one task that batches and sends.
 
 mod dispatcher;
+mod partitions;
 mod space;
 
 pub(crate) use space::now;
@@ -16,8 +17,7 @@ use space::{Queued, Space};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
-use tokio::time::timeout_at;
+use tokio::time::{timeout, timeout_at};
 
 /// How long it may take to take down what is cut off.
 const TAKE_DOWN: Duration = Duration::from_secs(1);
