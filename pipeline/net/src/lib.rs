@@ -15,6 +15,7 @@ pub mod compression;
 pub mod config;
 pub mod connections;
 pub mod endpoint;
+mod gathering;
 pub mod grpc;
 pub mod http;
 pub mod tcp;

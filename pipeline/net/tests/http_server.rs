@@ -308,7 +308,7 @@ async fn what_is_charged_for_a_body_is_released_when_its_client_goes() {
     let server = serve(64 * MIB).await;
     let mut client = server.connect().await;
     client.send(request("Content-Length: 3000000\r\n", b"some of it")).await;
-    server.charged(|bytes| bytes == 3_000_000).await;
+    server.charged(|bytes| (1..100_000).contains(&bytes)).await;
     drop(client);
     server.charged(|bytes| bytes == 0).await;
 }

@@ -3,6 +3,7 @@
 use super::{Code, PREFIX_LEN, Status};
 use crate::Encoding;
 use crate::compression::{InflateError, OFFLOAD_ABOVE};
+use crate::gathering::{Gathering, NotKept};
 use bytes::{Bytes, BytesMut};
 use h2::RecvStream;
 use millrace_engine::{Budget, Charge};
@@ -10,6 +11,9 @@ use std::time::Duration;
 
 /// What a refused sender is told to wait: long enough for a queue to move, short enough not to be felt.
 pub(super) const RETRY_DELAY: Duration = Duration::from_secs(1);
+
+/// The room that a message in several frames begins with, whatever its prefix says; a frame, usually.
+const FIRST: usize = 16 << 10;
 
 /// A message, inflated, with what it holds of the budget.
 pub(super) struct Message {
@@ -53,8 +57,7 @@ pub(super) async fn receive(
     if len > limit {
         return Err(too_large(len, limit));
     }
-    let charge = budget.try_charge(len as u64).ok_or_else(over_budget)?;
-    let bytes = contiguous(body, first.slice(PREFIX_LEN..), len).await?;
+    let (bytes, charge) = contiguous(body, first.slice(PREFIX_LEN..), len, budget).await?;
     let wire_bytes = bytes.len() + PREFIX_LEN;
     match (compressed, encoding) {
         (false, _) => Ok(Message { bytes, charge, wire_bytes }),
@@ -80,30 +83,34 @@ async fn next(body: &mut RecvStream) -> Result<Option<Bytes>, Status> {
     }
 }
 
-/// The message in one buffer: the first chunk itself where it is whole, else a buffer of exactly the charged size.
-async fn contiguous(body: &mut RecvStream, first: Bytes, len: usize) -> Result<Bytes, Status> {
+/// The message in one buffer: the first chunk itself where it is whole.
+async fn contiguous(
+    body: &mut RecvStream,
+    first: Bytes,
+    len: usize,
+    budget: &Budget,
+) -> Result<(Bytes, Charge), Status> {
     if first.len() == len {
+        let charge = budget.try_charge(len as u64).ok_or_else(over_budget)?;
         return match next_non_empty(body).await? {
-            None => Ok(first),
+            None => Ok((first, charge)),
             Some(_) => Err(more_than_one()),
         };
     }
-    if first.len() > len {
-        return Err(more_than_one());
-    }
-    let mut whole = Vec::with_capacity(len);
-    whole.extend_from_slice(&first);
+    let not_kept = |problem| match problem {
+        NotKept::TooMuch => more_than_one(),
+        NotKept::OverBudget => over_budget(),
+    };
+    let mut gathering = Gathering::announced(FIRST, len, budget).ok_or_else(over_budget)?;
+    gathering.add(&first).map_err(not_kept)?;
     drop(first);
     while let Some(chunk) = next_non_empty(body).await? {
-        if whole.len() + chunk.len() > len {
-            return Err(more_than_one());
-        }
-        whole.extend_from_slice(&chunk);
+        gathering.add(&chunk).map_err(not_kept)?;
     }
-    if whole.len() < len {
+    if gathering.len() < len {
         return Err(Status::new(Code::Unknown, "the request ends within its message"));
     }
-    Ok(Bytes::from(whole))
+    Ok(gathering.finish())
 }
 
 async fn next_non_empty(body: &mut RecvStream) -> Result<Option<Bytes>, Status> {

@@ -2,6 +2,7 @@
 
 use crate::Encoding;
 use crate::compression::{InflateError, OFFLOAD_ABOVE};
+use crate::gathering::{Gathering, NotKept};
 use axum::body::Body;
 use bytes::Bytes;
 use http::HeaderMap;
@@ -18,8 +19,8 @@ const RECEIVE_TIMEOUT: Duration = Duration::from_secs(60);
 const DISCARD_MAX: usize = 1 << 20;
 /// How long that may take.
 const DISCARD_TIMEOUT: Duration = Duration::from_secs(5);
-/// Growth of the buffer of a body whose length was not announced.
-const STEP: usize = 64 << 10;
+/// The room that a body begins with, whatever length was announced.
+const FIRST: usize = 64 << 10;
 
 /// A body, inflated, with what it holds of the budget.
 #[derive(Debug)]
@@ -101,37 +102,26 @@ fn announced(body: &Body) -> Option<usize> {
     body.size_hint().exact().map(|len| usize::try_from(len).unwrap_or(usize::MAX))
 }
 
-/// The body in one buffer that is no larger than its charge.
+/// The body in one buffer.
 async fn gather(body: &mut Body, limit: usize, budget: &Budget) -> Result<(Bytes, Charge), BodyError> {
     let announced = announced(body);
     if announced.is_some_and(|len| len > limit) {
         return Err(BodyError::TooLarge(limit));
     }
-    let mut capacity = announced.unwrap_or(STEP);
-    let mut charge = budget.try_charge(capacity as u64).ok_or(BodyError::OverBudget)?;
-    let mut whole = Vec::with_capacity(capacity);
+    let gathering = match announced {
+        Some(len) => Gathering::announced(FIRST, len, budget),
+        None => Gathering::unannounced(FIRST, limit, budget),
+    };
+    let mut gathering = gathering.ok_or(BodyError::OverBudget)?;
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| BodyError::CutOff(error.to_string()))?;
         let Ok(chunk) = frame.into_data() else { continue };
-        let len = whole.len() + chunk.len();
-        if len > limit {
-            return Err(BodyError::TooLarge(limit));
-        }
-        if len > capacity {
-            let step = (len - capacity).max(capacity / 2);
-            if !charge.try_grow(step as u64) {
-                return Err(BodyError::OverBudget);
-            }
-            capacity += step;
-            whole.reserve_exact(capacity - whole.len());
-        }
-        whole.extend_from_slice(&chunk);
+        gathering.add(&chunk).map_err(|problem| match problem {
+            NotKept::TooMuch => BodyError::TooLarge(limit),
+            NotKept::OverBudget => BodyError::OverBudget,
+        })?;
     }
-    if whole.len() < capacity / 2 {
-        whole.shrink_to_fit();
-        charge.shrink_to(whole.len() as u64);
-    }
-    Ok((Bytes::from(whole), charge))
+    Ok(gathering.finish())
 }
 
 /// Reads what is left of a body where that is little; whatever comes of it, the answer is the same.

@@ -1,0 +1,134 @@
+//! A body in one buffer, charged as it arrives: for about what is there, not for what was announced. Announcing costs a
+//! peer nothing, and would otherwise let it hold the whole budget with a few bytes.
+//!
+//! # Invariants
+//! - The buffer is no larger than its charge.
+//! - The charge is at most twice what has arrived, or what it began with.
+
+use bytes::Bytes;
+use millrace_engine::{Budget, Charge};
+
+/// A body that is arriving.
+pub(crate) struct Gathering {
+    whole: Vec<u8>,
+    charge: Charge,
+    /// How much may arrive.
+    most: usize,
+}
+
+/// Why something that arrived is not kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NotKept {
+    /// It is more than may arrive.
+    TooMuch,
+    /// The budget is used up.
+    OverBudget,
+}
+
+impl Gathering {
+    /// A body that says that it has `len` bytes, with room for `first` of them. `None` if the budget has not room for
+    /// all of it now: then it is better refused at once.
+    pub(crate) fn announced(first: usize, len: usize, budget: &Budget) -> Option<Self> {
+        let mut charge = budget.try_charge(len as u64)?;
+        let first = first.min(len);
+        charge.shrink_to(first as u64);
+        Some(Self { whole: Vec::with_capacity(first), charge, most: len })
+    }
+
+    /// A body that does not say how long it is, of at most `most` bytes, with room for `first` of them. `None` if the
+    /// budget is used up.
+    pub(crate) fn unannounced(first: usize, most: usize, budget: &Budget) -> Option<Self> {
+        let first = first.min(most);
+        let charge = budget.try_charge(first as u64)?;
+        Some(Self { whole: Vec::with_capacity(first), charge, most })
+    }
+
+    /// Adds what has arrived.
+    pub(crate) fn add(&mut self, chunk: &[u8]) -> Result<(), NotKept> {
+        let len = self.whole.len().saturating_add(chunk.len());
+        if len > self.most {
+            return Err(NotKept::TooMuch);
+        }
+        let room = self.charge.bytes() as usize;
+        if len > room {
+            // Doubled, so that a body is copied once over in all, but not beyond what may arrive.
+            let step = (len - room).max(room.min(self.most - room));
+            if !self.charge.try_grow(step as u64) {
+                return Err(NotKept::OverBudget);
+            }
+            self.whole.reserve_exact(room + step - self.whole.len());
+        }
+        self.whole.extend_from_slice(chunk);
+        Ok(())
+    }
+
+    /// How much has arrived.
+    pub(crate) fn len(&self) -> usize {
+        self.whole.len()
+    }
+
+    /// The body; what it does not fill of its buffer is given back where that is much.
+    pub(crate) fn finish(self) -> (Bytes, Charge) {
+        let Self { mut whole, mut charge, .. } = self;
+        if (whole.len() as u64) < charge.bytes() / 2 {
+            whole.shrink_to_fit();
+            charge.shrink_to(whole.len() as u64);
+        }
+        (Bytes::from(whole), charge)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_announcement_holds_next_to_nothing_but_must_fit() {
+        let budget = Budget::new(1 << 20);
+        let announce = |len| Gathering::announced(1000, len, &budget);
+        let announced: Vec<_> = (0..50).map(|_| announce(900 << 10)).collect();
+        assert!(announced.iter().all(Option::is_some));
+        assert_eq!(budget.used(), 50_000);
+        assert!(announce(2 << 20).is_none());
+        drop(announced);
+        assert!(announce(1 << 20).is_some());
+    }
+
+    #[test]
+    fn what_arrives_is_charged_before_it_is_kept_and_at_most_twice() {
+        let budget = Budget::new(1 << 20);
+        let mut gathering = Gathering::announced(100, 10_000, &budget).expect("there is room");
+        let chunk = [7; 77];
+        while gathering.len() + chunk.len() <= 10_000 {
+            gathering.add(&chunk).expect("there is room");
+            let charged = gathering.charge.bytes() as usize;
+            assert!(gathering.whole.capacity() <= charged && charged <= (2 * gathering.len()).max(100));
+        }
+        assert_eq!(gathering.add(&chunk), Err(NotKept::TooMuch));
+        gathering.add(&[7; 67]).expect("it fits exactly");
+        let (bytes, charge) = gathering.finish();
+        assert_eq!((bytes.len(), charge.bytes(), budget.used()), (10_000, 10_000, 10_000));
+        assert!(bytes.iter().all(|&byte| byte == 7));
+    }
+
+    #[test]
+    fn a_body_that_outgrows_the_budget_is_refused_and_released() {
+        let budget = Budget::new(1000);
+        let mut gathering = Gathering::unannounced(400, 5000, &budget).expect("there is room");
+        gathering.add(&[0; 400]).expect("there is room");
+        gathering.add(&[0; 400]).expect("there is room");
+        assert_eq!(gathering.add(&[0; 400]), Err(NotKept::OverBudget));
+        drop(gathering);
+        assert_eq!(budget.used(), 0);
+        assert!(Gathering::unannounced(1001, 5000, &budget).is_none());
+    }
+
+    #[test]
+    fn a_short_body_gives_back_what_it_did_not_need() {
+        let budget = Budget::new(1 << 20);
+        let mut gathering = Gathering::unannounced(64 << 10, 1 << 20, &budget).expect("there is room");
+        gathering.add(b"short").expect("there is room");
+        let (bytes, charge) = gathering.finish();
+        assert_eq!((&bytes[..], charge.bytes(), budget.used()), (&b"short"[..], 5, 5));
+    }
+}
