@@ -1,0 +1,325 @@
+//! Running the real binary in tests: spawn it, wait for it, look at it from outside, stop it, and hold it to account.
+//!
+//! Nothing here shares code with the binary, except for the writers of OTLP in `requests`.
+#![allow(dead_code, reason = "each test binary uses its own part")]
+
+pub mod grpc;
+pub mod http1;
+pub mod metrics;
+pub mod requests;
+pub mod stub;
+
+use metrics::Metrics;
+use std::fs::{self, File};
+use std::future::Future;
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::Duration;
+use tempfile::TempDir;
+use tokio::time::{Instant, sleep};
+
+/// How long anything may take that is expected to happen. Far more than it needs, as machines may be busy.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+/// How often it is looked for.
+const POLL: Duration = Duration::from_millis(20);
+
+/// Waits until `look` finds something, and panics with `what` and its last excuse if it does not in time.
+pub async fn eventually<T, F: Future<Output = Result<T, String>>>(
+    what: &str,
+    mut look: impl FnMut() -> F,
+) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match look().await {
+            Ok(found) => return found,
+            Err(excuse) if Instant::now() > deadline => panic!("{what}: not within {PATIENCE:?}: {excuse}"),
+            Err(_) => sleep(POLL).await,
+        }
+    }
+}
+
+/// A port that nobody listens on. Below the range from which the system gives ports to outgoing connections, so that
+/// nobody takes it by chance until it is used.
+pub fn free_port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    // Test binaries run at the same time, too.
+    let start = std::process::id() as u16 % 97 * 120;
+    for _ in 0..11_000 {
+        let port = 20_000 + start.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % 12_000;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+    panic!("no port is free");
+}
+
+/// A configuration file in a folder of its own, with ports of its own.
+pub struct Setup {
+    /// Goes away with the setup.
+    pub folder: TempDir,
+    pub config: PathBuf,
+    pub grpc: SocketAddr,
+    pub http: SocketAddr,
+    pub metrics: SocketAddr,
+    arguments: Vec<String>,
+    open_files: Option<u32>,
+}
+
+impl Setup {
+    /// An OTLP receiver on free ports, 128 MiB of memory, and for all three signals one pipeline to `exporter`, given
+    /// as its section: `nop: {}`. `{folder}` in it stands for the folder.
+    pub fn to(exporter: &str) -> Self {
+        let name = exporter.split(':').next().expect("a section has a name").trim();
+        Self::of(&format!(
+            "receivers:
+  otlp:
+    protocols:
+      grpc: {{endpoint: 127.0.0.1:{{grpc}}}}
+      http: {{endpoint: 127.0.0.1:{{http}}}}
+processors:
+  memory_limiter: {{check_interval: 1s, limit_mib: 128}}
+exporters:
+  {exporter}
+service:
+  telemetry:
+    metrics: {{readers: [{{pull: {{exporter: {{prometheus: {{host: 127.0.0.1, port: {{metrics}}}}}}}}}}]}}
+  pipelines:
+    traces: &all {{receivers: [otlp], processors: [memory_limiter], exporters: [{name}]}}
+    metrics: *all
+    logs: *all
+"
+        ))
+    }
+
+    /// The given text, with `{grpc}`, `{http}`, `{metrics}` replaced by free ports and `{folder}` by a folder.
+    pub fn of(text: &str) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let [grpc, http, metrics] = [(); 3].map(|()| free_port());
+        let mut text = text.replace("{folder}", folder.path().to_str().expect("a path in UTF-8"));
+        for (name, port) in [("{grpc}", grpc), ("{http}", http), ("{metrics}", metrics)] {
+            text = text.replace(name, &port.to_string());
+        }
+        let config = folder.path().join("config.yaml");
+        fs::write(&config, text).expect("written");
+        let at = |port| SocketAddr::from(([127, 0, 0, 1], port));
+        Self {
+            folder,
+            config,
+            grpc: at(grpc),
+            http: at(http),
+            metrics: at(metrics),
+            arguments: Vec::new(),
+            open_files: None,
+        }
+    }
+
+    /// With further arguments on the command line.
+    pub fn with(mut self, arguments: &[&str]) -> Self {
+        self.arguments.extend(arguments.iter().map(|&argument| argument.to_owned()));
+        self
+    }
+
+    /// With a limit on its open files and sockets.
+    pub fn with_open_files(mut self, most: u32) -> Self {
+        self.open_files = Some(most);
+        self
+    }
+
+    /// Starts the binary and waits until it serves.
+    pub async fn start(self) -> Collector {
+        let process = Process::start(&self);
+        let mut collector = Collector { setup: self, process };
+        collector.ready().await;
+        collector
+    }
+
+    /// Runs the binary, which is expected to give up by itself; what it wrote, and its exit code.
+    pub async fn fails(&self) -> (String, Option<i32>) {
+        let status = Process::start(self).ended().await;
+        (fs::read_to_string(self.log()).expect("a log"), status.code())
+    }
+
+    fn log(&self) -> PathBuf {
+        self.folder.path().join("log.txt")
+    }
+}
+
+/// A process that does not outlive its test.
+struct Process(Child);
+
+impl Process {
+    fn start(setup: &Setup) -> Self {
+        let file = File::create(setup.log()).expect("a file for the log");
+        // The shell's `exec` keeps the process id.
+        let limit = setup.open_files.map(|files| format!("ulimit -n {files}; ")).unwrap_or_default();
+        let child = Command::new("sh")
+            .args(["-c", &format!("{limit}exec \"$@\""), "sh", env!("CARGO_BIN_EXE_millrace"), "--config"])
+            .arg(&setup.config)
+            .args(&setup.arguments)
+            .stdin(Stdio::null())
+            .stdout(file.try_clone().expect("a second handle"))
+            .stderr(file)
+            .spawn()
+            .expect("the binary runs");
+        Self(child)
+    }
+
+    fn status(&mut self) -> Option<ExitStatus> {
+        self.0.try_wait().expect("it can be waited for")
+    }
+
+    async fn ended(&mut self) -> ExitStatus {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = self.status() {
+                return status;
+            }
+            assert!(Instant::now() < deadline, "the process does not end");
+            sleep(POLL).await;
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A running collector. Killed when dropped.
+pub struct Collector {
+    pub setup: Setup,
+    process: Process,
+}
+
+/// What is left of a collector that was stopped.
+pub struct Stopped {
+    pub code: Option<i32>,
+    /// Everything that it wrote.
+    pub log: String,
+    pub setup: Setup,
+}
+
+impl Collector {
+    async fn ready(&mut self) {
+        let (grpc, http) = (self.setup.grpc, self.setup.http);
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let listens = tokio::net::TcpStream::connect(grpc).await.is_ok()
+                && tokio::net::TcpStream::connect(http).await.is_ok();
+            if listens && self.log().contains("Everything is ready") {
+                return;
+            }
+            if let Some(status) = self.process.status() {
+                panic!("it did not start, {status}:\n{}", self.log());
+            }
+            assert!(Instant::now() < deadline, "it does not serve:\n{}", self.log());
+            sleep(POLL).await;
+        }
+    }
+
+    /// What it has written so far.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.setup.log()).expect("a log")
+    }
+
+    /// Its metrics page.
+    pub async fn metrics(&self) -> Metrics {
+        let reply = http1::get(self.setup.metrics, "/metrics").await.expect("the metrics are served");
+        Metrics::parse(reply.text())
+    }
+
+    /// Its metrics page, once it satisfies `is_so`.
+    pub async fn metrics_when(&self, what: &str, is_so: impl Fn(&Metrics) -> bool) -> Metrics {
+        eventually(what, || async {
+            let metrics = self.metrics().await;
+            if is_so(&metrics) { Ok(metrics) } else { Err(format!("{metrics:?}")) }
+        })
+        .await
+    }
+
+    /// The most memory that it ever had, in MiB.
+    pub fn peak_mib(&self) -> u64 {
+        self.memory("VmHWM:")
+    }
+
+    /// The memory that it has, in MiB.
+    pub fn resident_mib(&self) -> u64 {
+        self.memory("VmRSS:")
+    }
+
+    fn memory(&self, key: &str) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.process.0.id())).expect("it runs");
+        let line = status.lines().find_map(|line| line.strip_prefix(key)).expect("the kernel says it");
+        let kib: u64 = line.trim().trim_end_matches(" kB").parse().expect("a number");
+        kib >> 10
+    }
+
+    /// How many files and sockets it has open.
+    pub fn open_files(&self) -> usize {
+        fs::read_dir(format!("/proc/{}/fd", self.process.0.id())).expect("it runs").count()
+    }
+
+    pub fn signal(&self, name: &str) {
+        let kill = format!("kill -{name} {}", self.process.0.id());
+        let status = Command::new("sh").args(["-c", &kill]).status().expect("there is a shell");
+        assert!(status.success(), "{kill}");
+    }
+
+    /// Whoever sends something good, in either protocol, is served.
+    pub async fn assert_serves(&self) {
+        let reply = http1::post(self.setup.http, "/v1/logs", http1::PROTOBUF, &requests::logs(1)).await;
+        assert_eq!(reply.expect("an answer over HTTP").status, 200);
+        let mut client = grpc::Client::connect(self.setup.grpc).await.expect("a connection over gRPC");
+        let reply = client.export("logs", &requests::logs(1)).await;
+        assert_eq!(reply.expect("an answer over gRPC").code, Some(0));
+    }
+
+    /// Stops it by a signal; waits for its end.
+    pub async fn stopped_by(mut self, signal: &str) -> Stopped {
+        self.signal(signal);
+        let status = self.process.ended().await;
+        Stopped { code: status.code(), log: self.log(), setup: self.setup }
+    }
+
+    /// The end of every test: it still serves, its accounts balance while it runs, it ends in good order, and its
+    /// closing account balances.
+    pub async fn finish(self) -> Stopped {
+        self.assert_serves().await;
+        self.assert_balanced().await;
+        let stopped = self.stopped_by("TERM").await;
+        stopped.assert_clean();
+        stopped
+    }
+
+    /// Every account balances as soon as nothing moves.
+    pub async fn assert_balanced(&self) {
+        eventually("the ledger balances", || async {
+            let imbalances = self.metrics().await.imbalances();
+            if imbalances.is_empty() { Ok(()) } else { Err(format!("{imbalances:?}")) }
+        })
+        .await;
+    }
+}
+
+impl Stopped {
+    /// It ended as it should.
+    pub fn assert_clean(&self) {
+        assert_eq!(self.code, Some(0), "{}", self.log);
+        assert!(self.log.contains("Shutdown complete: "), "{}", self.log);
+        assert!(!self.log.contains("does not balance"), "{}", self.log);
+        assert!(!self.log.contains("panicked"), "{}", self.log);
+    }
+
+    /// The number before `word` in the closing account: `received`, `delivered`, `filtered`, `lost`.
+    pub fn account(&self, word: &str) -> u64 {
+        let (_, account) = self.log.rsplit_once("Shutdown complete: ").expect("a closing account");
+        let (before, _) = account.split_once(&format!(" {word}")).expect("the account says it");
+        let number = before.rsplit(' ').next().expect("a word");
+        number.parse().unwrap_or_else(|_| panic!("no number of {word} in {account}"))
+    }
+}

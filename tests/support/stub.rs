@@ -1,0 +1,108 @@
+//! Destinations that behave badly, over HTTP/1.1.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+
+/// What is done with each request after it was read.
+#[derive(Debug, Clone, Copy)]
+pub enum Manner {
+    /// A plain success.
+    Accept,
+    /// Nothing at all, for ever.
+    Silent,
+    /// Half an answer, and then a reset.
+    ResetMidway,
+    /// Bytes that are no HTTP.
+    Garbage,
+    /// This answer, word for word.
+    Answer(&'static str),
+}
+
+/// A listening destination. Gone when dropped.
+pub struct Stub {
+    pub address: SocketAddr,
+    requests: Arc<AtomicUsize>,
+    serving: JoinHandle<()>,
+}
+
+impl Stub {
+    pub async fn start(manner: Manner) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        Self::serve(listener, manner)
+    }
+
+    /// On a port that was in use before.
+    pub async fn start_at(address: SocketAddr, manner: Manner) -> Self {
+        Self::serve(TcpListener::bind(address).await.expect("the port is free"), manner)
+    }
+
+    fn serve(listener: TcpListener, manner: Manner) -> Self {
+        let address = listener.local_addr().expect("bound");
+        let requests = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&requests);
+        let serving = tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(connection(stream, manner, Arc::clone(&count)));
+            }
+        });
+        Self { address, requests, serving }
+    }
+
+    /// How many requests have arrived.
+    pub fn requests(&self) -> usize {
+        self.requests.load(Ordering::Relaxed)
+    }
+
+    /// Waits until so many requests have arrived.
+    pub async fn has_seen(&self, requests: usize) {
+        super::eventually("the destination sees requests", || async {
+            let seen = self.requests();
+            if seen >= requests { Ok(()) } else { Err(format!("{seen} of {requests}")) }
+        })
+        .await;
+    }
+}
+
+impl Drop for Stub {
+    fn drop(&mut self) {
+        self.serving.abort();
+    }
+}
+
+async fn connection(mut stream: TcpStream, manner: Manner, requests: Arc<AtomicUsize>) {
+    while read_request(&mut stream).await.is_some() {
+        requests.fetch_add(1, Ordering::Relaxed);
+        let written = match manner {
+            Manner::Accept => stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await,
+            Manner::Silent => std::future::pending().await,
+            Manner::ResetMidway => {
+                let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\nhalf").await;
+                // Closing with nothing lingering is a reset.
+                let _ = stream.set_zero_linger();
+                return;
+            }
+            Manner::Garbage => stream.write_all(&[0x16, 0x03, 0xff, 0x00, b'\r', b'\n', 0xfe]).await,
+            Manner::Answer(answer) => stream.write_all(answer.as_bytes()).await,
+        };
+        if written.is_err() || matches!(manner, Manner::Garbage) {
+            return;
+        }
+    }
+}
+
+/// Reads a request with a known length and throws it away.
+async fn read_request(stream: &mut TcpStream) -> Option<()> {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await.ok()?);
+    }
+    let head = String::from_utf8_lossy(&head).to_lowercase();
+    let len: usize = head.split("content-length: ").nth(1)?.split("\r\n").next()?.parse().ok()?;
+    let mut body = vec![0; len];
+    stream.read_exact(&mut body).await.ok()?;
+    Some(())
+}
