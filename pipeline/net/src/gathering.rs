@@ -3,10 +3,17 @@
 //!
 //! # Invariants
 //! - The buffer is no larger than its charge.
-//! - The charge is at most twice what has arrived, or what it began with.
+//! - The charge is at most [`GROWTH`] times what has arrived, or what it began with ([`FIRST`]).
 
 use bytes::Bytes;
 use millrace_engine::{Budget, Charge};
+
+/// The room that a body gets before any of it has arrived. A multiple of it is what a peer can hold with announcements
+/// alone; bodies up to this size are never moved.
+pub(crate) const FIRST: usize = 96 << 10;
+/// By how much the room grows when it is full, but not beyond what may arrive. Moving what is there costs as much as
+/// receiving it, so it must be rare; a peer can hold no more than this times what it has sent.
+const GROWTH: usize = 8;
 
 /// A body that is arriving.
 pub(crate) struct Gathering {
@@ -51,11 +58,11 @@ impl Gathering {
         }
         let room = self.charge.bytes() as usize;
         if len > room {
-            // Doubled, so that a body is copied once over in all, but not beyond what may arrive.
-            let step = (len - room).max(room.min(self.most - room));
-            if !self.charge.try_grow(step as u64) {
-                return Err(NotKept::OverBudget);
-            }
+            let needed = len - room;
+            let generous = needed.max((room * (GROWTH - 1)).min(self.most - room));
+            // When the budget is nearly used up, what is needed may still fit.
+            let granted = [generous, needed].into_iter().find(|step| self.charge.try_grow(*step as u64));
+            let Some(step) = granted else { return Err(NotKept::OverBudget) };
             self.whole.reserve_exact(room + step - self.whole.len());
         }
         self.whole.extend_from_slice(chunk);
@@ -95,14 +102,14 @@ mod tests {
     }
 
     #[test]
-    fn what_arrives_is_charged_before_it_is_kept_and_at_most_twice() {
+    fn what_arrives_is_charged_before_it_is_kept_and_not_much_more() {
         let budget = Budget::new(1 << 20);
         let mut gathering = Gathering::announced(100, 10_000, &budget).expect("there is room");
         let chunk = [7; 77];
         while gathering.len() + chunk.len() <= 10_000 {
             gathering.add(&chunk).expect("there is room");
             let charged = gathering.charge.bytes() as usize;
-            assert!(gathering.whole.capacity() <= charged && charged <= (2 * gathering.len()).max(100));
+            assert!(gathering.whole.capacity() <= charged && charged <= (GROWTH * gathering.len()).max(100));
         }
         assert_eq!(gathering.add(&chunk), Err(NotKept::TooMuch));
         gathering.add(&[7; 67]).expect("it fits exactly");

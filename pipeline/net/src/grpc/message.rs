@@ -3,7 +3,7 @@
 use super::{Code, PREFIX_LEN, Status};
 use crate::Encoding;
 use crate::compression::{InflateError, OFFLOAD_ABOVE};
-use crate::gathering::{Gathering, NotKept};
+use crate::gathering::{FIRST, Gathering, NotKept};
 use bytes::{Bytes, BytesMut};
 use h2::RecvStream;
 use millrace_engine::{Budget, Charge};
@@ -11,9 +11,6 @@ use std::time::Duration;
 
 /// What a refused sender is told to wait: long enough for a queue to move, short enough not to be felt.
 pub(super) const RETRY_DELAY: Duration = Duration::from_secs(1);
-
-/// The room that a message in several frames begins with, whatever its prefix says; a frame, usually.
-const FIRST: usize = 16 << 10;
 
 /// A message, inflated, with what it holds of the budget.
 pub(super) struct Message {

@@ -2,7 +2,7 @@
 
 use crate::Encoding;
 use crate::compression::{InflateError, OFFLOAD_ABOVE};
-use crate::gathering::{Gathering, NotKept};
+use crate::gathering::{FIRST, Gathering, NotKept};
 use axum::body::Body;
 use bytes::Bytes;
 use http::HeaderMap;
@@ -19,8 +19,6 @@ const RECEIVE_TIMEOUT: Duration = Duration::from_secs(60);
 const DISCARD_MAX: usize = 1 << 20;
 /// How long that may take.
 const DISCARD_TIMEOUT: Duration = Duration::from_secs(5);
-/// The room that a body begins with, whatever length was announced.
-const FIRST: usize = 64 << 10;
 
 /// A body, inflated, with what it holds of the budget.
 #[derive(Debug)]
