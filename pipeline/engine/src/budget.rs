@@ -14,6 +14,11 @@ use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering::Relaxed, Or
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::Notify;
 
+/// What a request that waits takes beside its bytes: its origin, its charge, its place in a queue, its ticket. Charged
+/// by receivers on top of the bytes, or small requests would take many times the budget. Measured by
+/// `processors/examples/hold_cost.rs`, and rounded up.
+pub const REQUEST_BYTES: u64 = 640;
+
 /// The most bytes a worker keeps for itself beyond what it has just released.
 const SLAB_BYTES_MAX: i64 = 256 << 10;
 

@@ -2,6 +2,7 @@
 
 use super::decode::{Decoded, Undecodable, decode};
 use bytes::Bytes;
+use millrace_engine::budget::REQUEST_BYTES;
 use millrace_engine::component::{Context, Outputs};
 use millrace_engine::ledger::{Held, Term};
 use millrace_engine::{
@@ -122,7 +123,7 @@ impl Intake {
         };
         let Request { transport, format, body, charge, peer, metadata, received } = request;
         let counts = &intake.counts[transport as usize];
-        let Decoded { payload, repaired, charge } =
+        let Decoded { payload, repaired, mut charge } =
             match decode(signal, format, body, charge, self.policy).await {
                 Ok(decoded) => decoded,
                 Err(Undecodable::Malformed(message)) => {
@@ -131,8 +132,7 @@ impl Intake {
                 }
                 Err(Undecodable::OverBudget) => {
                     self.count_refused(transport);
-                    let message = "the collector is out of memory budget; try again later";
-                    return Err(Failure::transient(Fault::Us, Reason::OverBudget, message));
+                    return Err(over_budget());
                 }
             };
         if repaired > 0 {
@@ -141,6 +141,10 @@ impl Intake {
         let items = u64::from(payload.items());
         if items == 0 {
             return Ok(());
+        }
+        if !charge.try_grow(REQUEST_BYTES) {
+            counts.refused.add(items);
+            return Err(over_budget());
         }
         let origin = Arc::new(Origin { received, peer, metadata });
         let batch = Batch::of(Piece { payload, origin, charge });
@@ -153,6 +157,11 @@ impl Intake {
         counts.failed.add(0);
         result
     }
+}
+
+fn over_budget() -> Failure {
+    let message = "the collector is out of memory budget; try again later";
+    Failure::transient(Fault::Us, Reason::OverBudget, message)
 }
 
 /// A request between the receiver's taking it in and the pipelines' answer. A handler that is cut off in between has
