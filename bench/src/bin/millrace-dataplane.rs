@@ -13,7 +13,8 @@ use millrace_engine::component::{Context, ProcessorConfig, Shared};
 use millrace_engine::entry::Route;
 use millrace_engine::ledger::Term;
 use millrace_engine::{
-    Account, Batch, BoxFuture, Budget, Entry, Failure, Health, Ledger, Metadata, Origin, Piece, Tasks, Until,
+    Account, Batch, BoxFuture, Budget, Cost, Entry, Failure, Health, Ledger, Metadata, Origin, Piece, Tasks,
+    Until,
 };
 use millrace_processors::memory_limiter;
 use millrace_telemetry::catalogue::receiver as catalogue;
@@ -77,6 +78,10 @@ struct Args {
     /// Run each request as a task of its own.
     #[arg(long)]
     spawn: bool,
+
+    /// Only validate, and share nothing but the machine: the most that it lets threads scale.
+    #[arg(long)]
+    ceiling: bool,
 }
 
 fn parse_signal(text: &str) -> Result<Signal, String> {
@@ -184,7 +189,7 @@ fn measure(args: &Args, threads: usize) -> io::Result<Round> {
                     Template::build(args.signal, args.items, task as u64 * TEMPLATES + seed).bytes().to_vec()
                 })
                 .collect();
-            runtime.spawn(feed(Arc::clone(&plane), requests, Arc::clone(&stop), args.spawn))
+            runtime.spawn(feed(Arc::clone(&plane), requests, Arc::clone(&stop), Work::of(args)))
         })
         .collect();
     // Until every task has run for a while.
@@ -221,19 +226,40 @@ fn cpu_time() -> Duration {
     Duration::new(time.tv_sec.cast_unsigned(), time.tv_nsec as u32)
 }
 
-async fn feed(plane: Arc<Plane>, requests: Vec<Vec<u8>>, stop: Arc<AtomicBool>, spawn: bool) {
+async fn feed(plane: Arc<Plane>, requests: Vec<Vec<u8>>, stop: Arc<AtomicBool>, work: Work) {
     for request in requests.iter().cycle() {
         if stop.load(Relaxed) {
             return;
         }
         // As if read from a socket: an allocation of its own.
         let body = Bytes::copy_from_slice(request);
-        if spawn {
-            let plane = Arc::clone(&plane);
-            let _ = tokio::spawn(async move { plane.take(body).await }).await;
-        } else {
-            plane.take(body).await;
-            tokio::task::yield_now().await;
+        match work {
+            Work::Inline => plane.take(body).await,
+            Work::Spawn => {
+                let plane = Arc::clone(&plane);
+                let _ = tokio::spawn(async move { plane.take(body).await }).await;
+                continue;
+            }
+            Work::ValidateOnly => plane.validate_only(body),
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+/// What is done with a body.
+#[derive(Debug, Clone, Copy)]
+enum Work {
+    Inline,
+    Spawn,
+    ValidateOnly,
+}
+
+impl Work {
+    fn of(args: &Args) -> Self {
+        match (args.ceiling, args.spawn) {
+            (true, _) => Self::ValidateOnly,
+            (false, true) => Self::Spawn,
+            (false, false) => Self::Inline,
         }
     }
 }
@@ -318,6 +344,19 @@ impl Plane {
         self.accepted.add(items);
         self.refused.add(0);
         result.ok()
+    }
+
+    fn validate_only(&self, body: Bytes) {
+        match validate(self.signal, body, &self.policy) {
+            // A cell for each worker.
+            Ok(validated) => {
+                self.exporter
+                    .record(Term::Out, Cost { items: u64::from(validated.payload.items()), bytes: 0 });
+            }
+            Err(_) => {
+                self.failed.fetch_add(1, Relaxed);
+            }
+        }
     }
 
     fn delivered(&self) -> u64 {

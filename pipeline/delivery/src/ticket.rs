@@ -17,11 +17,10 @@ use tokio::sync::oneshot;
 /// Everything is told in items. Bytes follow in proportion, so that those of the account balance as well although
 /// cutting repeats headers.
 pub(crate) struct Ticket<A: Deref<Target = Account> = Arc<Account>> {
-    account: A,
     request: Request,
     state: Mutex<State>,
     // Dropped after `Drop::drop` has closed the account and answered the caller.
-    _held: Held<A>,
+    held: Held<A>,
     _room: Permit,
 }
 
@@ -61,14 +60,14 @@ impl Ticket {
     /// For a request that nobody waits for.
     pub(crate) fn unattended(account: &Arc<Account>, request: Request, room: Permit) -> Arc<Self> {
         let held = account.hold_shared(request.cost);
-        Arc::new(Self::new(Arc::clone(account), held, request, room, Caller::None))
+        Arc::new(Self::new(held, request, room, Caller::None))
     }
 
     /// For a request whose caller waits in line.
     pub(crate) fn attended(account: &Arc<Account>, request: Request, room: Permit) -> (Arc<Self>, Outcome) {
         let (caller, outcome) = oneshot::channel();
         let held = account.hold_shared(request.cost);
-        (Arc::new(Self::new(Arc::clone(account), held, request, room, Caller::Waits(caller))), outcome)
+        (Arc::new(Self::new(held, request, room, Caller::Waits(caller))), outcome)
     }
 
     /// How far responsibility for it must have moved before its caller is answered.
@@ -85,7 +84,7 @@ impl Ticket {
 impl<'a> Ticket<&'a Account> {
     /// For a request that its caller delivers itself.
     pub(crate) fn direct(account: &'a Account, request: Request) -> Self {
-        Self::new(account, account.hold(request.cost), request, Permit::free(), Caller::Same)
+        Self::new(account.hold(request.cost), request, Permit::free(), Caller::Same)
     }
 
     /// Everything that has not been told yet has failed for good; how much that is.
@@ -97,26 +96,26 @@ impl<'a> Ticket<&'a Account> {
 
     /// Closes its account; what the caller hears.
     pub(crate) fn conclude(self) -> Result<(), Failure> {
-        self.state().conclude(self.account, self.request.cost)
+        self.state().conclude(self.held.account(), self.request.cost)
     }
 }
 
 impl<A: Deref<Target = Account>> Ticket<A> {
-    fn new(account: A, held: Held<A>, request: Request, room: Permit, caller: Caller) -> Self {
-        account.record(Term::In, request.cost);
+    fn new(held: Held<A>, request: Request, room: Permit, caller: Caller) -> Self {
+        held.account().record(Term::In, request.cost);
         let state =
             State { accounted: Cost::default(), delivered: 0, failed: Vec::new(), failure: None, caller };
-        Self { account, request, state: Mutex::new(state), _held: held, _room: room }
+        Self { request, state: Mutex::new(state), held, _room: room }
     }
 
     /// The destination has `items` more of it, and refused `rejected` of these all the same.
     pub(crate) fn delivered(&self, items: u64, rejected: u64) {
-        self.state().delivered(&self.account, self.request.cost, items, rejected);
+        self.state().delivered(self.held.account(), self.request.cost, items, rejected);
     }
 
     /// `items` more of it have failed for good: they are the caller's again, or lost.
     pub(crate) fn failed(&self, items: u64, failure: &Failure) {
-        self.state().failed(&self.account, self.request.cost, items, failure);
+        self.state().failed(self.held.account(), self.request.cost, items, failure);
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -199,7 +198,7 @@ impl<A: Deref<Target = Account>> Drop for Ticket<A> {
     fn drop(&mut self) {
         let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
         // Nothing is left to do for a ticket that has been concluded.
-        let _ = state.conclude(&self.account, self.request.cost);
+        let _ = state.conclude(self.held.account(), self.request.cost);
     }
 }
 

@@ -224,6 +224,13 @@ pub struct Held<A: Deref<Target = Account> = Arc<Account>> {
     cost: Cost,
 }
 
+impl<A: Deref<Target = Account>> Held<A> {
+    /// Whose it is.
+    pub fn account(&self) -> &Account {
+        &self.account
+    }
+}
+
 impl<A: Deref<Target = Account>> Drop for Held<A> {
     fn drop(&mut self) {
         // Cells wrap, so taking away is adding the complement.
