@@ -24,7 +24,7 @@ const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
 
 /// How long a flood lasts that nobody stops.
-const FLOOD: Duration = Duration::from_secs(2);
+const FLOOD: Duration = Duration::from_secs(1);
 /// What a flood may add to the memory, whether it is stopped or not.
 const GROWTH_MIB: u64 = 16;
 
