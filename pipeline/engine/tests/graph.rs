@@ -330,6 +330,27 @@ service:
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_drains_first_may_take_all_but_what_those_behind_it_need() {
+    let yaml = "
+receivers: {source:}
+processors: {hold/first:, hold/second:}
+exporters: {probe:}
+service: {pipelines: {logs: {receivers: [source], processors: [hold/first, hold/second], exporters: [probe]}}}
+";
+    let slow = Some(SECONDS(1000));
+    let delays = [("hold/first@logs", slow), ("hold/second@logs", slow), ("probe", slow)];
+    let (graph, world, _) = build(yaml, delays.into());
+    let started = Instant::now();
+    let took = stop(&graph, SECONDS(60)).await;
+    assert_eq!(took, SECONDS(60));
+    let deadline =
+        |name: &str| world.get(name).deadline.lock().expect("no test panics here").map(|at| at - started);
+    assert_eq!(deadline("hold/first@logs:logs"), Some(SECONDS(50)));
+    assert_eq!(deadline("hold/second@logs:logs"), Some(SECONDS(55)));
+    assert_eq!(deadline("probe:logs"), Some(SECONDS(60)));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_client_that_does_not_finish_leaves_the_queues_half_of_the_time() {
     let yaml = "
 receivers: {source:, source/quick:}

@@ -1,6 +1,6 @@
 //! Draining every stage as soon as all that feed it are done.
 
-use super::{Graph, Node, share};
+use super::{Graph, Node, leaving_time_for};
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared, join_all};
 use std::time::Instant;
@@ -13,10 +13,10 @@ impl Graph {
         // What feeds a node comes after it, so its drain exists when the node's is made.
         for (at, node) in self.nodes.iter().enumerate().rev() {
             let upstream: Vec<_> = fed_by[at].iter().filter_map(|&feeder| drains[feeder].clone()).collect();
-            let height = heights[at];
+            let behind = heights[at] - 1;
             let drain = async move {
                 join_all(upstream).await;
-                let own = share(deadline, height);
+                let own = leaving_time_for(behind, deadline);
                 self.within(own, "stage", node.stage.drain(own)).await;
             };
             drains[at] = Some(drain.boxed().shared());

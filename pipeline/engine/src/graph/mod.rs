@@ -21,6 +21,9 @@ use tokio::time::timeout_at;
 /// How much longer than its deadline a component may take to stop before it is left behind.
 const GRACE: Duration = Duration::from_secs(2);
 
+/// What a stage needs at most to pass on what the one before it has passed on at the last moment.
+const ENOUGH: Duration = Duration::from_secs(5);
+
 /// The decoded configuration of every component, by id.
 #[derive(Default)]
 pub struct Plans {
@@ -84,9 +87,9 @@ impl Graph {
     ///
     /// Receivers have half of the time to answer what is under way, so that a client that does not finish its request
     /// cannot use up what the queues need. Each stage drains as soon as all that feed it have, beside all others, so
-    /// that a dead destination costs nobody else time; where others come after it, it gets its share of what is left.
+    /// that a dead destination costs nobody else time, and leaves enough of it to those that come after.
     pub async fn stop(&self, deadline: Instant) {
-        let half = share(deadline, 2);
+        let half = half(deadline);
         let receivers =
             self.receivers.iter().map(|receiver| self.within(half, "receiver", receiver.stop(half)));
         join_all(receivers).await;
@@ -110,10 +113,19 @@ fn now() -> Instant {
     tokio::time::Instant::now().into_std()
 }
 
-/// The end of one of `parts` equal parts of the time that is left.
-fn share(deadline: Instant, parts: u32) -> Instant {
+/// The end of the first half of the time that is left.
+fn half(deadline: Instant) -> Instant {
     let now = now();
-    now + deadline.saturating_duration_since(now) / parts
+    now + deadline.saturating_duration_since(now) / 2
+}
+
+/// Until when a stage may drain that has so many to drain after it, one after the other: as long as each of them is
+/// left an equal part, or enough.
+fn leaving_time_for(behind: u32, deadline: Instant) -> Instant {
+    let now = now();
+    let left = deadline.saturating_duration_since(now);
+    let kept = (left / (behind + 1)).min(ENOUGH) * behind;
+    now + left.saturating_sub(kept)
 }
 
 impl fmt::Debug for Graph {
