@@ -450,6 +450,25 @@ async fn while_draining_a_full_queue_behind_is_waited_for_and_a_dead_one_only_un
     bench.assert_settled();
 }
 
+#[tokio::test(start_paused = true)]
+async fn while_draining_what_one_branch_refuses_still_reaches_the_others() {
+    let (up, down) = (Arc::new(Destination::default()), Arc::new(Destination::default()));
+    down.set_down(Some(later()));
+    let bench = Bench::before(
+        "{timeout: 0s}",
+        &[(Arc::clone(&up), Optional::Off), (Arc::clone(&down), Optional::Off)],
+    );
+    for id in 0..50 {
+        bench.hand_in(request(id..id + 1)).await.expect("accepted");
+    }
+    tokio::time::sleep(SECOND * 60).await;
+    assert_eq!(up.ids(), [0], "the first is held, and the others wait behind it");
+    bench.drain(SECOND * 10).await;
+    assert_eq!(up.ids(), (0..50).collect::<Vec<_>>(), "in order");
+    assert_eq!(bench.total(Term::Lost(Reason::ShuttingDown)), 50, "the other branch never had them");
+    bench.assert_settled();
+}
+
 /// What is held while it is refused stays charged, so that the receivers' door closes: memory is bounded by the
 /// budget, however long it lasts and however much is offered.
 #[tokio::test(start_paused = true)]

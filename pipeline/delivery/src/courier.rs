@@ -141,6 +141,11 @@ impl Courier {
 }
 
 impl Destination {
+    /// Whether what is refused for a while stays, and the rest behind it.
+    pub(crate) fn holds(&self) -> bool {
+        matches!(self, Self::Pipeline(_))
+    }
+
     async fn take(
         &self,
         courier: &Courier,

@@ -17,6 +17,10 @@ use std::time::Instant;
 use tokio::task::JoinSet;
 use tokio::time::{Sleep, sleep_until};
 
+/// How many batches are handed on at once while draining, where what is refused is held: those that one branch refuses
+/// are not to keep others from the branches that would take them.
+const DRAIN_CONSUMERS: usize = 1024;
+
 /// Takes requests out of the queue, batches them if the configuration says so, and sends up to `num_consumers`
 /// batches at once. Ends when the queue has been closed and everything taken has been accounted for; cut off before
 /// that, it takes every send with it.
@@ -67,6 +71,8 @@ impl Dispatcher {
     pub(super) async fn run(mut self) {
         let courier = Arc::clone(&self.courier);
         let mut cut_off = pin!(courier.reached(Phase::CutOff));
+        let mut draining = pin!(courier.reached(Phase::Draining));
+        let mut in_order = self.courier.destination.holds();
         let mut timer = Timer::new();
         let mut open = true;
         while open || !self.ready.is_empty() || !self.sends.is_empty() {
@@ -81,6 +87,10 @@ impl Dispatcher {
             tokio::select! {
                 biased;
                 () = &mut cut_off => return self.abandon().await,
+                () = &mut draining, if in_order => {
+                    in_order = false;
+                    self.consumers = self.consumers.max(DRAIN_CONSUMERS);
+                }
                 Some(ended) = self.sends.join_next() => {
                     if let Ok(sent) = ended {
                         self.sending.remove(&sent);
