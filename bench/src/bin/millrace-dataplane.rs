@@ -13,8 +13,8 @@ use millrace_engine::component::{Context, ProcessorConfig, Shared};
 use millrace_engine::entry::Route;
 use millrace_engine::ledger::Term;
 use millrace_engine::{
-    Account, Batch, BoxFuture, Budget, Cost, Entry, Failure, Health, Ledger, Metadata, Origin, Piece, Tasks,
-    Until,
+    Account, Batch, BoxFuture, Budget, Cost, Entry, Failure, Health, Lanes, Ledger, Metadata, Origin, Piece,
+    Tasks, Until,
 };
 use millrace_processors::memory_limiter;
 use millrace_telemetry::catalogue::receiver as catalogue;
@@ -183,7 +183,7 @@ fn measure(args: &Args, threads: usize) -> io::Result<Round> {
     let stop = Arc::new(AtomicBool::new(false));
     let plane = {
         let _inside = runtime.enter();
-        Arc::new(Plane::new(args.signal, args.queue).map_err(io::Error::other)?)
+        Lanes::new(Plane::new(args.signal, args.queue).map_err(io::Error::other)?)
     };
     let tasks: Vec<_> = (0..args.tasks * threads)
         .map(|task| {
@@ -192,7 +192,7 @@ fn measure(args: &Args, threads: usize) -> io::Result<Round> {
                     Template::build(args.signal, args.items, task as u64 * TEMPLATES + seed).bytes().to_vec()
                 })
                 .collect();
-            runtime.spawn(feed(Arc::clone(&plane), requests, Arc::clone(&stop), Work::of(args)))
+            runtime.spawn(feed(plane.clone(), requests, Arc::clone(&stop), Work::of(args)))
         })
         .collect();
     // Until every task has run for a while.
@@ -229,7 +229,7 @@ fn cpu_time() -> Duration {
     Duration::new(time.tv_sec.cast_unsigned(), time.tv_nsec as u32)
 }
 
-async fn feed(plane: Arc<Plane>, requests: Vec<Vec<u8>>, stop: Arc<AtomicBool>, work: Work) {
+async fn feed(plane: Lanes<Plane>, requests: Vec<Vec<u8>>, stop: Arc<AtomicBool>, work: Work) {
     for (turn, request) in requests.iter().cycle().enumerate() {
         if stop.load(Relaxed) {
             return;
@@ -239,8 +239,8 @@ async fn feed(plane: Arc<Plane>, requests: Vec<Vec<u8>>, stop: Arc<AtomicBool>, 
         match work {
             Work::Inline => plane.take(body).await,
             Work::Spawn => {
-                let plane = Arc::clone(&plane);
-                let _ = tokio::spawn(async move { plane.take(body).await }).await;
+                let near = plane.near();
+                let _ = plane.tasks.spawn("request", async move { near.take(body).await }).await;
                 continue;
             }
             Work::ValidateOnly => plane.validate_only(body),
@@ -271,6 +271,7 @@ impl Work {
 
 /// What stands between a body and the exporter.
 struct Plane {
+    tasks: Tasks,
     signal: Signal,
     policy: Policy,
     intake: Budget,
@@ -314,6 +315,7 @@ impl Plane {
         let receiver = context("receiver", "otlp")?;
         let labels = Labels::new().with("receiver", "otlp").with("transport", "grpc");
         Ok(Self {
+            tasks: shared.tasks.clone(),
             signal,
             policy: Policy::default(),
             intake: shared.intake.clone(),

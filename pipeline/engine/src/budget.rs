@@ -8,6 +8,7 @@
 //! # Invariant
 //! `free + sum(slabs) + charged = limit`, always.
 
+use crate::lanes::{Lane, Lanes};
 use millrace_telemetry::shard::{shard_count, worker_slot};
 use std::fmt;
 use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst, fence};
@@ -25,14 +26,8 @@ const SLAB_BYTES_MAX: i64 = 256 << 10;
 /// A limit on bytes in memory. Clones share it.
 #[derive(Clone)]
 pub struct Budget {
-    pool: Arc<Pool>,
-    /// What charges refer to the pool by: one for each worker, so that counting references is nothing that workers
-    /// do on one cache line.
-    lanes: Arc<[Arc<Lane>]>,
+    pool: Lanes<Pool>,
 }
-
-#[repr(align(128))]
-struct Lane(Arc<Pool>);
 
 /// A cell on a cache line (pair) of its own.
 #[repr(align(128))]
@@ -61,7 +56,7 @@ impl Budget {
     pub fn new(limit: u64) -> Self {
         let shards = shard_count();
         let limit_signed = i64::try_from(limit).unwrap_or(i64::MAX);
-        let pool = Arc::new(Pool {
+        let pool = Lanes::new(Pool {
             limit: limit_signed.cast_unsigned(),
             slab: (limit_signed / (8 * shards as i64)).min(SLAB_BYTES_MAX),
             free: Padded(AtomicI64::new(limit_signed)),
@@ -72,8 +67,7 @@ impl Budget {
             turn: tokio::sync::Mutex::default(),
             released: Notify::new(),
         });
-        let lanes = (0..shards).map(|_| Arc::new(Lane(Arc::clone(&pool)))).collect();
-        Self { pool, lanes }
+        Self { pool }
     }
 
     /// Holds `bytes`, or refuses: never waits, never goes over.
@@ -129,8 +123,7 @@ impl Budget {
     }
 
     fn holding(&self, bytes: u64) -> Charge {
-        let lane = Arc::clone(&self.lanes[worker_slot()]);
-        Charge(Some(Arc::new(Hold { lane, bytes })))
+        Charge(Some(Arc::new(Hold { pool: self.pool.near(), bytes })))
     }
 }
 
@@ -209,7 +202,7 @@ impl fmt::Debug for Budget {
 pub struct Charge(Option<Arc<Hold>>);
 
 struct Hold {
-    lane: Arc<Lane>,
+    pool: Arc<Lane<Pool>>,
     bytes: u64,
 }
 
@@ -224,11 +217,11 @@ impl Charge {
     #[must_use]
     pub fn try_grow(&mut self, bytes: u64) -> bool {
         let Some(hold) = self.0.as_mut().and_then(Arc::get_mut) else { return false };
-        let granted = hold.lane.0.take(bytes);
+        let granted = hold.pool.take(bytes);
         if granted {
             hold.bytes += bytes;
         } else {
-            hold.lane.0.refused.0.fetch_add(1, Relaxed);
+            hold.pool.refused.0.fetch_add(1, Relaxed);
         }
         granted
     }
@@ -238,7 +231,7 @@ impl Charge {
         if let Some(hold) = self.0.as_mut().and_then(Arc::get_mut)
             && hold.bytes > bytes
         {
-            hold.lane.0.release(hold.bytes - bytes);
+            hold.pool.release(hold.bytes - bytes);
             hold.bytes = bytes;
         }
     }
@@ -252,7 +245,7 @@ impl Charge {
 
 impl Drop for Hold {
     fn drop(&mut self) {
-        self.lane.0.release(self.bytes);
+        self.pool.release(self.bytes);
     }
 }
 

@@ -1,23 +1,24 @@
 //! Supervision: a panic in any task is contained, counted, makes the process unready, and ends it after a drain.
 
 use crate::health::{Health, State};
+use crate::lanes::Lanes;
 use futures_util::FutureExt;
 use millrace_telemetry::catalogue::millrace as catalogue;
 use millrace_telemetry::{Labels, Registry};
 use std::any::Any;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, OnceLock};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 /// Starts tasks and watches over them; clones share the watch.
 #[derive(Debug, Clone)]
-pub struct Tasks(Arc<Inner>);
+pub struct Tasks(Lanes<Watch>);
 
 #[derive(Debug)]
-struct Inner {
+struct Watch {
     health: Health,
     panics: AtomicU64,
     failed: Notify,
@@ -28,7 +29,7 @@ impl Tasks {
     /// A supervisor that reports to `health`.
     #[must_use]
     pub fn new(health: Health) -> Self {
-        Self(Arc::new(Inner {
+        Self(Lanes::new(Watch {
             health,
             panics: AtomicU64::new(0),
             failed: Notify::new(),
@@ -47,12 +48,29 @@ impl Tasks {
     where
         F: Future<Output: Send> + Send + 'static,
     {
-        let supervisor = self.clone();
-        tokio::spawn(async move { supervisor.watch(name, future).await })
+        let watch = self.0.near();
+        tokio::spawn(async move { watch.over(name, future).await })
     }
 
     /// Runs `future` here, with the same supervision; `None` when it panicked.
     pub async fn watch<F: Future>(&self, name: &'static str, future: F) -> Option<F::Output> {
+        self.0.over(name, future).await
+    }
+
+    /// Resolves when a task has panicked.
+    pub async fn failed(&self) {
+        self.0.failed.notified().await;
+    }
+
+    /// How many tasks have panicked.
+    #[must_use]
+    pub fn panics(&self) -> u64 {
+        self.0.panics.load(Relaxed)
+    }
+}
+
+impl Watch {
+    async fn over<F: Future>(&self, name: &'static str, future: F) -> Option<F::Output> {
         match AssertUnwindSafe(future).catch_unwind().await {
             Ok(output) => Some(output),
             Err(panic) => {
@@ -69,23 +87,12 @@ impl Tasks {
             .or_else(|| panic.downcast_ref::<String>().cloned())
             .unwrap_or_else(|| "no message".to_owned());
         tracing::error!(task = name, panic = %what, "a task panicked; this is a bug: draining and ending the process");
-        self.0.panics.fetch_add(1, Relaxed);
-        if let Some(registry) = self.0.registry.get() {
+        self.panics.fetch_add(1, Relaxed);
+        if let Some(registry) = self.registry.get() {
             registry.counter(&catalogue::PANICS, &Labels::new().with("component", name)).add(1);
         }
-        self.0.health.advance(State::Failed);
-        self.0.failed.notify_one();
-    }
-
-    /// Resolves when a task has panicked.
-    pub async fn failed(&self) {
-        self.0.failed.notified().await;
-    }
-
-    /// How many tasks have panicked.
-    #[must_use]
-    pub fn panics(&self) -> u64 {
-        self.0.panics.load(Relaxed)
+        self.health.advance(State::Failed);
+        self.failed.notify_one();
     }
 }
 
