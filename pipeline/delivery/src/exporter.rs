@@ -14,7 +14,7 @@ use millrace_engine::{
 use millrace_telemetry::Labels;
 use millrace_wire::Signal;
 use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::task::Poll;
@@ -96,16 +96,18 @@ impl Exporter {
         let request = Request { cost: batch.cost(), until, arrived: now() };
         let ticket = Ticket::direct(&self.courier.account, request);
         let mut report = &ticket;
-        let delivery = self.courier.tasks.watch("send", self.courier.deliver(batch, &mut report));
-        if let Some(None) = self.unless_cut_off(delivery).await {
+        let ended = {
+            let delivery = self.courier.tasks.watch("send", self.courier.deliver(batch, &mut report));
+            self.unless_cut_off(pin!(delivery)).await
+        };
+        if let Some(None) = ended {
             self.courier.measures.failed.add(ticket.rest_failed(&panicked()));
         }
         ticket.conclude()
     }
 
     /// Runs `work` until it is done, or until a drain has no time left for it. What is done at once costs nothing.
-    async fn unless_cut_off<T>(&self, work: impl Future<Output = T>) -> Option<T> {
-        let mut work = pin!(work);
+    async fn unless_cut_off<T>(&self, mut work: Pin<&mut impl Future<Output = T>>) -> Option<T> {
         if let Poll::Ready(done) = poll_fn(|context| Poll::Ready(work.as_mut().poll(context))).await {
             return Some(done);
         }

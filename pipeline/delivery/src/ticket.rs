@@ -29,6 +29,7 @@ pub(crate) struct Ticket<A: Deref<Target = Account> = Arc<Account>> {
 pub(crate) struct Request {
     pub(crate) cost: Cost,
     pub(crate) until: Until,
+    /// When it was put in line.
     pub(crate) arrived: Instant,
 }
 

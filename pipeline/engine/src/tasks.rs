@@ -49,12 +49,17 @@ impl Tasks {
         F: Future<Output: Send> + Send + 'static,
     {
         let watch = self.0.near();
-        tokio::spawn(async move { watch.over(name, future).await })
+        // Combinators, because an async block around it would keep the future twice.
+        tokio::spawn(AssertUnwindSafe(future).catch_unwind().map(move |ended| watch.outcome(name, ended)))
     }
 
     /// Runs `future` here, with the same supervision; `None` when it panicked.
-    pub async fn watch<F: Future>(&self, name: &'static str, future: F) -> Option<F::Output> {
-        self.0.over(name, future).await
+    pub fn watch<F: Future>(
+        &self,
+        name: &'static str,
+        future: F,
+    ) -> impl Future<Output = Option<F::Output>> + use<'_, F> {
+        AssertUnwindSafe(future).catch_unwind().map(move |ended| self.0.outcome(name, ended))
     }
 
     /// Resolves when a task has panicked.
@@ -70,8 +75,8 @@ impl Tasks {
 }
 
 impl Watch {
-    async fn over<F: Future>(&self, name: &'static str, future: F) -> Option<F::Output> {
-        match AssertUnwindSafe(future).catch_unwind().await {
+    fn outcome<T>(&self, name: &'static str, ended: Result<T, Box<dyn Any + Send>>) -> Option<T> {
+        match ended {
             Ok(output) => Some(output),
             Err(panic) => {
                 self.report(name, panic.as_ref());
