@@ -146,6 +146,7 @@ fn shared(plan: &Plan, registry: Registry) -> Shared {
         tasks: Tasks::new(health.clone()),
         health,
         user_agent: user_agent().into(),
+        offers: millrace_engine::Offers::default(),
     }
 }
 

@@ -19,6 +19,7 @@ fn context() -> Context {
         tasks: Tasks::new(health.clone()),
         health,
         user_agent: "test".into(),
+        offers: millrace_engine::Offers::default(),
     };
     Context { shared, kind: "connector", id: "forward".parse().expect("an id"), pipeline: None }
 }

@@ -18,6 +18,7 @@ pub(crate) fn context(id: &str) -> Context {
         tasks: Tasks::new(health.clone()),
         health,
         user_agent: "test".into(),
+        offers: millrace_engine::Offers::default(),
     };
     Context { shared, kind: "exporter", id: id.parse().expect("an id"), pipeline: None }
 }

@@ -88,7 +88,7 @@ fn request(ids: Range<u64>) -> Batch {
 
 fn piece_from(tenant: &str, ids: Range<u64>) -> Piece {
     let metadata = vec![("tenant".into(), tenant.into()), ("other".into(), "x".into())];
-    let origin = Origin { received: std::time::Instant::now(), peer: None, metadata };
+    let origin = Origin { received: std::time::Instant::now(), peer: None, metadata, identity: None };
     Piece { payload: payload(ids), origin: Arc::new(origin), charge: Charge::none() }
 }
 
@@ -127,6 +127,7 @@ impl Bench {
             tasks: Tasks::new(health.clone()),
             health,
             user_agent: "test".into(),
+            offers: millrace_engine::Offers::default(),
         };
         let exporters: Vec<_> = destinations
             .iter()

@@ -20,6 +20,7 @@ fn everything_that_comes_this_far_is_let_through_and_counted_as_in_go() {
         tasks: Tasks::new(health.clone()),
         health,
         user_agent: "test".into(),
+        offers: millrace_engine::Offers::default(),
     };
     let context = Context {
         shared: shared.clone(),

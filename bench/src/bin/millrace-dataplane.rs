@@ -294,6 +294,7 @@ impl Plane {
             tasks: Tasks::new(health.clone()),
             health,
             user_agent: "millrace-dataplane".into(),
+            offers: millrace_engine::Offers::default(),
         };
         let context = |kind, id: &str| {
             let id: ComponentId = id.parse().map_err(|error| format!("{error}"))?;
@@ -340,7 +341,7 @@ impl Plane {
         let received = Instant::now();
         let payload = validate(self.signal, body, &self.policy).ok()?.payload;
         let items = u64::from(payload.items());
-        let origin = Arc::new(Origin { received, peer: None, metadata: Metadata::new() });
+        let origin = Arc::new(Origin { received, peer: None, metadata: Metadata::new(), identity: None });
         let batch = Batch::of(Piece { payload, origin, charge });
         let cost = batch.cost();
         self.account.record(Term::In, cost);

@@ -28,6 +28,7 @@ fn context(health: &Health) -> Context {
         tasks: Tasks::new(health.clone()),
         health: health.clone(),
         user_agent: "test".into(),
+        offers: millrace_engine::Offers::default(),
     };
     Context { shared, kind: "extension", id: "health_check".parse().expect("an id"), pipeline: None }
 }

@@ -64,7 +64,7 @@ mod tests {
         let payload = Logs::build(|logs| {
             logs.record(LogRecord::default(), |_| {});
         });
-        let origin = Arc::new(Origin { received: Instant::now(), peer: None, metadata });
+        let origin = Arc::new(Origin { received: Instant::now(), peer: None, metadata, identity: None });
         Piece { payload, origin, charge: Charge::none() }
     }
 

@@ -266,7 +266,12 @@ async fn a_request_that_is_cut_is_done_with_its_last_part() {
 
 /// A log record from a client that said who it was.
 fn from_tenant(tenant: &str, id: u64) -> Batch {
-    let origin = Origin { received: now(), peer: None, metadata: vec![("tenant".into(), tenant.into())] };
+    let origin = Origin {
+        received: now(),
+        peer: None,
+        metadata: vec![("tenant".into(), tenant.into())],
+        identity: None,
+    };
     Batch::of(Piece { origin: Arc::new(origin), ..piece(logs(id..id + 1)) })
 }
 

@@ -1,6 +1,6 @@
 //! The unit of flow: pieces of one signal, each with where it came from and what it holds of the budget.
 
-use crate::Charge;
+use crate::{Charge, Identity};
 use millrace_wire::{Payload, Signal};
 use std::net::SocketAddr;
 use std::ops::{Add, AddAssign, Mul};
@@ -60,13 +60,15 @@ pub struct Origin {
     pub peer: Option<SocketAddr>,
     /// Client metadata, if the receiver was told to keep it.
     pub metadata: Metadata,
+    /// Who the sender is, where the receiver authenticates.
+    pub identity: Option<Arc<Identity>>,
 }
 
 impl Origin {
     /// Something that this process itself made, now.
     #[must_use]
     pub fn local() -> Arc<Self> {
-        Arc::new(Self { received: Instant::now(), peer: None, metadata: Metadata::new() })
+        Arc::new(Self { received: Instant::now(), peer: None, metadata: Metadata::new(), identity: None })
     }
 }
 

@@ -5,6 +5,7 @@
 //! component. Building happens inside the runtime, from the back of the graph to the front.
 
 use crate::entry::{Entry, Route};
+use crate::extension::{ClientAuth, Gate, Offers, ServerAuth};
 use crate::health::Health;
 use crate::ledger::{Account, Holder, Ledger};
 use crate::stage::{BoxFuture, Stage};
@@ -35,6 +36,8 @@ pub struct Shared {
     pub health: Health,
     /// `service.name/version`, as sent in `User-Agent`.
     pub user_agent: Arc<str>,
+    /// What extensions offer to other components.
+    pub offers: Offers,
 }
 
 /// What one component instance is built with.
@@ -198,4 +201,19 @@ pub trait Extension: Send + Sync {
 
     /// Stops it; runs after every pipeline has.
     fn stop(&self) -> BoxFuture<'_, ()>;
+
+    /// What decides who may send to a server, if it can.
+    fn server_auth(self: Arc<Self>) -> Option<Arc<dyn ServerAuth>> {
+        None
+    }
+
+    /// What says to a destination who sends, if it can.
+    fn client_auth(self: Arc<Self>) -> Option<Arc<dyn ClientAuth>> {
+        None
+    }
+
+    /// What turns requests away before they are read, if it can.
+    fn gate(self: Arc<Self>) -> Option<Arc<dyn Gate>> {
+        None
+    }
 }

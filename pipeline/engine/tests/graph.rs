@@ -230,6 +230,7 @@ fn shared() -> Shared {
         tasks: Tasks::new(health.clone()),
         health,
         user_agent: "test".into(),
+        offers: millrace_engine::Offers::default(),
     }
 }
 

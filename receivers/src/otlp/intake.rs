@@ -146,7 +146,7 @@ impl Intake {
             counts.refused.add(items);
             return Err(over_budget());
         }
-        let origin = Arc::new(Origin { received, peer, metadata });
+        let origin = Arc::new(Origin { received, peer, metadata, identity: None });
         let batch = Batch::of(Piece { payload, origin, charge });
         let cost = batch.cost();
         let handing = Handing::new(&intake.account, cost);

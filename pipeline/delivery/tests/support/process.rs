@@ -22,6 +22,7 @@ pub fn context() -> Context {
         tasks: Tasks::new(health.clone()),
         health,
         user_agent: "test".into(),
+        offers: millrace_engine::Offers::default(),
     };
     Context { shared, kind: "exporter", id: "test".parse().expect("an id"), pipeline: None }
 }

@@ -123,14 +123,19 @@ impl<'a> Builder<'a> {
         Ok(receivers)
     }
 
+    /// Builds the extensions and makes known what they offer; before everything else, which may ask for it.
     pub(super) fn extensions(&self) -> Result<Vec<Arc<dyn Extension>>, BuildError> {
         let used = self.config.service.extensions.iter();
-        used.map(|extension| {
-            let context = self.context("extension", &extension.id, None);
-            let plan = self.plans.extensions.get(&extension.id).ok_or_else(|| not_decoded(&context))?;
-            plan.build(context)
-        })
-        .collect()
+        let built = used
+            .map(|extension| {
+                let context = self.context("extension", &extension.id, None);
+                let plan = self.plans.extensions.get(&extension.id).ok_or_else(|| not_decoded(&context))?;
+                Ok((extension.id.clone(), plan.build(context)?))
+            })
+            .collect::<Result<Vec<_>, BuildError>>()?;
+        let extensions = built.iter().map(|(_, extension)| Arc::clone(extension)).collect();
+        self.shared.offers.publish(built);
+        Ok(extensions)
     }
 
     /// Notes the stages that a component has added in front of `behind`. They feed what is behind: a stage may hand

@@ -61,11 +61,11 @@ impl Graph {
     /// The first component that cannot be built. References and cycles were checked when the file was loaded.
     pub fn build(config: &Config, plans: &Plans, shared: &Shared) -> Result<Self, BuildError> {
         let mut builder = Builder::new(config, plans, shared);
+        let extensions = builder.extensions()?;
         for pipeline in config.service.pipelines.keys() {
             builder.pipeline(pipeline)?;
         }
         let receivers = builder.receivers()?;
-        let extensions = builder.extensions()?;
         Ok(Self { extensions, receivers, nodes: builder.into_nodes(), tasks: shared.tasks.clone() })
     }
 

@@ -1,0 +1,54 @@
+//! The sections that servers and clients share: the Go collector's confighttp, configgrpc and configtls keys that are
+//! built so far. A key of theirs that is not built yet is refused by name, never ignored.
+
+mod client;
+mod server;
+mod tls;
+
+pub use client::{GrpcClientConfig, HttpClientConfig, check_endpoint, check_url};
+pub use server::{GrpcServerConfig, HttpServerConfig, MAX_RECEIVE_MIB, check_listen, listen_address};
+pub use tls::TlsClientConfig;
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+use millrace_config::{Checker, Secret, Validate};
+use serde::Deserialize;
+use serde::de::{Deserializer, Error as _, IgnoredAny};
+use std::collections::BTreeMap;
+
+/// A key of the Go collector that is not built yet: anything in it is an error that says so.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NotYet;
+
+impl<'de> Deserialize<'de> for NotYet {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        // Taking the value makes the error point at it; a null section is as good as none.
+        match Option::<IgnoredAny>::deserialize(deserializer)? {
+            None => Ok(Self),
+            Some(_) => Err(D::Error::custom("this key of the Go collector is not supported yet; remove it")),
+        }
+    }
+}
+
+impl Validate for NotYet {}
+
+pub(crate) fn check_headers(at: &mut Checker<'_>, key: &str, headers: &BTreeMap<String, Secret<String>>) {
+    for (name, value) in headers {
+        if let Err(error) = header(name, value) {
+            at.error(key, error);
+        }
+    }
+}
+
+fn header(name: &str, value: &Secret<String>) -> Result<(HeaderName, HeaderValue), String> {
+    let header = HeaderName::try_from(name).map_err(|_| format!("`{name}` is not a header name"))?;
+    let mut value = HeaderValue::from_str(value.expose())
+        .map_err(|_| format!("the value of header `{name}` has characters that a header cannot have"))?;
+    value.set_sensitive(true);
+    Ok((header, value))
+}
+
+/// The configured headers; those that cannot be sent were refused when the configuration was checked.
+#[must_use]
+pub fn header_map(headers: &BTreeMap<String, Secret<String>>) -> HeaderMap {
+    headers.iter().filter_map(|(name, value)| header(name, value).ok()).collect()
+}
