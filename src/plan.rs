@@ -2,7 +2,7 @@
 
 use crate::components::{BuiltIn, CONNECTORS, EXPORTERS, EXTENSIONS, PROCESSORS, RECEIVERS};
 use millrace_config::catalog::Kind;
-use millrace_config::load::{Component, Gates, load};
+use millrace_config::load::{Component, Gates, Wanted, load};
 use millrace_config::{Config, Diagnostics, Node, Parsed, decode, parse_uri};
 use millrace_engine::component::Factory;
 use millrace_engine::graph::Plans;
@@ -38,11 +38,19 @@ pub fn plan(mut parsed: Parsed) -> Result<Plan, String> {
     let Some(node) = parsed.node.take() else { return Err(parsed.render()) };
     let diags = &mut parsed.diagnostics;
     let loaded = load(&node, &BuiltIn, Gates::default(), diags);
-    let mut decoder = Decoder { plans: Plans::default(), diags };
+    let mut decoder = Decoder { plans: Plans::default(), diags, wanted: Vec::new() };
     for component in loaded.components() {
         decoder.component(component);
+        let wanted = decoder.diags.take_wanted();
+        if loaded.uses(component.kind, &component.id) {
+            decoder.wanted.extend(wanted);
+        }
     }
-    let plans = decoder.plans;
+    let Decoder { plans, wanted, .. } = decoder;
+    for wanted in &wanted {
+        let offers = |id: &_| plans.extensions.get(id).map(|plan| plan.offers());
+        loaded.check_wanted(wanted, offers, diags);
+    }
     let config = loaded.into_config();
     let telemetry = telemetry(&node, diags);
     let limits = config.as_ref().map(|config| limits(config, diags)).unwrap_or_default();
@@ -68,6 +76,8 @@ pub fn validate(uri: &str) -> ExitCode {
 struct Decoder<'a> {
     plans: Plans,
     diags: &'a mut Diagnostics,
+    /// The extensions that components in use refer to.
+    wanted: Vec<Wanted>,
 }
 
 impl Decoder<'_> {

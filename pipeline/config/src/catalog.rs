@@ -98,6 +98,39 @@ impl fmt::Display for Signals {
     }
 }
 
+/// What an extension can do for another component.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Deciding whether a server takes a request (`auth::authenticator`).
+    ServerAuth,
+    /// Saying to a destination who sends (`auth::authenticator`).
+    ClientAuth,
+    /// Turning requests away before a server reads them (`middlewares`).
+    ServerMiddleware,
+    /// Standing between a client and its destination (`middlewares`).
+    ClientMiddleware,
+}
+
+impl Role {
+    /// What it is called where it is referred to.
+    pub(crate) fn noun(self) -> &'static str {
+        match self {
+            Self::ServerAuth | Self::ClientAuth => "authenticator",
+            Self::ServerMiddleware | Self::ClientMiddleware => "middleware",
+        }
+    }
+
+    /// What an extension is that can do it, with the Go collector's words.
+    pub(crate) fn title(self) -> &'static str {
+        match self {
+            Self::ServerAuth => "a server authenticator",
+            Self::ClientAuth => "a client authenticator",
+            Self::ServerMiddleware => "a server middleware",
+            Self::ClientMiddleware => "a client middleware",
+        }
+    }
+}
+
 /// What a type name in the configuration stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Known {

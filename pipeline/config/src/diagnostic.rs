@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use crate::load::Wanted;
 use crate::source::{Sources, Span};
 
 /// The longest piece of a line that an excerpt shows, in characters.
@@ -130,9 +131,12 @@ impl Diagnostic {
     }
 }
 
-/// The findings about one configuration, in the order found.
+/// The findings about one configuration, in the order found; and what is still to be checked when all of it is known.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Diagnostics(Vec<Diagnostic>);
+pub struct Diagnostics {
+    findings: Vec<Diagnostic>,
+    wanted: Vec<Wanted>,
+}
 
 impl Diagnostics {
     /// No findings.
@@ -144,17 +148,27 @@ impl Diagnostics {
     /// Adds a finding, unless the very same one is already there or [`MAX_FINDINGS`] of its severity are.
     pub fn push(&mut self, diagnostic: Diagnostic) {
         let severity = diagnostic.severity;
-        let alike = self.0.iter().filter(|one| one.severity == severity).count();
-        if alike > MAX_FINDINGS || self.0.contains(&diagnostic) {
+        let alike = self.findings.iter().filter(|one| one.severity == severity).count();
+        if alike > MAX_FINDINGS || self.findings.contains(&diagnostic) {
             return;
         }
         if alike < MAX_FINDINGS {
-            self.0.push(diagnostic);
+            self.findings.push(diagnostic);
         } else {
             let word = if severity == Severity::Error { "errors" } else { "warnings" };
             let message = format!("there are more {word} than are shown");
-            self.0.push(Diagnostic { severity, ..Diagnostic::error(None, "", message) });
+            self.findings.push(Diagnostic { severity, ..Diagnostic::error(None, "", message) });
         }
+    }
+
+    /// Notes an extension that a section refers to; whether it can serve is known when everything has been read.
+    pub(crate) fn want(&mut self, wanted: Wanted) {
+        self.wanted.push(wanted);
+    }
+
+    /// The extensions that the sections decoded so far refer to, each time once.
+    pub fn take_wanted(&mut self) -> Vec<Wanted> {
+        std::mem::take(&mut self.wanted)
     }
 
     /// Whether any of them is an error.
@@ -166,29 +180,29 @@ impl Diagnostics {
     /// How many of them are errors.
     #[must_use]
     pub fn errors(&self) -> usize {
-        self.0.iter().filter(|one| one.severity == Severity::Error).count()
+        self.findings.iter().filter(|one| one.severity == Severity::Error).count()
     }
 
     /// How many there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.findings.len()
     }
 
     /// Whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.findings.is_empty()
     }
 
     /// The findings in order.
     pub fn iter(&self) -> std::slice::Iter<'_, Diagnostic> {
-        self.0.iter()
+        self.findings.iter()
     }
 
     /// Puts the findings in the order in which a reader meets them: by source and position, those without a place last.
     pub fn sort(&mut self) {
-        self.0.sort_by_key(|one| {
+        self.findings.sort_by_key(|one| {
             one.span.map_or((true, None), |span| (false, Some((span.source, span.start))))
         });
     }
@@ -196,14 +210,14 @@ impl Diagnostics {
     /// All findings as plain text, one blank line between two.
     #[must_use]
     pub fn render(&self, sources: &Sources) -> String {
-        let texts: Vec<_> = self.0.iter().map(|one| one.render(sources)).collect();
+        let texts: Vec<_> = self.findings.iter().map(|one| one.render(sources)).collect();
         texts.join("\n")
     }
 
     /// The same with terminal colours.
     #[must_use]
     pub fn render_coloured(&self, sources: &Sources) -> String {
-        let texts: Vec<_> = self.0.iter().map(|one| one.render_coloured(sources)).collect();
+        let texts: Vec<_> = self.findings.iter().map(|one| one.render_coloured(sources)).collect();
         texts.join("\n")
     }
 }
@@ -221,7 +235,7 @@ impl IntoIterator for Diagnostics {
     type IntoIter = std::vec::IntoIter<Diagnostic>;
 
     fn into_iter(self) -> Self::IntoIter {
-        self.0.into_iter()
+        self.findings.into_iter()
     }
 }
 
@@ -230,7 +244,7 @@ impl<'a> IntoIterator for &'a Diagnostics {
     type IntoIter = std::slice::Iter<'a, Diagnostic>;
 
     fn into_iter(self) -> Self::IntoIter {
-        self.0.iter()
+        self.findings.iter()
     }
 }
 

@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use millrace_wire::Signal;
+use serde::de::{Deserialize, Deserializer, Error as _};
 
 /// The longest name after the `/`, in bytes.
 const NAME_MAX: usize = 1024;
@@ -88,6 +89,12 @@ impl FromStr for PipelineId {
         let unknown = || IdError::BadSignal(text.to_owned(), signal.to_owned());
         let signal = Signal::from_name(signal).ok_or_else(unknown)?;
         Ok(Self { signal, name: name.map(str::to_owned) })
+    }
+}
+
+impl<'de> Deserialize<'de> for ComponentId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
     }
 }
 

@@ -27,12 +27,12 @@ mod suggest;
 pub mod validate;
 pub mod values;
 
-pub use catalog::{Catalog, Kind, Known, Signals};
+pub use catalog::{Catalog, Kind, Known, Role, Signals};
 pub use decode::{decode, decode_over};
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
 pub use id::{ComponentId, IdError, PipelineId};
 pub use input::{Parsed, parse_file, parse_str, parse_uri};
-pub use load::{Component, Components, Config, Gates, Loaded, Pipeline, Reference, Service, load};
+pub use load::{Component, Components, Config, Gates, Loaded, Pipeline, Reference, Service, Wanted, load};
 pub use node::{Entry, Map, Node, Origin, Value};
 pub use source::{Position, SourceId, Sources, Span};
 pub use validate::{Checker, Validate};

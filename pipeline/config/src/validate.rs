@@ -3,7 +3,10 @@
 use std::collections::HashSet;
 
 use crate::decode::address;
+use crate::catalog::Role;
 use crate::diagnostic::{Diagnostic, Diagnostics};
+use crate::id::ComponentId;
+use crate::load::Wanted;
 use crate::node::{Node, Value};
 use crate::source::Span;
 
@@ -69,6 +72,15 @@ impl<'a> Checker<'a> {
     /// The same for what can be used but is probably not meant.
     pub fn warning_here(&mut self, message: impl Into<String>) {
         self.report(None, &message.into(), Diagnostic::warning);
+    }
+
+    /// Says that `key` names an extension which is to serve this component. Whether it is configured, runs and can do
+    /// that is checked when the whole configuration has been read.
+    pub fn wants_extension(&mut self, key: &str, id: &ComponentId, role: Role) {
+        let entry = self.node.and_then(Node::as_map).and_then(|map| map.entry(key));
+        let span = entry.map(|entry| entry.value.span).filter(|span| span.is_written());
+        let (span, path) = (span.unwrap_or(self.span), self.key_path(key));
+        self.diags.want(Wanted { id: id.clone(), role, span, path });
     }
 
     /// Whether the user wrote `key` in this section, with whatever value.

@@ -10,7 +10,7 @@ use crate::health::Health;
 use crate::ledger::{Account, Holder, Ledger};
 use crate::stage::{BoxFuture, Stage};
 use crate::{Budget, Tasks};
-use millrace_config::{ComponentId, Diagnostics, Node, PipelineId};
+use millrace_config::{ComponentId, Diagnostics, Node, PipelineId, Role};
 use millrace_telemetry::metrics::Registry;
 use millrace_wire::Signal;
 use std::fmt;
@@ -192,6 +192,11 @@ pub trait ExtensionConfig: Send + Sync {
     /// # Errors
     /// What stands in the way, and what to do.
     fn build(&self, context: Context) -> Result<Arc<dyn Extension>, BuildError>;
+
+    /// What the extension can do for other components, so that references to it can be checked before anything runs.
+    fn offers(&self) -> &'static [Role] {
+        &[]
+    }
 }
 
 /// Something beside the pipelines.

@@ -6,6 +6,7 @@
 mod components;
 mod graph;
 mod service;
+mod wanted;
 
 use std::collections::HashSet;
 
@@ -20,6 +21,7 @@ use crate::node::{Map, Node, Value};
 use crate::source::Span;
 use crate::suggest;
 use crate::validate::Validate;
+pub use wanted::Wanted;
 
 /// The components of one kind, in the order written.
 pub type Components = IndexMap<ComponentId, Component>;

@@ -1,10 +1,14 @@
 //! The sections that servers and clients share: the Go collector's confighttp, configgrpc and configtls keys that are
 //! built so far. A key of theirs that is not built yet is refused by name, never ignored.
 
+mod auth;
 mod client;
 mod server;
 mod tls;
 
+pub use auth::{
+    ClientAuthConfig, ClientMiddlewareConfig, HttpServerAuthConfig, ServerAuthConfig, ServerMiddlewareConfig,
+};
 pub use client::{GrpcClientConfig, HttpClientConfig, check_endpoint, check_url};
 pub use server::{GrpcServerConfig, HttpServerConfig, MAX_RECEIVE_MIB, check_listen, listen_address};
 pub use tls::TlsClientConfig;
