@@ -2,8 +2,8 @@
 
 use std::collections::HashSet;
 
-use crate::decode::address;
 use crate::catalog::Role;
+use crate::decode::address;
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::id::ComponentId;
 use crate::load::Wanted;

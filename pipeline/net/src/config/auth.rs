@@ -90,7 +90,9 @@ fn check_authenticator(at: &mut Checker<'_>, id: Option<&ComponentId>, role: Rol
     match id {
         Some(id) => at.wants_extension("authenticator", id, role),
         None => {
-            at.error_here("no authenticator is named\nset `authenticator` to the id of an extension, or remove `auth`");
+            at.error_here(
+                "no authenticator is named\nset `authenticator` to the id of an extension, or remove `auth`",
+            );
         }
     }
 }
@@ -183,7 +185,10 @@ mod tests {
         assert_eq!(auth.authenticator.map(|id| id.to_string()).as_deref(), Some("basicauth/x"));
         let wanted = diags.take_wanted();
         let [wanted] = wanted.as_slice() else { panic!("{wanted:?}") };
-        assert_eq!((wanted.path.as_str(), wanted.role), ("exporters::otlp::auth::authenticator", Role::ClientAuth));
+        assert_eq!(
+            (wanted.path.as_str(), wanted.role),
+            ("exporters::otlp::auth::authenticator", Role::ClientAuth)
+        );
         assert_eq!(wanted.span.start.column, 17);
         assert!(diags.take_wanted().is_empty(), "each is taken once");
     }
