@@ -184,7 +184,9 @@ impl Sending<'_> {
     async fn attempts(&self, batch: &Batch, started: Instant) -> Result<Accepted, Failure> {
         let mut backoff = Backoff::new(self.retry);
         loop {
-            let failure = match self.attempt(batch).await {
+            let result = self.attempt(batch).await;
+            self.courier.measures.attempted(&result);
+            let failure = match result {
                 Ok(accepted) => return Ok(accepted),
                 Err(failure) => failure,
             };

@@ -2,7 +2,7 @@
 
 use crate::batcher::Trigger;
 use millrace_engine::component::Context;
-use millrace_engine::{Batch, Cost};
+use millrace_engine::{Batch, Cost, Failure, Status};
 use millrace_telemetry::catalogue::{exporter as go, millrace as ours, processor as batches};
 use millrace_telemetry::{Counter, Histogram, Labels, Registration, UpDown};
 use millrace_wire::Signal;
@@ -23,6 +23,8 @@ pub(crate) struct Measures {
     enqueue_items: Histogram,
     enqueue_bytes: Histogram,
     delay: Histogram,
+    /// Whether the destination takes what it is sent, for health checks.
+    status: Option<Status>,
 }
 
 impl Measures {
@@ -58,7 +60,17 @@ impl Measures {
             enqueue_items: registry.histogram(&go::ENQUEUE_SIZE, &exporter),
             enqueue_bytes: registry.histogram(&go::ENQUEUE_SIZE_BYTES, &exporter),
             delay: registry.histogram(&ours::END_TO_END_DELAY, &queue),
+            status: Some(context.status(Some(signal))),
             ..Self::default()
+        }
+    }
+
+    /// What came of an attempt says how the destination is.
+    pub(crate) fn attempted<T>(&self, result: &Result<T, Failure>) {
+        let Some(status) = &self.status else { return };
+        match result {
+            Ok(_) => status.works(),
+            Err(failure) => status.failed(failure),
         }
     }
 

@@ -9,6 +9,7 @@ use crate::extension::{ClientAuth, Gate, Offers, ServerAuth};
 use crate::health::Health;
 use crate::ledger::{Account, Holder, Ledger};
 use crate::stage::{BoxFuture, Stage};
+use crate::status::{Instance, Status};
 use crate::{Budget, Tasks};
 use millrace_config::{ComponentId, Diagnostics, Node, PipelineId, Role};
 use millrace_telemetry::metrics::Registry;
@@ -66,6 +67,15 @@ impl Context {
         let account = self.shared.ledger.open(holder);
         crate::expose::account(&self.shared.registry, &account);
         account
+    }
+}
+
+impl Context {
+    /// Where this component says how it is; `signal` where there is an instance for each.
+    #[must_use]
+    pub fn status(&self, signal: Option<Signal>) -> Status {
+        let (id, pipeline) = (self.id.clone(), self.pipeline.clone());
+        self.shared.health.components().status(&Instance { kind: self.kind, id, signal, pipeline })
     }
 }
 

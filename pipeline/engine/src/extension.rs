@@ -22,16 +22,24 @@ pub type Identity = Vec<(Box<str>, Box<str>)>;
 #[error("{0}")]
 pub struct Unauthenticated(pub String);
 
+/// Why a server does not take a request.
+#[derive(Debug, Clone, Error)]
+pub enum Denied {
+    /// It does not prove who sent it: 401, `UNAUTHENTICATED`.
+    #[error(transparent)]
+    Unauthenticated(#[from] Unauthenticated),
+    /// Whether it does cannot be told now. The sender is to come back, and hears the same as for any [`Failure`].
+    #[error("{0}")]
+    NotNow(Failure),
+}
+
 /// Decides whether a server takes a request, by its headers and before its body.
 pub trait ServerAuth: Send + Sync {
     /// Who sent the request.
     ///
     /// # Errors
     /// When it may not be taken.
-    fn authenticate<'a>(
-        &'a self,
-        headers: &'a HeaderMap,
-    ) -> BoxFuture<'a, Result<Arc<Identity>, Unauthenticated>>;
+    fn authenticate<'a>(&'a self, headers: &'a HeaderMap) -> BoxFuture<'a, Result<Arc<Identity>, Denied>>;
 }
 
 /// Adds to a client's requests what says who sends them.

@@ -1,5 +1,6 @@
 //! Whether the process is alive and ready, as told to whoever asks.
 
+use crate::status::Components;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering::SeqCst};
 use std::time::{Instant, SystemTime};
@@ -26,6 +27,7 @@ struct Inner {
     state: AtomicU8,
     started: Instant,
     started_at: SystemTime,
+    components: Components,
 }
 
 impl Health {
@@ -36,6 +38,7 @@ impl Health {
             state: AtomicU8::new(State::Starting as u8),
             started: Instant::now(),
             started_at: SystemTime::now(),
+            components: Components::default(),
         }))
     }
 
@@ -59,6 +62,12 @@ impl Health {
     #[must_use]
     pub fn is_ready(&self) -> bool {
         self.state() == State::Ready
+    }
+
+    /// How each component is.
+    #[must_use]
+    pub fn components(&self) -> &Components {
+        &self.0.components
     }
 
     /// When the process started, for durations.

@@ -8,6 +8,7 @@ use crate::component::{
     ReceiverConfig, Shared,
 };
 use crate::stage::{BoxFuture, Stage};
+use crate::status::{Components, Instance};
 use crate::tasks::Tasks;
 use build::Builder;
 use futures_util::future::join_all;
@@ -46,6 +47,7 @@ pub struct Graph {
     /// From the back to the front: what a stage feeds comes before it.
     nodes: Vec<Node>,
     tasks: Tasks,
+    components: Components,
 }
 
 /// A stage, and the stages that it feeds, by their indices.
@@ -60,13 +62,21 @@ impl Graph {
     /// # Errors
     /// The first component that cannot be built. References and cycles were checked when the file was loaded.
     pub fn build(config: &Config, plans: &Plans, shared: &Shared) -> Result<Self, BuildError> {
+        let components = shared.health.components().clone();
+        components.declare(config);
         let mut builder = Builder::new(config, plans, shared);
         let extensions = builder.extensions()?;
         for pipeline in config.service.pipelines.keys() {
             builder.pipeline(pipeline)?;
         }
         let receivers = builder.receivers()?;
-        Ok(Self { extensions, receivers, nodes: builder.into_nodes(), tasks: shared.tasks.clone() })
+        Ok(Self {
+            extensions,
+            receivers,
+            nodes: builder.into_nodes(),
+            tasks: shared.tasks.clone(),
+            components,
+        })
     }
 
     /// Starts extensions, then receivers; the stages between them run since they were built.
@@ -77,9 +87,12 @@ impl Graph {
         for extension in &self.extensions {
             extension.start().await?;
         }
+        self.components.started(|one| one.kind == EXTENSION);
+        self.components.started(is_between);
         for receiver in &self.receivers {
             receiver.start().await?;
         }
+        self.components.started(|one| one.kind == RECEIVER);
         Ok(())
     }
 
@@ -89,14 +102,20 @@ impl Graph {
     /// cannot use up what the queues need. Each stage drains as soon as all that feed it have, beside all others, so
     /// that a dead destination costs nobody else time, and leaves enough of it to those that come after.
     pub async fn stop(&self, deadline: Instant) {
+        self.components.stopping(|one| one.kind == RECEIVER);
         let half = half(deadline);
         let receivers =
             self.receivers.iter().map(|receiver| self.within(half, "receiver", receiver.stop(half)));
         join_all(receivers).await;
+        self.components.stopped(|one| one.kind == RECEIVER);
+        self.components.stopping(is_between);
         self.drain(deadline).await;
+        self.components.stopped(is_between);
+        self.components.stopping(|one| one.kind == EXTENSION);
         for extension in self.extensions.iter().rev() {
             self.within(deadline, "extension", extension.stop()).await;
         }
+        self.components.stopped(|one| one.kind == EXTENSION);
     }
 
     /// Waits for a component to stop, and goes on without it if it panics or stays away for too long.
@@ -106,6 +125,14 @@ impl Graph {
             tracing::error!(kind, "a component did not stop in time; leaving it behind");
         }
     }
+}
+
+const RECEIVER: &str = "receiver";
+const EXTENSION: &str = "extension";
+
+/// Whether it stands between receivers and destinations.
+fn is_between(instance: &Instance) -> bool {
+    ![RECEIVER, EXTENSION].contains(&instance.kind)
 }
 
 /// The clock of the runtime, which tests can stop.
