@@ -6,7 +6,8 @@ use millrace_config::{PipelineId, Validate};
 use millrace_engine::component::{BuildError, ConnectorConfig, Context, Factory, Stability};
 use millrace_engine::entry::Route;
 use millrace_wire::Signal;
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 /// The `forward` connector.
@@ -15,11 +16,12 @@ pub const FACTORY: Factory<dyn ConnectorConfig> = Factory {
     aliases: &[],
     signals: &[Signal::Traces, Signal::Metrics, Signal::Logs],
     stability: Stability::Beta,
+    schema: millrace_config::Shape::of::<Config>(),
     plan: |node, path, diags| Some(Box::new(millrace_config::decode::<Config>(node, path, diags)?)),
 };
 
 /// The section `connectors::forward`, which has no keys.
-#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {}
 

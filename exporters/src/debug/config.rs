@@ -2,10 +2,11 @@
 
 use millrace_config::{Checker, Optional, Validate};
 use millrace_delivery::QueueConfig;
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 /// The debug exporter's configuration.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// How much is said.
@@ -52,8 +53,9 @@ impl Validate for Config {
 }
 
 /// `verbosity`, in any case.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(try_from = "String", rename_all = "lowercase")]
+#[schemars(extend("enum" = ["basic", "normal", "detailed"]))]
 pub enum Verbosity {
     /// A line per request, with counts.
     Basic,

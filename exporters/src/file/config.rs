@@ -2,10 +2,11 @@
 
 use millrace_config::{Checker, Duration, Optional, Validate};
 use millrace_net::config::NotYet;
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 /// The file exporter's configuration.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// The file to write to; required.
@@ -72,7 +73,7 @@ fn octal(text: &str) -> Option<u32> {
 }
 
 /// `format`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Format {
     /// OTLP/JSON, one request per line.
@@ -83,8 +84,9 @@ pub enum Format {
 }
 
 /// `compression`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(try_from = "String", rename_all = "lowercase")]
+#[schemars(extend("enum" = ["", "none", "zstd"]))]
 pub enum Compression {
     /// Written as `none` or, as in Go, as an empty text.
     #[default]
@@ -107,7 +109,7 @@ impl TryFrom<String> for Compression {
 }
 
 /// `compression_params`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct CompressionParams {
     /// From 1, the fastest, to 22; 0 is the library's own choice, 3.
@@ -115,7 +117,7 @@ pub struct CompressionParams {
 }
 
 /// `rotation`; read so that it can be refused as a whole.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Rotation {
     /// Unused.
@@ -129,7 +131,7 @@ pub struct Rotation {
 }
 
 /// `group_by`.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct GroupBy {
     /// Must be off.

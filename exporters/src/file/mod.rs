@@ -37,6 +37,7 @@ pub const FACTORY: Factory<dyn ExporterConfig> = Factory {
     aliases: &[],
     signals: &[Signal::Traces, Signal::Metrics, Signal::Logs],
     stability: Stability::Alpha,
+    schema: millrace_config::Shape::of::<Config>(),
     plan: |node, path, diags| Some(Box::new(millrace_config::decode::<Config>(node, path, diags)?)),
 };
 

@@ -13,7 +13,8 @@ use millrace_net::{Encoding, Endpoint};
 use millrace_telemetry::Labels;
 use millrace_wire::Signal;
 use millrace_wire::response::{Encoding as Format, Status};
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -23,6 +24,7 @@ pub const FACTORY: Factory<dyn ExporterConfig> = Factory {
     aliases: &["otlphttp"],
     signals: &[Signal::Traces, Signal::Metrics, Signal::Logs],
     stability: Stability::Beta,
+    schema: millrace_config::Shape::of::<Config>(),
     plan: |node, path, diags| Some(Box::new(millrace_config::decode::<Config>(node, path, diags)?)),
 };
 
@@ -39,7 +41,7 @@ millrace_config::parts! {
 }
 
 /// Keys of this exporter alone.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(default)]
 pub struct Own {
     /// The base URL; `/v1/<signal>` is appended.
@@ -57,7 +59,7 @@ pub struct Own {
 }
 
 /// What bodies are written in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum BodyFormat {
     /// Binary protobuf.

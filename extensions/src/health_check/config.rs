@@ -2,7 +2,8 @@
 
 use millrace_config::{Checker, Optional, Validate};
 use millrace_net::config::{HttpServerConfig, NotYet};
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 /// What differs from a server's usual defaults.
 pub(super) const DEFAULTS: &str = "{endpoint: 'localhost:13133', keep_alives_enabled: false}";
@@ -18,7 +19,7 @@ millrace_config::parts! {
 }
 
 /// What to answer, and to which path.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Answers {
     /// The path; one that ends in `/` stands for everything below it.
@@ -63,7 +64,7 @@ impl Validate for Answers {
 }
 
 /// `response_body`.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ResponseBody {
     /// When ready.
@@ -75,7 +76,7 @@ pub struct ResponseBody {
 impl Validate for ResponseBody {}
 
 /// `check_collector_pipeline`.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct CheckCollectorPipeline {
     /// Whether the user expects something of it.

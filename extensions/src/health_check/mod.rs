@@ -25,6 +25,7 @@ pub const FACTORY: Factory<dyn ExtensionConfig> = Factory {
     aliases: &[],
     signals: &[],
     stability: Stability::Alpha,
+    schema: millrace_config::Shape::over::<Config>(config::DEFAULTS),
     plan: |node, path, diags| {
         Some(Box::new(millrace_config::decode_over::<Config>(config::DEFAULTS, node, path, diags)?))
     },

@@ -15,6 +15,7 @@ pub mod catalog;
 mod contrib;
 pub mod decode;
 pub mod diagnostic;
+pub mod encode;
 pub mod expand;
 pub mod id;
 mod input;
@@ -22,6 +23,7 @@ pub mod load;
 pub mod node;
 pub mod parse;
 mod scalar;
+pub mod schema;
 pub mod source;
 mod suggest;
 pub mod validate;
@@ -30,10 +32,12 @@ pub mod values;
 pub use catalog::{Catalog, Kind, Known, Role, Signals};
 pub use decode::{decode, decode_over};
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
+pub use encode::{Secrets, encode};
 pub use id::{ComponentId, IdError, PipelineId};
 pub use input::{Parsed, parse_file, parse_str, parse_uri};
 pub use load::{Component, Components, Config, Gates, Loaded, Pipeline, Reference, Service, Wanted, load};
 pub use node::{Entry, Map, Node, Origin, Value};
+pub use schema::Shape;
 pub use source::{Position, SourceId, Sources, Span};
 pub use validate::{Checker, Validate};
 pub use values::{Duration, DurationError, GivenOnly, Optional, Secret, Spanned};
@@ -43,7 +47,10 @@ pub use values::{Duration, DurationError, GivenOnly, Optional, Secret, Spanned};
 pub mod macros {
     pub use serde::de::{Deserialize, Deserializer, SeqAccess, Visitor};
 
+    pub use serde::ser::{Serialize, SerializeTupleStruct, Serializer};
+
     pub use crate::decode::markers::PARTS;
+    pub use crate::schema::side_by_side;
 }
 
 /// Keeps the examples of the crate's page working.

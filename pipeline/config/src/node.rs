@@ -99,6 +99,23 @@ impl Node {
         path.iter().try_fold(self, |node, key| node.as_map()?.get(key))
     }
 
+    /// The same in JSON. What JSON has no numbers for, infinities and the like, becomes null.
+    #[must_use]
+    pub fn to_json(&self) -> serde_json::Value {
+        match &self.value {
+            Value::Null => serde_json::Value::Null,
+            Value::Bool(value) => (*value).into(),
+            Value::Int(value) => match i64::try_from(*value) {
+                Ok(value) => value.into(),
+                Err(_) => u64::try_from(*value).unwrap_or(u64::MAX).into(),
+            },
+            Value::Float(value) => (*value).into(),
+            Value::String(text) => text.as_str().into(),
+            Value::Seq(items) => items.iter().map(Self::to_json).collect(),
+            Value::Map(map) => map.iter().map(|entry| (entry.key.clone(), entry.value.to_json())).collect(),
+        }
+    }
+
     /// The same tree as if nobody had written it: without places.
     #[must_use]
     pub fn unwritten(self) -> Self {
@@ -217,6 +234,19 @@ impl Map {
     /// Adds an entry whose key the caller knows to be new.
     pub(crate) fn push(&mut self, entry: Entry) {
         self.entries.push(entry);
+    }
+}
+
+impl FromIterator<Entry> for Map {
+    /// Of entries with the same key the first counts.
+    fn from_iter<I: IntoIterator<Item = Entry>>(entries: I) -> Self {
+        let mut map = Self::new();
+        for entry in entries {
+            if map.get(&entry.key).is_none() {
+                map.push(entry);
+            }
+        }
+        map
     }
 }
 

@@ -8,8 +8,9 @@ use millrace_config::{
     Checker, Diagnostics, Duration, GivenOnly, Node, Optional, Secret, Sources, Spanned, Validate, decode,
     decode_over, parse_str,
 };
-use serde::Deserialize;
+use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use support::{Debug as DebugExporter, OTLP_GRPC, OTLP_RECEIVER, OtlpGrpc, OtlpReceiver, Verbosity};
 
 const ENV: [(&str, &str); 5] =
@@ -38,7 +39,7 @@ fn bad<T: DeserializeOwned + Validate>(text: &str) -> Vec<String> {
     diags.iter().map(|one| format!("{}: {}", one.path, one.message)).collect()
 }
 
-#[derive(Debug, Deserialize, PartialEq)]
+#[derive(Debug, Deserialize, Serialize, JsonSchema, PartialEq)]
 #[serde(default)]
 struct Scalars {
     text: String,
@@ -143,7 +144,7 @@ fn every_mistake_of_a_section_is_reported_in_one_run() {
     );
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(default)]
 struct Server {
     endpoint: String,
@@ -156,7 +157,7 @@ impl Validate for Server {
     }
 }
 
-#[derive(Debug, Default, Deserialize, PartialEq)]
+#[derive(Debug, Default, Deserialize, Serialize, JsonSchema, PartialEq)]
 #[serde(default)]
 struct Tls {
     cert: String,
@@ -170,7 +171,7 @@ impl Validate for Tls {
     }
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(default)]
 struct Servers {
     off_unless_given: Optional<Server>,
@@ -261,7 +262,7 @@ fn parts_share_one_section() {
     assert_eq!(exporter.delivery.sending_queue.as_option().map(|queue| queue.num_consumers), Some(10));
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
 struct Required {
     key: String,
     action: String,
@@ -271,7 +272,7 @@ struct Required {
 
 impl Validate for Required {}
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(default)]
 struct Actions {
     actions: Vec<Required>,
@@ -304,7 +305,7 @@ fn aliases_of_keys_are_accepted() {
     assert_eq!(kinds, [("a", "b", "c"), ("a", "b", "d")]);
 }
 
-#[derive(Debug, Deserialize, PartialEq)]
+#[derive(Debug, Deserialize, Serialize, JsonSchema, PartialEq)]
 #[serde(rename_all = "snake_case")]
 enum Source {
     Nothing,
@@ -312,7 +313,7 @@ enum Source {
     Address(String),
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
 struct WithSource {
     source: Spanned<Source>,
     #[serde(default)]

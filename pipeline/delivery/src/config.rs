@@ -2,11 +2,12 @@
 
 use millrace_config::{Checker, Duration, Optional, Validate};
 use millrace_engine::Cost;
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
 
 /// What the size of a queue or a batch is counted in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Sizer {
     /// Requests as they were handed in.
@@ -30,7 +31,7 @@ impl Sizer {
 }
 
 /// `sending_queue`: requests wait here, in memory, for the destination.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct QueueConfig {
     /// How many sends are under way at once.
@@ -79,7 +80,7 @@ impl Validate for QueueConfig {
 }
 
 /// `sending_queue::batch`.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct BatchConfig {
     /// How long the first request of a batch waits for others.
@@ -95,7 +96,7 @@ pub struct BatchConfig {
 }
 
 /// `sending_queue::batch::partition`.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct PartitionConfig {
     /// Requests are batched apart by the values of these client metadata keys.
@@ -157,7 +158,7 @@ impl Validate for BatchConfig {
 }
 
 /// `retry_on_failure`.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct RetryConfig {
     /// Off: one attempt.
@@ -207,7 +208,7 @@ impl Validate for RetryConfig {
 }
 
 /// The keys that most exporters share: `timeout`, `sending_queue` and `retry_on_failure`.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct DeliveryConfig {
     /// The limit for one attempt; 0 means none.

@@ -11,7 +11,7 @@ use crate::ledger::{Account, Holder, Ledger};
 use crate::stage::{BoxFuture, Stage};
 use crate::status::{Instance, Status};
 use crate::{Budget, Tasks};
-use millrace_config::{ComponentId, Diagnostics, Node, PipelineId, Role};
+use millrace_config::{ComponentId, Diagnostics, Node, PipelineId, Role, Shape};
 use millrace_telemetry::metrics::Registry;
 use millrace_wire::Signal;
 use std::fmt;
@@ -117,6 +117,8 @@ pub struct Factory<C: ?Sized> {
     pub signals: &'static [Signal],
     /// How far it can be relied on.
     pub stability: Stability,
+    /// What the component's section looks like: its keys, their meaning and defaults.
+    pub schema: Shape,
     /// Decodes and checks the component's section.
     pub plan: fn(&Node, &str, &mut Diagnostics) -> Option<Box<C>>,
 }

@@ -1,11 +1,12 @@
 //! The section `processors::batch`.
 
 use millrace_config::{Checker, Duration, Validate};
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
 
 /// The batch processor's configuration.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// A batch of at least this many items is sent at once; 0 sends every request at once.

@@ -2,10 +2,11 @@
 
 use millrace_config::{Checker, Duration, Validate};
 use millrace_engine::host;
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 /// The memory limiter's configuration.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// Must be set, as in Go; the budget here is exact at every moment and is not checked at intervals.

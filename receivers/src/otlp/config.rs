@@ -3,10 +3,11 @@
 use millrace_config::{Checker, Optional, Validate};
 use millrace_net::config::{GrpcServerConfig, HttpServerConfig};
 use millrace_wire::Signal;
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 /// The OTLP receiver's configuration.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// Which transports to listen on; a transport is on if its key is present.
@@ -14,7 +15,7 @@ pub struct Config {
 }
 
 /// `protocols`.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Protocols {
     /// OTLP/gRPC, by default on localhost:4317.
@@ -34,7 +35,7 @@ millrace_config::parts! {
 }
 
 /// The paths of the signals.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Paths {
     /// Where traces are posted.

@@ -33,6 +33,7 @@ pub const FACTORY: Factory<dyn ReceiverConfig> = Factory {
     aliases: &[],
     signals: &[Signal::Traces, Signal::Metrics, Signal::Logs],
     stability: Stability::Beta,
+    schema: millrace_config::Shape::of::<Config>(),
     plan: |node, path, diags| Some(Box::new(millrace_config::decode::<Config>(node, path, diags)?)),
 };
 

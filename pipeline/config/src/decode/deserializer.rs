@@ -184,6 +184,9 @@ impl<'a> NodeDeserializer<'a> {
         if self.switched {
             keys.push("enabled");
         }
+        if let Some(all) = &self.state.keys {
+            all.borrow_mut().insert(self.path.spell(), keys.clone());
+        }
         for entry in map.iter().filter(|entry| !keys.contains(&entry.key.as_str())) {
             self.state.unknown_key(self.node, entry, &self.path.spell(), &keys);
         }

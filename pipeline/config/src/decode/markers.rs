@@ -17,3 +17,6 @@ pub(crate) const SECRET: &str = "$millrace::Secret";
 
 /// A value that wants to see whichever scalar was written.
 pub(crate) const SCALAR: &str = "$millrace::Scalar";
+
+/// A key that is better left out where a configuration is written: nothing can be said in it yet.
+pub const ABSENT: &str = "$millrace::Absent";

@@ -12,8 +12,9 @@ mod error;
 pub(crate) mod markers;
 mod overlay;
 
+use std::borrow::Cow;
 use std::cell::RefCell;
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use serde::de::DeserializeOwned;
 
@@ -55,18 +56,55 @@ pub fn decode_over<T: DeserializeOwned + Validate>(
     path: &str,
     diags: &mut Diagnostics,
 ) -> Option<T> {
-    let mut sources = Sources::new();
-    let mut problems = Diagnostics::new();
-    let id = sources.add("defaults", defaults);
-    match parse_tree(&sources, id, &mut problems) {
-        Some(base) if problems.is_empty() => decode(&overlay(&base.unwritten(), node), path, diags),
-        _ => {
-            let message =
-                format!("the built-in defaults are broken: {}", problems.render(&sources).trim_end());
+    match over(defaults, node) {
+        Ok(node) => decode(&node, path, diags),
+        Err(problem) => {
+            let message = format!("the built-in defaults are broken: {problem}");
             diags.push(Diagnostic::error(node.span, path, message));
             None
         }
     }
+}
+
+/// What the user wrote, over defaults written as YAML.
+fn over(defaults: &str, node: &Node) -> Result<Node, String> {
+    let mut sources = Sources::new();
+    let mut problems = Diagnostics::new();
+    let id = sources.add("defaults", defaults);
+    match parse_tree(&sources, id, &mut problems) {
+        Some(base) if problems.is_empty() => Ok(overlay(&base.unwritten(), node)),
+        _ => Err(problems.render(&sources).trim_end().to_owned()),
+    }
+}
+
+/// A section with a component's own defaults under it.
+pub(crate) struct Overlaid<'a> {
+    node: Cow<'a, Node>,
+}
+
+impl<'a> Overlaid<'a> {
+    /// `None` if the defaults are broken, which [`decode_over`] reports.
+    pub(crate) fn new(defaults: &str, node: &'a Node) -> Option<Self> {
+        let node = match defaults {
+            "{}" => Cow::Borrowed(node),
+            defaults => Cow::Owned(over(defaults, node).ok()?),
+        };
+        Some(Self { node })
+    }
+}
+
+/// Decodes without checking or reporting; `None` if there was an error.
+pub(crate) fn read<T: DeserializeOwned>(section: &Overlaid<'_>) -> Option<T> {
+    let mut diags = Diagnostics::new();
+    let value = rounds::<T>(&section.node, "", &State::default(), &mut diags);
+    value.filter(|_| !diags.has_errors())
+}
+
+/// The keys that are accepted in each map of a section, by the map's path.
+pub(crate) fn keys<T: DeserializeOwned>(section: &Overlaid<'_>) -> BTreeMap<String, Vec<&'static str>> {
+    let state = State { keys: Some(RefCell::default()), ..State::default() };
+    rounds::<T>(&section.node, "", &state, &mut Diagnostics::new());
+    state.keys.unwrap_or_default().into_inner()
 }
 
 /// What the rounds of one decoding share. Values are told apart by where they lie in memory, which does not change
@@ -83,6 +121,8 @@ struct State {
     nullable: RefCell<HashSet<(Fields, String)>>,
     /// What was found besides the error that ends a round.
     found: RefCell<Diagnostics>,
+    /// Where somebody asks for them: the keys that each map may have, by its path.
+    keys: Option<RefCell<BTreeMap<String, Vec<&'static str>>>>,
 }
 
 impl State {

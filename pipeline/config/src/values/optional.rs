@@ -1,11 +1,15 @@
 //! Sections that can be off.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::marker::PhantomData;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::de::{Deserialize, DeserializeOwned, Deserializer, Error, SeqAccess, Visitor};
+use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use crate::decode::markers;
+use crate::schema;
 use crate::validate::{Checker, Validate};
 
 /// A section that can be on or off.
@@ -88,5 +92,33 @@ impl<'de, T: DeserializeOwned, const NULL_IS_ON: bool> Deserialize<'de> for Opti
 
         let name = if NULL_IS_ON { markers::OPTIONAL } else { markers::GIVEN_ONLY };
         deserializer.deserialize_tuple_struct(name, 2, SectionVisitor(PhantomData)).map(Self::from)
+    }
+}
+
+impl<T: Serialize, const NULL_IS_ON: bool> Serialize for Optional<T, NULL_IS_ON> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::On(value) => value.serialize(serializer),
+            Self::Off if NULL_IS_ON => {
+                let mut off = serializer.serialize_map(Some(1))?;
+                off.serialize_entry("enabled", &false)?;
+                off.end()
+            }
+            Self::Off => serializer.serialize_none(),
+        }
+    }
+}
+
+impl<T: JsonSchema, const NULL_IS_ON: bool> JsonSchema for Optional<T, NULL_IS_ON> {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        format!("Optional_{}", T::schema_name()).into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        schema::optional(T::json_schema(generator), NULL_IS_ON)
     }
 }

@@ -4,15 +4,17 @@
 /// section, as a client's, a queue's and an exporter's own settings do in an exporter.
 ///
 /// It takes the place of `#[serde(flatten)]`, which would lose the places of errors and unknown keys. Each part is a
-/// struct with `Deserialize`, `Validate`, `Debug`, `Clone` and `Default`; a key may belong to several. The struct
-/// validates all its parts; what concerns several of them goes into the part that is its own.
+/// struct with `Deserialize`, `Serialize`, `JsonSchema`, `Validate`, `Debug`, `Clone` and `Default`; a key may belong to
+/// several, and is described and written as the first of them does it. The struct validates all its parts; what
+/// concerns several of them goes into the part that is its own.
 ///
 /// ```
 /// # use millrace_config::{Checker, Validate, parts};
-/// # use serde::Deserialize;
-/// # #[derive(Debug, Clone, Default, Deserialize)] #[serde(default)] struct Client { endpoint: String }
+/// # use schemars::JsonSchema;
+/// # use serde::{Deserialize, Serialize};
+/// # #[derive(Debug, Clone, Default, Deserialize, Serialize, JsonSchema)] #[serde(default)] struct Client { endpoint: String }
 /// # impl Validate for Client {}
-/// # #[derive(Debug, Clone, Default, Deserialize)] #[serde(default)] struct Queue { queue_size: u64 }
+/// # #[derive(Debug, Clone, Default, Deserialize, Serialize, JsonSchema)] #[serde(default)] struct Queue { queue_size: u64 }
 /// # impl Validate for Queue {}
 /// parts! {
 ///     /// `endpoint` and `queue_size` in one section.
@@ -63,6 +65,33 @@ macro_rules! parts {
                 }
 
                 deserializer.deserialize_tuple_struct($crate::macros::PARTS, 0, PartsVisitor)
+            }
+        }
+
+        impl $crate::macros::Serialize for $name {
+            fn serialize<S: $crate::macros::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                use $crate::macros::SerializeTupleStruct as _;
+                let mut parts = serializer.serialize_tuple_struct($crate::macros::PARTS, 0)?;
+                $(parts.serialize_field(&self.$part)?;)+
+                parts.end()
+            }
+        }
+
+        impl $crate::schema::schemars::JsonSchema for $name {
+            fn schema_name() -> std::borrow::Cow<'static, str> {
+                stringify!($name).into()
+            }
+
+            fn schema_id() -> std::borrow::Cow<'static, str> {
+                concat!(module_path!(), "::", stringify!($name)).into()
+            }
+
+            fn json_schema(
+                generator: &mut $crate::schema::schemars::SchemaGenerator,
+            ) -> $crate::schema::schemars::Schema {
+                $crate::macros::side_by_side([
+                    $(<$type as $crate::schema::schemars::JsonSchema>::json_schema(generator)),+
+                ])
             }
         }
     };

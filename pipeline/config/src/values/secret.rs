@@ -1,11 +1,41 @@
 //! Values that are never shown.
 
+use std::borrow::Cow;
+use std::cell::Cell;
 use std::fmt;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::de::{Deserialize, DeserializeOwned, Deserializer, Visitor};
+use serde::ser::{Serialize, Serializer};
 
 use crate::decode::markers;
+use crate::schema;
 use crate::validate::Validate;
+
+/// What is written in the place of a secret, as in the Go collector.
+const REDACTED: &str = "[REDACTED]";
+
+thread_local! {
+    /// Whether secrets are written as they are, which only [`showing_secrets`] says. serde's traits leave no other way
+    /// to tell a value of it.
+    static SHOWN: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Runs what writes a configuration for somebody who has asked for the secrets in it.
+pub(crate) fn showing_secrets<R>(write: impl FnOnce() -> R) -> R {
+    /// Hides them again, even if writing panics.
+    struct Hide;
+
+    impl Drop for Hide {
+        fn drop(&mut self) {
+            SHOWN.set(false);
+        }
+    }
+
+    let _hide = Hide;
+    SHOWN.set(true);
+    write()
+}
 
 /// A value that no log, message, dump or diagnostic shows.
 #[derive(Clone, Default, PartialEq, Eq, Hash)]
@@ -56,5 +86,28 @@ impl<'de, T: DeserializeOwned> Deserialize<'de> for Secret<T> {
         deserializer
             .deserialize_newtype_struct(markers::SECRET, SecretVisitor(std::marker::PhantomData))
             .map(Self)
+    }
+}
+
+impl<T: Serialize> Serialize for Secret<T> {
+    /// Hidden, except from [`encode`](crate::encode()) with [`Secrets::Shown`](crate::encode::Secrets::Shown).
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if SHOWN.get() { self.0.serialize(serializer) } else { serializer.serialize_str(REDACTED) }
+    }
+}
+
+impl<T: JsonSchema> JsonSchema for Secret<T> {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        format!("Secret_{}", T::schema_name()).into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let mut schema = T::json_schema(generator);
+        schema.insert(schema::SECRET.to_owned(), true.into());
+        schema
     }
 }

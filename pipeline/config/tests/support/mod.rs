@@ -9,7 +9,8 @@ use millrace_config::{
     Optional, Parsed, Secret, Signals, Validate, load, parse_str, parts,
 };
 use millrace_wire::Signal;
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 /// Parses, loads and decodes everything, as starting the collector would. `None` if anything is wrong.
 pub fn check(
@@ -96,7 +97,7 @@ impl Catalog for TestCatalog {
     }
 }
 
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(default)]
 pub struct Nothing {}
 
@@ -109,7 +110,7 @@ protocols:
   http?: {endpoint: localhost:4318}
 ";
 
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(default)]
 pub struct OtlpReceiver {
     pub protocols: Protocols,
@@ -124,7 +125,7 @@ impl Validate for OtlpReceiver {
     }
 }
 
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(default)]
 pub struct Protocols {
     pub grpc: Optional<GrpcServer>,
@@ -138,7 +139,7 @@ impl Validate for Protocols {
     }
 }
 
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(default)]
 pub struct GrpcServer {
     pub endpoint: String,
@@ -157,7 +158,7 @@ impl Validate for GrpcServer {
     }
 }
 
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(default)]
 pub struct HttpServer {
     pub endpoint: String,
@@ -177,7 +178,7 @@ impl Validate for HttpServer {
     }
 }
 
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(default)]
 pub struct Cors {
     pub allowed_origins: Vec<String>,
@@ -185,7 +186,7 @@ pub struct Cors {
     pub max_age: i64,
 }
 
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(default)]
 pub struct ServerTls {
     pub cert_file: String,
@@ -202,7 +203,7 @@ impl Validate for ServerTls {
     }
 }
 
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(default)]
 pub struct Batch {
     pub timeout: Duration,
@@ -235,7 +236,7 @@ impl Validate for Batch {
     }
 }
 
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(default)]
 pub struct MemoryLimiter {
     pub check_interval: Duration,
@@ -259,7 +260,7 @@ impl Validate for MemoryLimiter {
     }
 }
 
-#[derive(Debug, Clone, Copy, Default, PartialEq, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Verbosity {
     #[default]
@@ -268,7 +269,7 @@ pub enum Verbosity {
     Detailed,
 }
 
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(default)]
 pub struct Debug {
     pub verbosity: Verbosity,
@@ -332,7 +333,7 @@ parts! {
     }
 }
 
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(default)]
 pub struct OtlpHttpOwn {
     pub traces_endpoint: String,
@@ -343,7 +344,7 @@ pub struct OtlpHttpOwn {
 
 impl Validate for OtlpHttpOwn {}
 
-#[derive(Debug, Clone, Copy, Default, PartialEq, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Encoding {
     #[default]
@@ -351,7 +352,7 @@ pub enum Encoding {
     Json,
 }
 
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(default)]
 pub struct Client {
     pub endpoint: String,
@@ -371,7 +372,7 @@ impl Validate for Client {
     }
 }
 
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(default)]
 pub struct ClientTls {
     pub insecure: bool,
@@ -382,7 +383,7 @@ pub struct ClientTls {
     pub key_file: String,
 }
 
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(default)]
 pub struct Delivery {
     pub timeout: Duration,
@@ -407,7 +408,7 @@ impl Validate for Delivery {
     }
 }
 
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(default)]
 pub struct Queue {
     pub num_consumers: i64,
@@ -443,7 +444,7 @@ impl Validate for Queue {
     }
 }
 
-#[derive(Debug, Clone, Copy, Default, PartialEq, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Sizer {
     #[default]
@@ -452,7 +453,7 @@ pub enum Sizer {
     Bytes,
 }
 
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(default)]
 pub struct QueueBatch {
     pub flush_timeout: Duration,
@@ -477,7 +478,7 @@ impl Validate for QueueBatch {
     }
 }
 
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(default)]
 pub struct Retry {
     pub enabled: bool,
@@ -509,7 +510,7 @@ impl Validate for Retry {
     }
 }
 
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(default)]
 pub struct File {
     pub path: String,
@@ -527,7 +528,7 @@ impl Validate for File {
     }
 }
 
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(default)]
 pub struct Rotation {
     pub max_megabytes: i64,
@@ -536,7 +537,7 @@ pub struct Rotation {
     pub localtime: bool,
 }
 
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(default)]
 pub struct HealthCheck {
     pub endpoint: String,
@@ -546,7 +547,7 @@ pub struct HealthCheck {
 
 impl Validate for HealthCheck {}
 
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(default)]
 pub struct ResponseBody {
     pub healthy: String,

@@ -6,7 +6,8 @@ mod inflate;
 use bytes::Bytes;
 use flate2::write::{GzEncoder, ZlibEncoder};
 use millrace_engine::{Budget, Charge};
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use std::io::{self, Write};
 use thiserror::Error;
 
@@ -20,7 +21,7 @@ const INFLATION: usize = 5;
 pub const OFFLOAD_ABOVE: usize = 256 << 10;
 
 /// How a body is compressed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Encoding {
     /// Not at all.

@@ -3,11 +3,12 @@
 use super::{NotYet, TlsClientConfig, check_headers};
 use crate::{Encoding, Endpoint};
 use millrace_config::{Checker, Duration, Secret, Validate};
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// A client of gRPC.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct GrpcClientConfig {
     /// `host:port`, or with a scheme.
@@ -73,7 +74,7 @@ impl Validate for GrpcClientConfig {
 }
 
 /// A client of HTTP.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct HttpClientConfig {
     /// `http://host:port/path`; the path of the signal is appended.

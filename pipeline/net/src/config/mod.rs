@@ -14,9 +14,13 @@ pub use server::{GrpcServerConfig, HttpServerConfig, MAX_RECEIVE_MIB, check_list
 pub use tls::TlsClientConfig;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
+use millrace_config::encode::ABSENT;
+use millrace_config::schema::{NOT_YET, STATUS};
 use millrace_config::{Checker, Secret, Validate};
-use serde::Deserialize;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{Deserializer, Error as _, IgnoredAny};
+use serde::{Deserialize, Serialize, Serializer};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 /// A key of the Go collector that is not built yet: anything in it is an error that says so.
@@ -30,6 +34,26 @@ impl<'de> Deserialize<'de> for NotYet {
             None => Ok(Self),
             Some(_) => Err(D::Error::custom("this key of the Go collector is not supported yet; remove it")),
         }
+    }
+}
+
+impl Serialize for NotYet {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_unit_struct(ABSENT)
+    }
+}
+
+impl JsonSchema for NotYet {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "NotYet".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "null", STATUS: NOT_YET })
     }
 }
 

@@ -2,11 +2,12 @@
 
 use super::{NotYet, check_headers};
 use millrace_config::{Checker, Duration, Secret, Validate};
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// A server of gRPC (`protocols::grpc`).
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct GrpcServerConfig {
     /// `host:port` to listen on.
@@ -75,7 +76,7 @@ impl Validate for GrpcServerConfig {
 }
 
 /// A server of HTTP (`protocols::http`).
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct HttpServerConfig {
     /// `host:port` to listen on.

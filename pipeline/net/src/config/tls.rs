@@ -2,10 +2,11 @@
 
 use super::NotYet;
 use millrace_config::Validate;
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 /// TLS of a client; only switching it off is built so far.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct TlsClientConfig {
     /// Plain text.

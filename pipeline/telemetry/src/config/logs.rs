@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 
 use millrace_config::{Checker, Duration, Validate};
-use serde::Deserialize;
+use schemars::JsonSchema;
 use serde::de::{Deserializer, Error};
+use serde::{Deserialize, Serialize};
 
 use super::Unsupported;
 
 /// `service::telemetry::logs`.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct LogsConfig {
     /// From which level on lines are written.
@@ -64,7 +65,7 @@ impl Validate for LogsConfig {
 
 /// `service::telemetry::logs::sampling`: of the lines with the same level and message, the first `initial` of each
 /// `tick` are written, and after them every `thereafter`-th.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Sampling {
     /// Without it all lines are written.
@@ -84,7 +85,8 @@ impl Default for Sampling {
 }
 
 /// The levels of the Go collector's logger.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
 pub enum LogLevel {
     /// `debug`
     Debug,
@@ -95,6 +97,7 @@ pub enum LogLevel {
     /// `error`
     Error,
     /// `dpanic`; nothing is logged at this level here.
+    #[serde(rename = "dpanic")]
     DevelopmentPanic,
     /// `panic`; nothing is logged at this level here.
     Panic,
@@ -121,7 +124,8 @@ impl<'de> Deserialize<'de> for LogLevel {
 }
 
 /// How lines are written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
 pub enum Encoding {
     /// `console`: for people.
     Console,

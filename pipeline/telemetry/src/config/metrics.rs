@@ -3,15 +3,16 @@
 use std::collections::BTreeSet;
 
 use millrace_config::{Checker, Validate};
-use serde::Deserialize;
+use schemars::JsonSchema;
 use serde::de::{Deserializer, Error};
+use serde::{Deserialize, Serialize};
 
 use super::Unsupported;
 use crate::expose::{Options, Selection};
 use crate::metrics::Level;
 
 /// `service::telemetry::metrics`.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct MetricsConfig {
     /// How much is collected.
@@ -65,7 +66,7 @@ impl Validate for MetricsConfig {
 }
 
 /// One of `service::telemetry::metrics::readers`.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Reader {
     /// Others come and read.
@@ -87,7 +88,7 @@ impl Validate for Reader {
 }
 
 /// `pull` of a reader.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Pull {
     /// How others read.
@@ -101,7 +102,7 @@ impl Validate for Pull {
 }
 
 /// `exporter` of a reader's `pull`.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct PullExporter {
     /// By Prometheus' text format over HTTP, at `/metrics`.
@@ -120,7 +121,7 @@ impl Validate for PullExporter {
 }
 
 /// `prometheus` of a reader's `pull::exporter`.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Prometheus {
     /// The host name or address to listen on.
@@ -179,7 +180,7 @@ impl Validate for Prometheus {
 }
 
 /// Chooses attributes by name. See [`Selection`].
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct IncludeExclude {
     /// Names that are taken; all if empty.

@@ -9,7 +9,8 @@ mod resource;
 mod unsupported;
 
 use millrace_config::{Checker, Validate};
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 pub use self::logs::{Encoding, LogLevel, LogsConfig, Sampling};
 pub use self::metrics::{IncludeExclude, MetricsConfig, Prometheus, Pull, PullExporter, Reader};
@@ -17,7 +18,7 @@ pub use self::resource::{Attribute, ResourceConfig};
 pub use self::unsupported::Unsupported;
 
 /// `service::telemetry`.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct TelemetryConfig {
     /// Its log lines.
@@ -40,7 +41,7 @@ impl Validate for TelemetryConfig {
 }
 
 /// `service::telemetry::traces`. The collector makes no traces of itself yet; what only matters for them is accepted.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct TracesConfig {
     /// Accepted: `none`, `basic`, `normal` or `detailed`.

@@ -5,29 +5,33 @@ use std::hash::{BuildHasher as _, RandomState};
 use std::time::SystemTime;
 
 use millrace_config::{Checker, Validate};
-use serde::Deserialize;
+use schemars::JsonSchema;
 use serde::de::{Deserializer, MapAccess, Visitor};
+use serde::{Deserialize, Serialize};
 
 use super::Unsupported;
 use crate::metrics::Labels;
 
 /// `service::telemetry::resource`.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, JsonSchema)]
+#[serde(default)]
 pub struct ResourceConfig {
     /// The schema that the attributes follow.
     pub schema_url: Option<String>,
     /// The list of attributes.
     pub attributes: Vec<Attribute>,
     /// The map, which cannot stand beside the list. Null removes an attribute that is there by default.
+    #[serde(flatten)]
     pub inline: BTreeMap<String, serde_json::Value>,
     /// Refused.
     pub attributes_list: Unsupported,
     /// Refused: attributes that are found out.
+    #[serde(rename = "detection/development")]
     pub detection: Unsupported,
 }
 
 /// An attribute of the resource.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Attribute {
     /// Its key.

@@ -1,7 +1,11 @@
 //! What a metric is: its name, help, unit, kind, and from which level it is collected.
 
+use schemars::JsonSchema;
+use serde::Serialize;
+
 /// How much the collector tells about itself; `service::telemetry::metrics::level`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
 pub enum Level {
     /// Nothing is collected and nothing is served.
     None,
