@@ -5,11 +5,12 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use millrace_config::{Checker, ComponentId, Role, Validate};
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 
 /// `auth` of a gRPC server.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ServerAuthConfig {
     /// The extension that decides who may send.
@@ -23,7 +24,7 @@ impl Validate for ServerAuthConfig {
 }
 
 /// `auth` of an HTTP server.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct HttpServerAuthConfig {
     /// The extension that decides who may send.
@@ -73,7 +74,7 @@ impl HttpServerAuthConfig {
 }
 
 /// `auth` of a client.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ClientAuthConfig {
     /// The extension that says who sends.
@@ -98,7 +99,7 @@ fn check_authenticator(at: &mut Checker<'_>, id: Option<&ComponentId>, role: Rol
 }
 
 /// One of a server's `middlewares`.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ServerMiddlewareConfig {
     /// The extension.
@@ -112,7 +113,7 @@ impl Validate for ServerMiddlewareConfig {
 }
 
 /// One of a client's `middlewares`. No extension offers to be one yet, so each is refused by name.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ClientMiddlewareConfig {
     /// The extension.
