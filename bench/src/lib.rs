@@ -17,5 +17,6 @@ pub mod loadgen;
 pub mod run;
 pub mod sink;
 pub mod status;
+pub mod tls;
 pub mod walk;
 pub mod yardstick;

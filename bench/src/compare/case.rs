@@ -20,6 +20,8 @@ pub(super) enum Kind {
     Idle,
     /// Offered ten times what the destination manages.
     Overload(Overload),
+    /// Many connections beside a usual load.
+    Crowd(Crowd),
 }
 
 #[derive(Debug, Clone)]
@@ -30,6 +32,8 @@ pub(super) struct Relay {
     pub(super) compression: Compression,
     /// Largest DATA frame sent to the contender and advertised by the sink.
     pub(super) frame_size: u32,
+    /// Encrypted on both hops.
+    pub(super) tls: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -37,6 +41,27 @@ pub(super) struct Overload {
     pub(super) protocol: Protocol,
     pub(super) connections: usize,
     pub(super) in_flight: usize,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Crowd {
+    pub(super) protocol: Protocol,
+    pub(super) tls: bool,
+    pub(super) connections: usize,
+    pub(super) manner: Manner,
+}
+
+/// What the connections of a crowd do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Manner {
+    /// Nothing, after the handshake.
+    Idle,
+    /// Each sends a request of a hundred items now and then.
+    Busy,
+    /// Each sends a request a byte a second.
+    Slow,
+    /// Each sends a few kilobytes that inflate to the largest message there may be, again and again.
+    Bombs,
 }
 
 const SMALL_FRAMES: u32 = 16_384;
@@ -51,7 +76,24 @@ pub(super) fn all() -> Vec<Case> {
     let relay = |name, about, signal, protocol, items, compression, frame_size| Case {
         name,
         about,
-        kind: Kind::Relay(Relay { signal, protocol, items, compression, frame_size }),
+        kind: Kind::Relay(Relay { signal, protocol, items, compression, frame_size, tls: false }),
+    };
+    let tls = |name, about, protocol, items| Case {
+        name,
+        about,
+        kind: Kind::Relay(Relay {
+            signal: Traces,
+            protocol,
+            items,
+            compression: Plain,
+            frame_size: SMALL_FRAMES,
+            tls: true,
+        }),
+    };
+    let crowd = |name, about, protocol, tls, connections, manner| Case {
+        name,
+        about,
+        kind: Kind::Crowd(Crowd { protocol, tls, connections, manner }),
     };
     let overload = |name, about, protocol, connections, in_flight| Case {
         name,
@@ -101,11 +143,47 @@ pub(super) fn all() -> Vec<Case> {
         ),
         relay("logs", "logs, gRPC, 1000 records/request", Logs, Grpc, 1000, Plain, SMALL_FRAMES),
         relay("metrics", "metrics, gRPC, 1000 points/request", Metrics, Grpc, 1000, Plain, SMALL_FRAMES),
+        tls("grpc-tls-100", "traces, gRPC, 100 spans/request, TLS on both hops", Grpc, 100),
+        tls("grpc-tls-1000", "traces, gRPC, 1000 spans/request, TLS on both hops", Grpc, 1000),
+        tls("http-tls-1000", "traces, HTTP/1.1, 1000 spans/request, TLS on both hops", Http, 1000),
         Case { name: "idle", about: "start, time until the port accepts, memory at rest", kind: Kind::Idle },
         overload("overload-grpc-64", "gRPC, 64 connections, destination at a tenth", Grpc, 64, 8),
         overload("overload-grpc-1000", "gRPC, 1000 connections, destination at a tenth", Grpc, 1000, 1),
         overload("overload-http-64", "HTTP/1.1, 64 connections, destination at a tenth", Http, 64, 1),
         overload("overload-http-1000", "HTTP/1.1, 1000 connections, destination at a tenth", Http, 1000, 1),
+        crowd("idle-grpc-1000", "1,000 idle gRPC connections", Grpc, false, 1_000, Manner::Idle),
+        crowd("idle-grpc-10000", "10,000 idle gRPC connections", Grpc, false, 10_000, Manner::Idle),
+        crowd("idle-http-10000", "10,000 idle HTTP/1.1 connections", Http, false, 10_000, Manner::Idle),
+        crowd("idle-grpc-tls-1000", "1,000 idle gRPC connections over TLS", Grpc, true, 1_000, Manner::Idle),
+        crowd(
+            "idle-grpc-tls-10000",
+            "10,000 idle gRPC connections over TLS",
+            Grpc,
+            true,
+            10_000,
+            Manner::Idle,
+        ),
+        crowd("busy-grpc-1000", "1,000 busy gRPC connections", Grpc, false, 1_000, Manner::Busy),
+        crowd("busy-grpc-tls-1000", "1,000 busy gRPC connections over TLS", Grpc, true, 1_000, Manner::Busy),
+        crowd("busy-grpc-10000", "10,000 busy gRPC connections", Grpc, false, 10_000, Manner::Busy),
+        crowd("slow-grpc-1000", "1,000 gRPC requests a byte a second", Grpc, false, 1_000, Manner::Slow),
+        crowd("slow-http-1000", "1,000 HTTP/1.1 requests a byte a second", Http, false, 1_000, Manner::Slow),
+        crowd(
+            "bombs-grpc-64",
+            "64 gRPC connections sending compressed bombs",
+            Grpc,
+            false,
+            64,
+            Manner::Bombs,
+        ),
+        crowd(
+            "bombs-http-64",
+            "64 HTTP/1.1 connections sending compressed bombs",
+            Http,
+            false,
+            64,
+            Manner::Bombs,
+        ),
     ]
 }
 
@@ -115,6 +193,7 @@ impl Case {
             Kind::Relay(_) => "relay",
             Kind::Idle => "idle",
             Kind::Overload(_) => "overload",
+            Kind::Crowd(_) => "crowd",
         }
     }
 }

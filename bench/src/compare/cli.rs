@@ -25,7 +25,7 @@ pub struct Args {
     #[arg(long)]
     pub no_yardstick: bool,
 
-    /// Cases to run, by name or group: `relay`, `idle`, `overload`, `all`.
+    /// Cases to run, by name or group: `relay`, `idle`, `overload`, `crowd`, `all`.
     #[arg(long, value_delimiter = ',', default_value = "relay,idle")]
     pub cases: Vec<String>,
 
@@ -65,7 +65,7 @@ pub struct Args {
     #[arg(long, default_value_t = 50_000.0)]
     pub overload_rate: f64,
 
-    /// memory_limiter's limit in overload cases.
+    /// memory_limiter's limit in overload cases, and in crowds that are slow or send bombs.
     #[arg(long, default_value_t = 64)]
     pub limit_mib: u32,
 
@@ -99,7 +99,7 @@ impl Args {
     /// Overload is long and its verdict is not a mean: once is enough.
     pub(super) fn rounds_of(&self, case: &Case) -> usize {
         match case.kind {
-            Kind::Overload(_) => 1,
+            Kind::Overload(_) | Kind::Crowd(_) => 1,
             Kind::Relay(_) | Kind::Idle => self.rounds,
         }
     }

@@ -6,6 +6,7 @@ use super::child::{Child, beside, free_port};
 use super::yaml::{self, Dialect};
 use crate::compression::Compression;
 use crate::loadgen::Protocol;
+use crate::tls::Certificates;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -44,9 +45,14 @@ impl Contender {
         }
     }
 
-    /// The yardsticks have no queue and no memory limiter.
+    /// The yardsticks have no queue, no memory limiter and no TLS.
     pub(super) fn can_play(&self, case: &Case) -> bool {
-        !(matches!(self, Self::Yardstick { .. }) && matches!(case.kind, Kind::Overload(_)))
+        let collectors_only = match &case.kind {
+            Kind::Relay(relay) => relay.tls,
+            Kind::Overload(_) | Kind::Crowd(_) => true,
+            Kind::Idle => false,
+        };
+        !(matches!(self, Self::Yardstick { .. }) && collectors_only)
     }
 
     /// Starts it: OTLP in on the returned address, out to `forward`.
@@ -55,16 +61,14 @@ impl Contender {
         args: &Args,
         case: &Case,
         forward: SocketAddr,
+        certificates: Option<&Certificates>,
         dir: &Path,
     ) -> io::Result<(Child, SocketAddr)> {
         let listen = free_port()?;
+        let config = |dialect| yaml::config(args, case, dialect, listen, forward, certificates);
         let command = match self {
-            Self::Millrace(path) => {
-                collector(path, &yaml::config(args, case, Dialect::Millrace, listen, forward), dir)?
-            }
-            Self::Otelcol(path) => {
-                collector(path, &yaml::config(args, case, Dialect::Otelcol, listen, forward), dir)?
-            }
+            Self::Millrace(path) => collector(path, &config(Dialect::Millrace), dir)?,
+            Self::Otelcol(path) => collector(path, &config(Dialect::Otelcol), dir)?,
             Self::Yardstick { grpc, http } => yardstick(case, grpc, http, listen, forward),
         };
         Ok((Child::start("contender", command, dir)?, listen))
@@ -82,7 +86,7 @@ fn collector(path: &Path, config: &str, dir: &Path) -> io::Result<Command> {
 fn yardstick(case: &Case, grpc: &Path, http: &Path, listen: SocketAddr, forward: SocketAddr) -> Command {
     let (protocol, compression, frame_size) = match &case.kind {
         Kind::Relay(relay) => (relay.protocol, relay.compression, relay.frame_size),
-        Kind::Idle | Kind::Overload(_) => (Protocol::Grpc, Compression::None, 16_384),
+        Kind::Idle | Kind::Overload(_) | Kind::Crowd(_) => (Protocol::Grpc, Compression::None, 16_384),
     };
     let mut command = Command::new(if protocol == Protocol::Grpc { grpc } else { http });
     command.arg(format!("--listen={listen}")).arg(format!("--forward={forward}"));

@@ -15,7 +15,7 @@ const REST: Duration = Duration::from_secs(3);
 pub(super) async fn turn(args: &Args, player: &Contender, case: &Case) -> io::Result<Turn> {
     let dir = tempfile::tempdir()?;
     // Nobody listens there: an idle relay has nothing to send.
-    let (mut contender, listen) = player.start(args, case, free_port()?, dir.path())?;
+    let (mut contender, listen) = player.start(args, case, free_port()?, None, dir.path())?;
     let ready = contender.ready(listen).await?;
     let started = Cpu::of(contender.pid())?;
     tokio::time::sleep(REST).await;

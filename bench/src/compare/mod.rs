@@ -10,6 +10,7 @@ mod child;
 mod cli;
 mod contender;
 mod control;
+mod crowd;
 mod idle;
 mod overload;
 mod proc;
@@ -66,6 +67,7 @@ async fn play(args: &Args, tools: &Tools, case: &Case, contenders: &[Contender])
                 Kind::Relay(relay) => relay::turn(args, tools, player, case, relay).await,
                 Kind::Idle => idle::turn(args, player, case).await,
                 Kind::Overload(overload) => overload::turn(args, tools, player, case, overload).await,
+                Kind::Crowd(crowd) => crowd::turn(args, tools, player, case, *crowd).await,
             };
             match turn {
                 Ok(turn) => result.add(index, turn),

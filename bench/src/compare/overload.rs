@@ -41,7 +41,7 @@ pub(super) async fn turn(
     let capacity = args.overload_rate / 10.0;
     let sink =
         SinkProcess::start(tools, &["--check-ids".into(), format!("--rate={capacity}")], dir.path()).await?;
-    let (mut contender, listen) = player.start(args, case, sink.addr(overload.protocol), dir.path())?;
+    let (mut contender, listen) = player.start(args, case, sink.addr(overload.protocol), None, dir.path())?;
     contender.ready(listen).await?;
     let idle = Memory::of(contender.pid())?;
 

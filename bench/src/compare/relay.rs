@@ -8,6 +8,7 @@ use super::control::{Load, SinkProcess};
 use super::proc::{Cpu, Memory};
 use super::results::{MIB, Turn};
 use crate::compression::Compression;
+use crate::tls::Certificates;
 use clap::ValueEnum as _;
 use std::io;
 use std::net::SocketAddr;
@@ -24,10 +25,16 @@ pub(super) async fn turn(
     relay: &Relay,
 ) -> io::Result<Turn> {
     let dir = tempfile::tempdir()?;
-    let sink = SinkProcess::start(tools, &[format!("--frame-size={}", relay.frame_size)], dir.path()).await?;
-    let (mut contender, listen) = player.start(args, case, sink.addr(relay.protocol), dir.path())?;
+    let certificates = if relay.tls { Some(Certificates::make(dir.path())?) } else { None };
+    let mut sink_options = vec![format!("--frame-size={}", relay.frame_size)];
+    sink_options.extend(certificates.iter().flat_map(Certificates::sink_options));
+    let sink = SinkProcess::start(tools, &sink_options, dir.path()).await?;
+    let forward = sink.addr(relay.protocol);
+    let (mut contender, listen) = player.start(args, case, forward, certificates.as_ref(), dir.path())?;
     contender.ready(listen).await?;
-    let load = Load::start(tools, &load_options(args, relay, listen), dir.path())?;
+    let mut options = load_options(args, relay, listen);
+    options.extend(certificates.iter().map(Certificates::load_option));
+    let load = Load::start(tools, &options, dir.path())?;
 
     tokio::time::sleep(Duration::from_secs_f64(args.warmup)).await;
     let before = (Instant::now(), Cpu::of(contender.pid())?, sink.totals(relay.signal).await?);

@@ -111,6 +111,17 @@ const OVERLOAD: &[Column] = &[
     column("drain_s", "drain s", 1),
     column("p99_ms", "p99 ms", 0),
 ];
+const CROWD: &[Column] = &[
+    Column { is_main: true, ..column("peak_rss_mib", "peak RSS MiB", 0) },
+    column("idle_rss_mib", "alone MiB", 0),
+    column("rss_mib", "with crowd MiB", 0),
+    column("open", "still open", 0),
+    column("opened_s", "opened in s", 1),
+    column("p99_alone_ms", "p99 alone ms", 1),
+    column("p99_ms", "p99 beside ms", 1),
+    Column { scale: 1e-3, ..column("items_per_second", "k items/s", 1) },
+    column("not_acked_requests", "not acked", 0),
+];
 
 impl Results {
     pub(super) fn new(args: &Args) -> Self {
@@ -143,6 +154,7 @@ impl CaseResult {
             Kind::Relay(_) => RELAY,
             Kind::Idle => IDLE,
             Kind::Overload(_) => OVERLOAD,
+            Kind::Crowd(_) => CROWD,
         };
         let contender =
             |name| ContenderResult { name, turns: Vec::new(), errors: Vec::new(), median: BTreeMap::new() };

@@ -1,9 +1,10 @@
 //! The configuration that Millrace and the Go collector are both given.
 
 use super::Args;
-use super::case::{Case, Kind};
+use super::case::{Case, Kind, Manner};
 use crate::compression::Compression;
 use crate::loadgen::{Protocol, SignalArg};
+use crate::tls::{Certificates, NAME};
 use millrace_wire::Signal;
 use std::net::SocketAddr;
 
@@ -23,9 +24,11 @@ pub(super) fn config(
     dialect: Dialect,
     listen: SocketAddr,
     forward: SocketAddr,
+    certificates: Option<&Certificates>,
 ) -> String {
     let (signal, protocol, compression) = match &case.kind {
         Kind::Relay(relay) => (relay.signal, relay.protocol, relay.compression),
+        Kind::Crowd(crowd) => (SignalArg::Traces, crowd.protocol, Compression::None),
         Kind::Overload(overload) => (SignalArg::Traces, overload.protocol, Compression::None),
         Kind::Idle => (SignalArg::Traces, Protocol::Grpc, Compression::None),
     };
@@ -33,6 +36,17 @@ pub(super) fn config(
         Protocol::Grpc => format!("grpc:\n        endpoint: {listen}\n        max_recv_msg_size_mib: 64"),
         Protocol::Http => format!("http:\n        endpoint: {listen}"),
     };
+    let server_tls = certificates.map_or_else(String::new, |files| {
+        let (cert, key) = (files.cert.display(), files.key.display());
+        format!("\n        tls:\n          cert_file: {cert}\n          key_file: {key}")
+    });
+    // A crowd is about what comes in: what goes out is plain.
+    let ca = certificates.filter(|_| matches!(case.kind, Kind::Relay(_)));
+    let client_tls = ca.map_or_else(
+        || "insecure: true".to_owned(),
+        |files| format!("ca_file: {}\n      server_name_override: {NAME}", files.ca.display()),
+    );
+    let scheme = if ca.is_some() { "https" } else { "http" };
     let exporter = match protocol {
         Protocol::Grpc => "otlp_grpc",
         Protocol::Http => "otlp_http",
@@ -40,12 +54,16 @@ pub(super) fn config(
     let destination = match protocol {
         Protocol::Grpc => format!("endpoint: {forward}"),
         Protocol::Http if dialect == Dialect::Otelcol => {
-            format!("endpoint: http://{forward}\n    max_idle_conns_per_host: 100")
+            format!("endpoint: {scheme}://{forward}\n    max_idle_conns_per_host: 100")
         }
-        Protocol::Http => format!("endpoint: http://{forward}"),
+        Protocol::Http => format!("endpoint: {scheme}://{forward}"),
     };
-    let is_overload = matches!(case.kind, Kind::Overload(_));
-    let (processors, uses, delivery) = if is_overload {
+    let is_limited = match &case.kind {
+        Kind::Overload(_) => true,
+        Kind::Crowd(crowd) => matches!(crowd.manner, Manner::Slow | Manner::Bombs),
+        Kind::Relay(_) | Kind::Idle => false,
+    };
+    let (processors, uses, delivery) = if is_limited {
         let limit = args.limit_mib;
         let spike = limit / 4;
         (
@@ -70,13 +88,13 @@ pub(super) fn config(
         "receivers:
   otlp:
     protocols:
-      {receiver}
+      {receiver}{server_tls}
 {processors}exporters:
   {exporter}:
     {destination}
     compression: {compression}
     tls:
-      insecure: true
+      {client_tls}
     {delivery}
 service:
   telemetry:

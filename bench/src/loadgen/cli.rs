@@ -88,6 +88,10 @@ pub struct Args {
     #[arg(long, default_value_t = 8)]
     pub templates: usize,
 
+    /// Use TLS, and trust the authority whose certificate is in this file; the server's name is `localhost`.
+    #[arg(long, value_name = "FILE")]
+    pub tls_ca: Option<PathBuf>,
+
     /// Largest HTTP/2 DATA frame to send, if the collector advertises as much. 16384 is what most clients send.
     #[arg(long, default_value_t = 16_384)]
     pub frame_size: u32,

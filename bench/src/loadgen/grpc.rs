@@ -3,11 +3,12 @@
 use super::outcome::{Outcome, Refusal, rejected};
 use super::{Args, SignalArg};
 use crate::compression::Compression;
-use crate::run;
 use crate::status::{Code, decode_retry_info};
+use crate::tls::Opener;
 use bytes::Bytes;
 use h2::client::SendRequest;
 use http::{HeaderMap, Method, Request};
+use std::io;
 use std::net::SocketAddr;
 use tokio::sync::Mutex;
 
@@ -18,6 +19,7 @@ const MAX_RESPONSE: usize = 64 * 1024;
 #[derive(Debug)]
 pub(super) struct Connection {
     endpoint: SocketAddr,
+    opener: Opener,
     path: &'static str,
     encoding: Option<&'static str>,
     frame_size: usize,
@@ -33,9 +35,10 @@ struct Open {
 }
 
 impl Connection {
-    pub(super) fn new(args: &Args) -> Self {
-        Self {
+    pub(super) fn new(args: &Args) -> io::Result<Self> {
+        Ok(Self {
             endpoint: args.endpoint(),
+            opener: Opener::new(args.tls_ca.as_deref(), "h2")?,
             path: match args.signal {
                 SignalArg::Traces => "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
                 SignalArg::Metrics => "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export",
@@ -45,7 +48,7 @@ impl Connection {
             frame_size: args.frame_size as usize,
             window: args.window,
             open: Mutex::default(),
-        }
+        })
     }
 
     /// Sends one message (with its gRPC prefix) and waits for the answer.
@@ -71,7 +74,7 @@ impl Connection {
         if let Some(sender) = &open.sender {
             return Ok((sender.clone(), open.generation));
         }
-        let stream = run::connect(self.endpoint).await?;
+        let stream = self.opener.open(self.endpoint).await?;
         let (sender, connection) = h2::client::Builder::new()
             .initial_window_size(self.window)
             .initial_connection_window_size(self.window)
@@ -126,8 +129,9 @@ impl Connection {
         let mut request = Request::new(());
         *request.method_mut() = Method::POST;
         *request.version_mut() = http::Version::HTTP_2;
-        *request.uri_mut() =
-            format!("http://{}{}", self.endpoint, self.path).parse().expect("an address and a path");
+        *request.uri_mut() = format!("{}://{}{}", self.opener.scheme(), self.endpoint, self.path)
+            .parse()
+            .expect("an address and a path");
         let headers = request.headers_mut();
         headers.insert("te", http::HeaderValue::from_static("trailers"));
         headers.insert("content-type", http::HeaderValue::from_static("application/grpc"));

@@ -3,7 +3,7 @@
 use super::outcome::{Outcome, Refusal, rejected};
 use super::{Args, SignalArg};
 use crate::compression::Compression;
-use crate::run;
+use crate::tls::Opener;
 use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HOST, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri};
@@ -21,6 +21,7 @@ const MAX_RESPONSE: usize = 64 * 1024;
 #[derive(Debug)]
 pub(super) struct Connection {
     endpoint: SocketAddr,
+    opener: Opener,
     uri: Uri,
     headers: HeaderMap,
     sender: Option<SendRequest<Full<Bytes>>>,
@@ -42,7 +43,8 @@ impl Connection {
         if args.compression != Compression::None {
             headers.insert(CONTENT_ENCODING, HeaderValue::from_static(args.compression.name()));
         }
-        Ok(Self { endpoint: args.endpoint(), uri: Uri::from_static(path), headers, sender: None })
+        let opener = Opener::new(args.tls_ca.as_deref(), "http/1.1")?;
+        Ok(Self { endpoint: args.endpoint(), opener, uri: Uri::from_static(path), headers, sender: None })
     }
 
     /// Sends one body and waits for the answer.
@@ -85,7 +87,7 @@ impl Connection {
             self.sender = None;
         }
         if self.sender.is_none() {
-            let stream = run::connect(self.endpoint).await?;
+            let stream = self.opener.open(self.endpoint).await?;
             let (sender, connection) = handshake(TokioIo::new(stream)).await?;
             // Its end shows as the failure of the request on it.
             tokio::spawn(async move { drop(connection.await) });

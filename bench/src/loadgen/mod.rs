@@ -71,7 +71,7 @@ fn spawn_workers(
     let mut workers = JoinSet::new();
     for _ in 0..args.connections {
         let shared = match args.protocol {
-            Protocol::Grpc => Some(Arc::new(grpc::Connection::new(args))),
+            Protocol::Grpc => Some(Arc::new(grpc::Connection::new(args)?)),
             Protocol::Http => None,
         };
         for _ in 0..args.in_flight {

@@ -27,6 +27,14 @@ pub struct Args {
     #[arg(long, default_value = "127.0.0.1:14319", value_name = "ADDR:PORT")]
     pub stats: SocketAddr,
 
+    /// Accept TLS only, with the certificate in this file (PEM); the stats port stays plain.
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub tls_cert: Option<PathBuf>,
+
+    /// The key of that certificate.
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
+
     /// Largest HTTP/2 DATA frame to advertise (SETTINGS_MAX_FRAME_SIZE). 16384 is what most servers advertise.
     #[arg(long, default_value_t = 16_384)]
     pub frame_size: u32,

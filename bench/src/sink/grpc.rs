@@ -4,6 +4,7 @@ use super::Args;
 use super::state::{Answer, Sink};
 use crate::compression::Compression;
 use crate::status::{Code, encode_retry_info};
+use crate::tls::ServerStream;
 use bytes::Bytes;
 use h2::RecvStream;
 use h2::server::SendResponse;
@@ -11,7 +12,6 @@ use http::{HeaderMap, HeaderValue, Request, Response};
 use millrace_wire::Signal;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::TcpStream;
 
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// An empty export response with its gRPC prefix.
@@ -44,7 +44,7 @@ impl Server {
 }
 
 /// Serves one connection to its end. What breaks it is the peer's business.
-pub(super) async fn connection(server: Arc<Server>, stream: TcpStream) {
+pub(super) async fn connection(server: Arc<Server>, stream: ServerStream) {
     let Ok(Ok(mut connection)) = tokio::time::timeout(HANDSHAKE, server.builder.handshake(stream)).await
     else {
         return;

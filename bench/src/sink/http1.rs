@@ -2,6 +2,7 @@
 
 use super::state::{Answer, Sink};
 use crate::compression::Compression;
+use crate::tls::ServerStream;
 use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
@@ -14,10 +15,9 @@ use millrace_wire::Signal;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::TcpStream;
 
 /// Serves one connection to its end. What breaks it is the peer's business.
-pub(super) async fn connection(sink: Arc<Sink>, stream: TcpStream) {
+pub(super) async fn connection(sink: Arc<Sink>, stream: ServerStream) {
     let service = service_fn(|request| {
         let sink = sink.clone();
         async move { Ok::<_, Infallible>(respond(&sink, request).await) }

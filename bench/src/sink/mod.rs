@@ -19,6 +19,7 @@ pub use state::{SignalTotals, Totals};
 use crate::acked::AckedRange;
 use crate::ledger::Verdict;
 use crate::run;
+use crate::tls::{ServerStream, Taker};
 use state::Sink;
 use std::io;
 use std::net::SocketAddr;
@@ -57,9 +58,17 @@ pub fn start(args: &Args) -> io::Result<Running> {
         stats: stats.local_addr()?,
     };
     let grpc_server = Arc::new(grpc::Server::new(args, sink.clone()));
-    tokio::spawn(serve(grpc, stop.clone(), move |stream| grpc::connection(grpc_server.clone(), stream)));
+    let identity = args.tls_cert.as_deref().zip(args.tls_key.as_deref());
+    let (h2, http1) = (Taker::new(identity, "h2")?, Taker::new(identity, "http/1.1")?);
+    tokio::spawn(serve(grpc, stop.clone(), move |stream| {
+        let server = grpc_server.clone();
+        taken(h2.clone(), stream, move |stream| grpc::connection(server, stream))
+    }));
     let http_sink = sink.clone();
-    tokio::spawn(serve(http, stop.clone(), move |stream| http1::connection(http_sink.clone(), stream)));
+    tokio::spawn(serve(http, stop.clone(), move |stream| {
+        let sink = http_sink.clone();
+        taken(http1.clone(), stream, move |stream| http1::connection(sink, stream))
+    }));
     tokio::spawn(serve(stats, stop, move |stream| stats::connection(sink.clone(), stream)));
     Ok(running)
 }
@@ -100,6 +109,19 @@ pub async fn run(args: &Args) -> io::Result<Totals> {
         None => interrupted.cancelled().await,
     }
     Ok(running.totals())
+}
+
+/// Serves a connection once the peer has shaken hands; one that does not is its own loss.
+fn taken<F: Future<Output = ()> + Send>(
+    taker: Taker,
+    stream: TcpStream,
+    connection: impl FnOnce(ServerStream) -> F + Send,
+) -> impl Future<Output = ()> + Send {
+    async move {
+        if let Ok(stream) = taker.take(stream).await {
+            connection(stream).await;
+        }
+    }
 }
 
 async fn serve<F>(listener: TcpListener, stop: CancellationToken, connection: impl Fn(TcpStream) -> F)
