@@ -11,6 +11,7 @@
 //! - Once [`OUT_MAX`] bytes wait to be written, the writer waits for the socket.
 //! - A connection at rest holds no buffer.
 
+use crate::read_ahead::Ahead;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
@@ -26,8 +27,6 @@ const OUT_MAX: usize = 128 << 10;
 const OUT_SMALL: usize = 2 << 10;
 /// Writes of this size are worth a system call of their own.
 const DIRECT_MIN: usize = 64 << 10;
-/// What one read takes at most, and below which a caller's own buffer is too small to read into directly.
-const IN_MAX: usize = 64 << 10;
 
 /// How long the last bytes of a connection may take.
 const FINISH_TIMEOUT: Duration = Duration::from_secs(1);
@@ -46,16 +45,14 @@ struct Inner<S> {
     out: Vec<u8>,
     /// How much of `out` has been written.
     sent: usize,
-    input: Vec<u8>,
-    /// How much of `input` has been handed on.
-    taken: usize,
+    ahead: Ahead,
     /// Sending has failed; so does everything after.
     broken: Option<io::ErrorKind>,
 }
 
 /// Splits `stream` into the part for the protocol and the part for its driver.
 pub(crate) fn coalesce<S>(stream: S) -> (Coalesced<S>, Flusher<S>) {
-    let inner = Inner { stream, out: Vec::new(), sent: 0, input: Vec::new(), taken: 0, broken: None };
+    let inner = Inner { stream, out: Vec::new(), sent: 0, ahead: Ahead::default(), broken: None };
     let inner = Arc::new(Mutex::new(inner));
     (Coalesced(Arc::clone(&inner)), Flusher(inner))
 }
@@ -197,33 +194,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Coalesced<S> {
         if let Some(kind) = inner.broken {
             return Poll::Ready(Err(kind.into()));
         }
-        if inner.taken == inner.input.len() {
-            inner.input.clear();
-            inner.taken = 0;
-            if buf.remaining() >= IN_MAX {
-                inner.input = Vec::new();
-                return Pin::new(&mut inner.stream).poll_read(cx, buf);
-            }
-            if inner.input.capacity() == 0 {
-                inner.input.resize(IN_MAX, 0);
-            } else {
-                inner.input.resize(inner.input.capacity(), 0);
-            }
-            let mut read = ReadBuf::new(&mut inner.input);
-            let outcome = Pin::new(&mut inner.stream).poll_read(cx, &mut read);
-            let len = read.filled().len();
-            inner.input.truncate(len);
-            if len == 0 {
-                // Nothing there, the end, or an error: at rest, no buffer is held.
-                inner.input = Vec::new();
-                return outcome;
-            }
-        }
-        let rest = &inner.input[inner.taken..];
-        let len = rest.len().min(buf.remaining());
-        buf.put_slice(&rest[..len]);
-        inner.taken += len;
-        Poll::Ready(Ok(()))
+        inner.ahead.poll_read(&mut inner.stream, cx, buf, |_| ())
     }
 }
 

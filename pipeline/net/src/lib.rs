@@ -18,7 +18,9 @@ pub mod endpoint;
 mod gathering;
 pub mod grpc;
 pub mod http;
+mod read_ahead;
 pub mod tcp;
+pub mod tls;
 
 pub use compression::Encoding;
 pub use endpoint::Endpoint;

@@ -66,7 +66,7 @@ impl Validate for GrpcClientConfig {
         if self.compression != Encoding::None && self.compression.over_grpc().is_none() {
             at.error("compression", "must be one of gzip, snappy, zstd, none");
         }
-        let plain = self.tls.insecure || endpoint.is_some_and(|endpoint| endpoint.tls == Some(false));
+        let plain = self.tls.client.insecure || endpoint.is_some_and(|endpoint| endpoint.tls == Some(false));
         if !plain {
             at.error("tls", "TLS is not supported yet, and gRPC clients use it unless told otherwise\nset `insecure: true` here to send in plain text");
         }

@@ -11,7 +11,7 @@ pub use auth::{
 };
 pub use client::{GrpcClientConfig, HttpClientConfig, check_endpoint, check_url};
 pub use server::{GrpcServerConfig, HttpServerConfig, MAX_RECEIVE_MIB, check_listen, listen_address};
-pub use tls::TlsClientConfig;
+pub use tls::{TlsClientConfig, TlsClientKeys, TlsConfig, TlsServerConfig, TlsServerKeys};
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use millrace_config::encode::ABSENT;

@@ -141,6 +141,20 @@ pub static CONNECTIONS_REFUSED: Def = Def::counter(
     "{connection}",
 );
 
+/// Certificate and key files that could not be read again. Labels: `kind`, `component`, of servers also `transport`.
+pub static TLS_RELOAD_FAILURES: Def = Def::counter(
+    "otelcol_millrace_tls_reload_failures",
+    "Number of times that TLS certificates could not be read again; those from before stayed in use.",
+    "{reload}",
+);
+
+/// When the first certificate of a file ends, in seconds since 1970. Labels as above, and `file`, the key that names it.
+pub static TLS_CERTIFICATE_EXPIRY: Def = Def::gauge(
+    "otelcol_millrace_tls_certificate_expiry",
+    "When the first of the TLS certificates in the file expires, in seconds since 1970.",
+    "s",
+);
+
 /// Log lines that were not written. Label: `reason` (`sampled`, `buffer_full`, `write_error`).
 pub static LOG_LINES_DROPPED: Def = Def::counter(
     "otelcol_millrace_log_lines_dropped",
@@ -172,6 +186,8 @@ pub(super) const ALL: &[&Def] = &[
     &CONNECTIONS,
     &CONNECTIONS_ACCEPTED,
     &CONNECTIONS_REFUSED,
+    &TLS_RELOAD_FAILURES,
+    &TLS_CERTIFICATE_EXPIRY,
     &LOG_LINES_DROPPED,
     &PANICS,
 ];
