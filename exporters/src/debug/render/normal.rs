@@ -2,8 +2,8 @@
 
 use super::metric_points::{Bucket, exponential_buckets};
 use super::next;
-use super::number::{Fixed, Id, Shortest};
-use super::value::Plain;
+use super::number::{Fixed, Id};
+use millrace_formats::go::{Plain, Shortest};
 use millrace_wire::view::{
     Attributes, ExponentialPoint, HistogramPoint, Logs, MetricData, Metrics, Number, NumberPoint, Resource,
     Scope, SummaryPoint, Text, Traces,

@@ -4,11 +4,12 @@
 //! the same answer to an `Accept` header. One thing is more: a client that accepts OpenMetrics and no plain text is
 //! given OpenMetrics, where the Go collector sends it plain text. Sample names are the same in both.
 
-mod accept;
-mod name;
-mod text;
-
 use crate::metrics::{Def, FamilySnapshot, Kind, Labels, Registry, SeriesSnapshot, Value};
+use millrace_formats::prometheus::names::{Names, Strategy, Suffix};
+use millrace_formats::prometheus::{self as format, Bucket, Histogram, Offer, OpenMetrics, Text, negotiate};
+
+/// What is served beside plain text.
+const OFFER: Offer = Offer { open_metrics: OpenMetrics::IfNothingElse, protobuf: false };
 
 /// What a `pull` reader with a `prometheus` exporter asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -84,7 +85,7 @@ pub fn render(
     options: &Options,
     accept: Option<&str>,
 ) -> (&'static str, String) {
-    let format = accept::negotiate(accept);
+    let format = negotiate(accept, OFFER);
     let constant: Labels = match &options.with_resource_constant_labels {
         Some(selection) => resource
             .iter()
@@ -99,9 +100,9 @@ pub fn render(
     families.push(handler_errors());
     families.sort_by(|a, b| a.name.cmp(&b.name));
 
-    let mut out = text::Text::new(format);
+    let mut out = Text::new(format);
     for family in &families {
-        out.family(family);
+        family.write(&mut out);
     }
     (format.content_type(), out.finish())
 }
@@ -128,9 +129,47 @@ impl Family {
                 a.cmp(b)
             })
         });
-        let name = if options.with_suffixes() { name::with_suffixes(def) } else { def.name.to_owned() };
+        let name = if options.with_suffixes() { with_suffixes(def) } else { def.name.to_owned() };
         Self { name, help: format!("{}{}", def.help, def.stability.suffix()), kind: def.kind, series }
     }
+
+    fn write(&self, out: &mut Text) {
+        let kind = match self.kind {
+            Kind::Counter | Kind::CounterF64 => format::Kind::Counter,
+            Kind::UpDown | Kind::Gauge => format::Kind::Gauge,
+            Kind::Histogram => format::Kind::Histogram,
+        };
+        out.family(format::Family { name: &self.name, help: &self.help, kind });
+        for SeriesSnapshot { labels, value } in &self.series {
+            let mut sample = |value| out.sample(labels.iter(), None, &value);
+            match value {
+                Value::Number(number) => sample(format::Value::Number(*number)),
+                Value::Histogram { bounds, counts, sum } => {
+                    let mut count = 0;
+                    let mut bucket = |(upper_bound, in_it): (&f64, &u64)| {
+                        count += in_it;
+                        Bucket { upper_bound: *upper_bound, cumulative: count }
+                    };
+                    let buckets: Vec<_> =
+                        bounds.iter().chain(&[f64::INFINITY]).zip(counts).map(&mut bucket).collect();
+                    let histogram = Histogram { count, sum: *sum, buckets: &buckets, ..Histogram::default() };
+                    sample(format::Value::Histogram(histogram));
+                }
+            }
+        }
+    }
+}
+
+/// The name with the suffixes that Prometheus users expect: the unit in plural, then `_total` for counters or `_ratio`
+/// for gauges without dimension. What else is in it stays as it is.
+fn with_suffixes(def: &Def) -> String {
+    let suffix = match def.kind {
+        Kind::Counter | Kind::CounterF64 => Suffix::Total,
+        Kind::Gauge | Kind::UpDown => Suffix::Ratio,
+        Kind::Histogram => Suffix::None,
+    };
+    let names = Names::new(Strategy::NoUtf8EscapingWithSuffixes, "");
+    names.metric(def.name, def.unit, suffix).unwrap_or_else(|_| def.name.to_owned())
 }
 
 fn add_labels(labels: &mut Labels, def: &Def, options: &Options, constant: &Labels) {
@@ -164,5 +203,30 @@ fn handler_errors() -> Family {
         help: "Total number of internal errors encountered by the promhttp metric handler.".to_owned(),
         kind: Kind::Counter,
         series: series.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn suffixes_follow_unit_and_type() {
+        let cases = [
+            (Def::counter("a_accepted_spans", "", "{span}"), "a_accepted_spans_total"),
+            (Def::counter("a_bytes", "", "By"), "a_bytes_total"),
+            (Def::counter("a_total", "", "By"), "a_bytes_total"),
+            (Def::counter_f64("a_seconds", "", "s"), "a_seconds_total"),
+            (Def::gauge("memory_rss", "", "By"), "memory_rss_bytes"),
+            (Def::gauge("use", "", "1"), "use_ratio"),
+            (Def::gauge("speed", "", "By/s"), "speed_bytes_per_second"),
+            (Def::gauge("speed", "", "{item}/s"), "speed_per_second"),
+            (Def::gauge("speed_per_second", "", "By/s"), "speed_bytes_per_second"),
+            (Def::histogram("http.server.request.duration", "", "s"), "http.server.request.duration_seconds"),
+            (Def::updown("queue", "", ""), "queue"),
+        ];
+        for (def, expected) in cases {
+            assert_eq!(with_suffixes(&def), expected);
+        }
     }
 }

@@ -1,55 +1,78 @@
-//! What a client accepts: the format and how names are escaped.
+//! What a scraper accepts: the format, and how names are escaped.
 
-/// How a text is written.
+use super::Escaping;
+
+/// How the answer to a scrape is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Format {
-    pub(super) syntax: Syntax,
-    pub(super) escaping: Escaping,
+pub struct Format {
+    /// The format.
+    pub syntax: Syntax,
+    /// What becomes of names that the older of them cannot have.
+    pub escaping: Escaping,
 }
 
+/// The formats.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Syntax {
+pub enum Syntax {
     /// Prometheus text 0.0.4.
     Plain,
     /// OpenMetrics 0.0.1.
     OpenMetrics001,
     /// OpenMetrics 1.0.0.
     OpenMetrics100,
+    /// Messages `io.prometheus.client.MetricFamily`, each after its length: the only one with native histograms.
+    Protobuf,
 }
 
-/// What becomes of names that are more than letters, digits, `_` and `:`.
+/// What a server can write beside plain text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Escaping {
-    /// They are quoted.
-    AllowUtf8,
-    /// What does not belong becomes `_`.
-    Underscores,
-    /// Dots become `_dot_`, underscores are doubled.
-    Dots,
-    /// What does not belong becomes its code point in hexadecimal, after `U__`.
-    Values,
+pub struct Offer {
+    /// OpenMetrics.
+    pub open_metrics: OpenMetrics,
+    /// Protobuf.
+    pub protobuf: bool,
+}
+
+/// When a scraper is given OpenMetrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OpenMetrics {
+    /// Never.
+    Never,
+    /// If it accepts nothing else.
+    IfNothingElse,
+    /// If it prefers that.
+    IfPreferred,
 }
 
 /// Clauses of an `Accept` header beyond this many are not looked at.
 const MAX_CLAUSES: usize = 64;
 
 impl Format {
-    pub(super) const fn content_type(self) -> &'static str {
+    /// The value of `Content-Type`.
+    #[must_use]
+    pub const fn content_type(self) -> &'static str {
         use Escaping::{AllowUtf8, Dots, Underscores, Values};
         macro_rules! by_escaping {
             ($base:literal) => {
                 match self.escaping {
-                    AllowUtf8 => concat!($base, "; charset=utf-8; escaping=allow-utf-8"),
-                    Underscores => concat!($base, "; charset=utf-8; escaping=underscores"),
-                    Dots => concat!($base, "; charset=utf-8; escaping=dots"),
-                    Values => concat!($base, "; charset=utf-8; escaping=values"),
+                    AllowUtf8 => concat!($base, "; escaping=allow-utf-8"),
+                    Underscores => concat!($base, "; escaping=underscores"),
+                    Dots => concat!($base, "; escaping=dots"),
+                    Values => concat!($base, "; escaping=values"),
                 }
             };
         }
         match self.syntax {
-            Syntax::Plain => by_escaping!("text/plain; version=0.0.4"),
-            Syntax::OpenMetrics001 => by_escaping!("application/openmetrics-text; version=0.0.1"),
-            Syntax::OpenMetrics100 => by_escaping!("application/openmetrics-text; version=1.0.0"),
+            Syntax::Plain => by_escaping!("text/plain; version=0.0.4; charset=utf-8"),
+            Syntax::OpenMetrics001 => {
+                by_escaping!("application/openmetrics-text; version=0.0.1; charset=utf-8")
+            }
+            Syntax::OpenMetrics100 => {
+                by_escaping!("application/openmetrics-text; version=1.0.0; charset=utf-8")
+            }
+            Syntax::Protobuf => by_escaping!(
+                "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited"
+            ),
         }
     }
 }
@@ -58,6 +81,8 @@ struct Clause<'a> {
     media: &'a str,
     quality: f32,
     version: &'a str,
+    /// `proto` and `encoding`, of protobuf.
+    message: (&'a str, &'a str),
     escaping: Option<Escaping>,
 }
 
@@ -65,12 +90,14 @@ impl<'a> Clause<'a> {
     fn parse(clause: &'a str) -> Self {
         let mut parts = clause.split(';').map(str::trim);
         let media = parts.next().unwrap_or_default();
-        let mut parsed = Self { media, quality: 1.0, version: "", escaping: None };
+        let mut parsed = Self { media, quality: 1.0, version: "", message: ("", ""), escaping: None };
         for (name, value) in parts.filter_map(|part| part.split_once('=')) {
             let value = value.trim();
             match name.trim() {
                 "q" => parsed.quality = value.parse().unwrap_or(0.0),
                 "version" => parsed.version = value,
+                "proto" => parsed.message.0 = value,
+                "encoding" => parsed.message.1 = value,
                 "escaping" => parsed.escaping = Escaping::from_name(value),
                 _ => {}
             }
@@ -81,6 +108,12 @@ impl<'a> Clause<'a> {
     /// Whether plain text is good enough, by this clause.
     fn takes_plain(&self) -> bool {
         self.quality > 0.0 && matches!(self.media, "text/plain" | "text/*" | "*/*" | "*")
+    }
+
+    fn is_protobuf(&self) -> bool {
+        self.media == "application/vnd.google.protobuf"
+            && self.quality > 0.0
+            && self.message == ("io.prometheus.client.MetricFamily", "delimited")
     }
 
     fn open_metrics(&self) -> Option<Syntax> {
@@ -110,19 +143,27 @@ impl Escaping {
 /// The format for an `Accept` header. Anything that is not understood is answered with plain text.
 ///
 /// As in the Go collector, the escaping asked for in a better clause holds for a worse one that names none.
-pub(super) fn negotiate(accept: Option<&str>) -> Format {
+#[must_use]
+pub fn negotiate(accept: Option<&str>, offer: Offer) -> Format {
     let mut clauses: Vec<Clause<'_>> =
         accept.unwrap_or_default().split(',').take(MAX_CLAUSES).map(Clause::parse).collect();
     clauses.sort_by(|a, b| b.quality.total_cmp(&a.quality));
 
-    let needs_open_metrics = !clauses.iter().any(Clause::takes_plain);
+    let offers_open_metrics = match offer.open_metrics {
+        OpenMetrics::Never => false,
+        OpenMetrics::IfNothingElse => !clauses.iter().any(Clause::takes_plain),
+        OpenMetrics::IfPreferred => true,
+    };
     let mut escaping = Escaping::Underscores;
     for clause in &clauses {
         escaping = clause.escaping.unwrap_or(escaping);
+        if offer.protobuf && clause.is_protobuf() {
+            return Format { syntax: Syntax::Protobuf, escaping };
+        }
         if clause.media == "text/plain" && matches!(clause.version, "0.0.4" | "") {
             break;
         }
-        if needs_open_metrics && let Some(syntax) = clause.open_metrics() {
+        if offers_open_metrics && let Some(syntax) = clause.open_metrics() {
             return Format { syntax, escaping };
         }
     }
@@ -132,6 +173,9 @@ pub(super) fn negotiate(accept: Option<&str>) -> Format {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const OWN: Offer = Offer { open_metrics: OpenMetrics::IfNothingElse, protobuf: false };
+    const ALL: Offer = Offer { open_metrics: OpenMetrics::IfPreferred, protobuf: true };
 
     /// What release 0.159.0 of the Go collector answers, read from a running one.
     const PLAIN: &str = "text/plain; version=0.0.4; charset=utf-8; escaping=";
@@ -164,33 +208,50 @@ mod tests {
             ),
         ];
         for (accept, escaping) in cases {
-            assert_eq!(negotiate(accept).content_type(), format!("{PLAIN}{escaping}"), "{accept:?}");
+            assert_eq!(negotiate(accept, OWN).content_type(), format!("{PLAIN}{escaping}"), "{accept:?}");
         }
     }
 
     #[test]
     fn the_worse_clause_does_not_decide_the_escaping() {
         let accept = "text/plain;version=0.0.4;q=0.5,application/x;escaping=dots;q=0.2";
-        assert_eq!(negotiate(Some(accept)).escaping, Escaping::Underscores);
+        assert_eq!(negotiate(Some(accept), OWN).escaping, Escaping::Underscores);
     }
 
     #[test]
     fn open_metrics_is_for_those_who_accept_nothing_else() {
-        let only = negotiate(Some("application/openmetrics-text;version=1.0.0"));
+        let only = negotiate(Some("application/openmetrics-text;version=1.0.0"), OWN);
         assert_eq!(
             only.content_type(),
             "application/openmetrics-text; version=1.0.0; charset=utf-8; escaping=underscores"
         );
-        let refused = negotiate(Some("application/openmetrics-text, text/plain;q=0"));
+        let refused = negotiate(Some("application/openmetrics-text, text/plain;q=0"), OWN);
         assert_eq!(refused.syntax, Syntax::OpenMetrics001);
-        let unknown = negotiate(Some("application/openmetrics-text;version=2.0.0"));
+        let unknown = negotiate(Some("application/openmetrics-text;version=2.0.0"), OWN);
         assert_eq!(unknown.syntax, Syntax::Plain);
     }
 
     #[test]
     fn a_hostile_header_is_answered_with_plain_text() {
         for accept in ["", ";;;", ",,,,", "q=;=;==", "text/plain;q=NaN", &"a,".repeat(10_000)] {
-            assert_eq!(negotiate(Some(accept)).syntax, Syntax::Plain, "{accept:.20}");
+            assert_eq!(negotiate(Some(accept), OWN).syntax, Syntax::Plain, "{accept:.20}");
         }
+    }
+
+    #[test]
+    fn prometheus_gets_what_it_prefers_of_what_there_is() {
+        // Prometheus 2.53 with native histograms.
+        let accept = "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited;q=0.6,\
+                      application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.2,*/*;q=0.1";
+        let syntax = |offer| negotiate(Some(accept), offer).syntax;
+        assert_eq!(syntax(ALL), Syntax::Protobuf);
+        assert_eq!(
+            negotiate(Some(accept), ALL).content_type(),
+            "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited; \
+             escaping=underscores"
+        );
+        assert_eq!(syntax(Offer { protobuf: false, ..ALL }), Syntax::OpenMetrics100);
+        assert_eq!(syntax(Offer { protobuf: false, open_metrics: OpenMetrics::Never }), Syntax::Plain);
+        assert_eq!(syntax(OWN), Syntax::Plain);
     }
 }

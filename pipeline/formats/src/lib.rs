@@ -1,0 +1,11 @@
+//! Foreign encodings that several components share.
+//!
+//! - [`prometheus`]: names, and the formats that Prometheus scrapes.
+//! - [`go`]: numbers and attribute values as Go programs print them, which is how they look in labels.
+//!
+//! # Invariants
+//! - No I/O, no clock, no runtime: text and bytes in, text and bytes out.
+//! - What the Go libraries write for the same input is the reference; it is recorded in the files beside the tests.
+
+pub mod go;
+pub mod prometheus;
