@@ -7,11 +7,13 @@ use millrace_engine::component::{BuildError, Context, ExporterConfig, Factory, S
 use millrace_engine::{Batch, BoxFuture, Budget, Failure, Fault, Reason, Stage};
 use millrace_net::config::{GrpcClientConfig, header_map};
 use millrace_net::grpc::{Channel, ChannelOptions, Code, Status};
+use millrace_net::measures::RpcClient;
 use millrace_net::{Encoding, Endpoint};
 use millrace_telemetry::Labels;
 use millrace_wire::Signal;
 use millrace_wire::response::Encoding as Format;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// The `otlp_grpc` exporter.
 pub const FACTORY: Factory<dyn ExporterConfig> = Factory {
@@ -74,6 +76,8 @@ impl Config {
             headers,
             encoding: encoding.map(|(_, name)| name),
         };
+        let measures =
+            RpcClient::new(&context.shared.registry, &options.endpoint.host, options.endpoint.port);
         let channel = Channel::new(options, context.shared.tasks.clone());
         let uri = channel.uri(method(signal)).map_err(|error| context.error(error))?;
         Ok(GrpcSender {
@@ -82,6 +86,7 @@ impl Config {
             signal,
             encoding: encoding.map_or(Encoding::None, |(encoding, _)| encoding),
             work: context.shared.work.clone(),
+            measures,
         })
     }
 }
@@ -101,14 +106,19 @@ struct GrpcSender {
     signal: Signal,
     encoding: Encoding,
     work: Budget,
+    measures: RpcClient,
 }
 
 impl Sender for GrpcSender {
     fn send<'a>(&'a self, batch: &'a Batch) -> BoxFuture<'a, Result<Accepted, Failure>> {
         Box::pin(async move {
             let body = body::protobuf(batch, self.encoding, &self.work).await?;
-            let reply =
-                self.channel.unary(self.uri.clone(), &body.parts).await.map_err(|status| failure(&status))?;
+            let started = Instant::now();
+            let reply = self.channel.unary(self.uri.clone(), &body.parts).await;
+            let code = reply.as_ref().err().map_or(Code::Ok, |status| status.code);
+            let reached = !reply.as_ref().is_err_and(is_unreachable);
+            self.measures.ended(self.uri.path(), code, reached, started);
+            let reply = reply.map_err(|status| failure(&status))?;
             accepted(self.signal, Format::Protobuf, &reply.message)
         })
     }
@@ -119,9 +129,7 @@ fn failure(status: &Status) -> Failure {
     let text = status.to_string();
     let failure = match status.code {
         _ if says_too_large(status) => Failure::permanent(Fault::Destination, Reason::TooLarge, text),
-        Code::Unavailable if status.message.starts_with("cannot connect") => {
-            Failure::transient(Fault::Destination, Reason::Unreachable, text)
-        }
+        _ if is_unreachable(status) => Failure::transient(Fault::Destination, Reason::Unreachable, text),
         Code::DeadlineExceeded => Failure::transient(Fault::Destination, Reason::Timeout, text),
         Code::Canceled | Code::Aborted | Code::OutOfRange | Code::Unavailable | Code::DataLoss => {
             Failure::transient(Fault::Destination, Reason::Throttled, text)
@@ -136,6 +144,11 @@ fn failure(status: &Status) -> Failure {
         Some(delay) if failure.is_transient() => failure.after(delay),
         _ => failure,
     }
+}
+
+/// Whether there was no connection to be had, so that nobody was asked.
+fn is_unreachable(status: &Status) -> bool {
+    status.code == Code::Unavailable && status.message.starts_with("cannot connect")
 }
 
 /// Servers say "too large" in words only: grpc-go as `ResourceExhausted`, tonic as `OutOfRange`.

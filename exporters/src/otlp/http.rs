@@ -9,6 +9,7 @@ use millrace_engine::component::{BuildError, Context, ExporterConfig, Factory, S
 use millrace_engine::{Batch, BoxFuture, Budget, Failure, Fault, Reason, Stage};
 use millrace_net::config::{HttpClientConfig, check_url, header_map};
 use millrace_net::http::{Client, Response};
+use millrace_net::measures::HttpClient;
 use millrace_net::{Encoding, Endpoint};
 use millrace_telemetry::Labels;
 use millrace_wire::Signal;
@@ -16,7 +17,7 @@ use millrace_wire::response::{Encoding as Format, Status};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 /// The `otlp_http` exporter.
 pub const FACTORY: Factory<dyn ExporterConfig> = Factory {
@@ -130,6 +131,7 @@ impl ExporterConfig for Config {
             .with("server.address", endpoint.host.clone())
             .with("server.port", endpoint.port.to_string())
             .with("url.path", uri.path().to_owned());
+        let scheme = if endpoint.tls == Some(true) { "https" } else { "http" };
         let idle = match (self.client.max_idle_conns_per_host, self.client.max_idle_conns) {
             (0, 0) => usize::MAX,
             (0, limit) | (limit, _) => limit,
@@ -143,6 +145,7 @@ impl ExporterConfig for Config {
             format: self.own.encoding,
             encoding: self.client.compression,
             work: context.shared.work.clone(),
+            measures: HttpClient::new(&context.shared.registry, &endpoint.host, endpoint.port, scheme),
         };
         let delivery = Delivery {
             queue: self.delivery.sending_queue.clone(),
@@ -185,6 +188,7 @@ struct HttpSender {
     format: BodyFormat,
     encoding: Encoding,
     work: Budget,
+    measures: HttpClient,
 }
 
 impl Sender for HttpSender {
@@ -194,7 +198,9 @@ impl Sender for HttpSender {
                 BodyFormat::Proto => body::protobuf(batch, self.encoding, &self.work).await?,
                 BodyFormat::Json => body::json(batch, self.encoding, &self.work).await?,
             };
+            let (started, bytes) = (Instant::now(), body.parts.iter().map(|part| part.len() as u64).sum());
             let sent = self.client.post(self.uri.clone(), self.headers.clone(), body.parts).await;
+            self.measures.ended(sent.as_ref().ok().map(|response| response.status), bytes, started);
             let response = sent.map_err(|error| {
                 let message = format!("failed to make an HTTP request to {}: {error}", self.url);
                 Failure::transient(Fault::Destination, Reason::Unreachable, message)
@@ -275,6 +281,7 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 mod tests {
     use super::*;
     use bytes::Bytes;
+    use millrace_telemetry::{Level, Registry};
 
     #[test]
     fn urls_are_made_as_in_go() {
@@ -299,6 +306,7 @@ mod tests {
             format: BodyFormat::Json,
             encoding: Encoding::None,
             work: Budget::new(1),
+            measures: HttpClient::new(&Registry::new(Level::None), "x", 80, "http"),
         };
         let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("application/json"))]);
         let status = StatusCode::from_u16(status).expect("a status");

@@ -94,7 +94,7 @@ impl Courier {
                 left.extend([second, first]);
                 continue;
             }
-            self.measures.failed.add(items);
+            self.measures.failed(items, &refusal.failure);
             report.failed(items, &refusal.failure);
         }
     }

@@ -101,7 +101,8 @@ impl Exporter {
             self.unless_cut_off(pin!(delivery)).await
         };
         if let Some(None) = ended {
-            self.courier.measures.failed.add(ticket.rest_failed(&panicked()));
+            let failure = panicked();
+            self.courier.measures.failed(ticket.rest_failed(&failure), &failure);
         }
         ticket.conclude()
     }

@@ -2,9 +2,9 @@
 
 use crate::batcher::Trigger;
 use millrace_engine::component::Context;
-use millrace_engine::{Batch, Cost, Failure, Status};
+use millrace_engine::{Batch, Cost, Failure, Reason, Status};
 use millrace_telemetry::catalogue::{exporter as go, millrace as ours, processor as batches};
-use millrace_telemetry::{Counter, Histogram, Labels, Registration, UpDown};
+use millrace_telemetry::{Counter, Def, Dynamic, Histogram, Labels, Level, Registration, Registry, UpDown};
 use millrace_wire::Signal;
 use std::sync::Arc;
 use std::time::Instant;
@@ -13,7 +13,7 @@ use std::time::Instant;
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Measures {
     pub(crate) sent: Counter,
-    pub(crate) failed: Counter,
+    failed: Failed,
     pub(crate) enqueue_failed: Counter,
     in_flight: UpDown,
     batch_items: Histogram,
@@ -52,7 +52,7 @@ impl Measures {
         }
         Self {
             sent: registry.counter(go::SENT.of(signal), &to),
-            failed: registry.counter(go::SEND_FAILED.of(signal), &to),
+            failed: Failed::new(registry, go::SEND_FAILED.of(signal), to.clone()),
             enqueue_failed: registry.counter(go::ENQUEUE_FAILED.of(signal), &exporter),
             in_flight: registry.updown(&go::IN_FLIGHT_REQUESTS, &queue),
             batch_items: registry.histogram(&go::QUEUE_BATCH_SEND_SIZE, &to),
@@ -94,6 +94,13 @@ impl Measures {
         self.batch_bytes.record(cost.bytes as f64);
     }
 
+    /// Items that were given up. As in Go, the series of what is sent appears with the first attempt, whatever becomes
+    /// of it.
+    pub(crate) fn failed(&self, items: u64, failure: &Failure) {
+        self.sent.add(0);
+        self.failed.add(items, failure);
+    }
+
     pub(crate) fn delivered(&self, batch: &Batch, cost: Cost) {
         self.sent.add(cost.items);
         if self.delay.is_active() {
@@ -102,6 +109,68 @@ impl Measures {
                 self.delay.record(now.saturating_duration_since(piece.origin.received).as_secs_f64());
             }
         }
+    }
+}
+
+/// Items of sends that failed; at level detailed by what it was.
+#[derive(Debug, Clone, Default)]
+struct Failed {
+    all: Counter,
+    by_error: Option<Arc<ByError>>,
+}
+
+#[derive(Debug)]
+struct ByError {
+    registry: Registry,
+    def: &'static Def,
+    to: Labels,
+    counters: Dynamic<Counter>,
+}
+
+impl Failed {
+    fn new(registry: &Registry, def: &'static Def, to: Labels) -> Self {
+        if registry.level() < Level::Detailed {
+            return Self { all: registry.counter(def, &to), by_error: None };
+        }
+        let by_error = ByError { registry: registry.clone(), def, to, counters: Dynamic::new() };
+        Self { all: Counter::inert(), by_error: Some(Arc::new(by_error)) }
+    }
+
+    fn add(&self, items: u64, failure: &Failure) {
+        let Some(ByError { registry, def, to, counters }) = self.by_error.as_deref() else {
+            return self.all.add(items);
+        };
+        let (error, permanent) = (error_type(failure), !failure.is_transient());
+        let make = || {
+            let labels = to.clone().with("error.type", error);
+            registry.counter(def, &labels.with("error.permanent", if permanent { "true" } else { "false" }))
+        };
+        counters.with(&(error, permanent), make, |counter| counter.add(items));
+    }
+}
+
+/// What the Go collector calls it: a gRPC code in its library's spelling, or one of few words.
+fn error_type(failure: &Failure) -> &'static str {
+    match (failure.reason, failure.grpc_code) {
+        (Reason::ShuttingDown, _) => "Shutdown",
+        (_, Some(1)) => "Canceled",
+        (_, Some(2)) => "Unknown",
+        (_, Some(3)) => "InvalidArgument",
+        (_, Some(4)) => "DeadlineExceeded",
+        (_, Some(5)) => "NotFound",
+        (_, Some(6)) => "AlreadyExists",
+        (_, Some(7)) => "PermissionDenied",
+        (_, Some(8)) => "ResourceExhausted",
+        (_, Some(9)) => "FailedPrecondition",
+        (_, Some(10)) => "Aborted",
+        (_, Some(11)) => "OutOfRange",
+        (_, Some(12)) => "Unimplemented",
+        (_, Some(13)) => "Internal",
+        (_, Some(14)) => "Unavailable",
+        (_, Some(15)) => "DataLoss",
+        (_, Some(16)) => "Unauthenticated",
+        (Reason::Timeout, _) => "Deadline_Exceeded",
+        _ => "_OTHER",
     }
 }
 

@@ -23,6 +23,7 @@ pub mod health;
 pub mod host;
 pub mod lanes;
 pub mod ledger;
+mod measured;
 pub mod stage;
 pub mod status;
 pub mod submission;

@@ -18,6 +18,7 @@ pub mod endpoint;
 mod gathering;
 pub mod grpc;
 pub mod http;
+pub mod measures;
 mod read_ahead;
 pub mod tcp;
 pub mod tls;

@@ -21,8 +21,8 @@ pub mod process;
 pub mod shard;
 
 pub use metrics::{
-    Counter, CounterF64, Def, Gauge, Histogram, Kind, Labels, Level, Registration, Registry, Stability,
-    UpDown,
+    Counter, CounterF64, Def, Dynamic, Gauge, Histogram, Kind, Labels, Level, Registration, Registry,
+    Stability, UpDown,
 };
 
 /// What [`warn_sparingly!`] refers to.

@@ -30,12 +30,8 @@ impl ProcessorConfig for Config {
     fn build(&self, context: Context, signal: Signal, next: Arc<Route>) -> Result<Route, BuildError> {
         let registry = &context.shared.registry;
         let labels = Labels::new().with("processor", context.id.to_string());
-        let with_signal = labels.clone().with("otel.signal", signal.name());
         let limiter = MemoryLimiter {
             accepted: registry.counter(catalogue::MEMORY_LIMITER_ACCEPTED.of(signal), &labels),
-            refused: registry.counter(catalogue::MEMORY_LIMITER_REFUSED.of(signal), &labels),
-            incoming: registry.counter(&catalogue::INCOMING_ITEMS, &with_signal),
-            outgoing: registry.counter(&catalogue::OUTGOING_ITEMS, &with_signal),
         };
         Ok(Route::Apply(Arc::new(limiter), next))
     }
@@ -43,18 +39,11 @@ impl ProcessorConfig for Config {
 
 struct MemoryLimiter {
     accepted: Counter,
-    refused: Counter,
-    incoming: Counter,
-    outgoing: Counter,
 }
 
 impl Transform for MemoryLimiter {
     fn apply(&self, batch: Batch) -> Result<Option<Batch>, Failure> {
-        let items = batch.cost().items;
-        self.accepted.add(items);
-        self.refused.add(0);
-        self.incoming.add(items);
-        self.outgoing.add(items);
+        self.accepted.add(batch.cost().items);
         Ok(Some(batch))
     }
 }

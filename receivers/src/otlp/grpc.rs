@@ -5,9 +5,10 @@ use bytes::Bytes;
 use http::HeaderMap;
 use millrace_engine::{BoxFuture, Failure, Fault, Metadata, Reason, Retry};
 use millrace_net::grpc::{Call, Code, Status, Unary};
+use millrace_net::measures::RpcServer;
 use millrace_wire::Signal;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// What a sender is told to wait when nobody knows better.
 pub(super) const RETRY_DELAY: Duration = Duration::from_secs(1);
@@ -15,11 +16,12 @@ pub(super) const RETRY_DELAY: Duration = Duration::from_secs(1);
 pub(super) struct Service {
     intake: Arc<Intake>,
     include_metadata: bool,
+    measures: RpcServer,
 }
 
 impl Service {
-    pub(super) fn new(intake: Arc<Intake>, include_metadata: bool) -> Self {
-        Self { intake, include_metadata }
+    pub(super) fn new(intake: Arc<Intake>, include_metadata: bool, measures: RpcServer) -> Self {
+        Self { intake, include_metadata, measures }
     }
 }
 
@@ -58,6 +60,10 @@ impl Unary for Service {
 
     fn refused(&self, _: &Status) {
         self.intake.count_refused(Transport::Grpc);
+    }
+
+    fn answered(&self, path: &str, code: Code, received: Instant) {
+        self.measures.answered(path, code, received);
     }
 }
 

@@ -11,9 +11,11 @@ use axum::extract::{ConnectInfo, State};
 use axum::response::{IntoResponse, Response};
 use http::header::{CONNECTION, CONTENT_TYPE, LOCATION, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
+use millrace_engine::component::Shared as Process;
 use millrace_engine::{Budget, Failure, Metadata, Reason};
 use millrace_net::grpc::{Code, Status};
 use millrace_net::http::{BodyError, receive};
+use millrace_net::measures::HttpServer;
 use millrace_wire::{Signal, response};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -26,11 +28,13 @@ struct Shared {
     max_body: usize,
     include_metadata: bool,
     response_headers: HeaderMap,
+    measures: HttpServer,
 }
 
 /// The routes of the signals that a pipeline takes. Paths are compared as they are: they come from the configuration,
 /// where nothing in them has a meaning of its own.
-pub(super) fn router(intake: Arc<Intake>, config: &HttpConfig, budget: Budget) -> Router {
+pub(super) fn router(intake: Arc<Intake>, config: &HttpConfig, process: &Process) -> Router {
+    let budget = process.intake.clone();
     let paths = config.paths.by_signal().into_iter().filter(|(signal, _)| intake.takes(*signal));
     let shared = Shared {
         paths: paths.map(|(signal, path)| (rooted(path), signal)).collect(),
@@ -39,6 +43,7 @@ pub(super) fn router(intake: Arc<Intake>, config: &HttpConfig, budget: Budget) -
         budget,
         include_metadata: config.server.include_metadata,
         response_headers: millrace_net::config::header_map(&config.server.response_headers),
+        measures: HttpServer::new(&process.registry),
     };
     Router::new().fallback(serve).with_state(Arc::new(shared))
 }
@@ -48,9 +53,18 @@ fn rooted(path: &str) -> String {
 }
 
 async fn serve(State(shared): State<Arc<Shared>>, request: axum::extract::Request) -> Response {
+    if shared.measures.is_active() {
+        let route =
+            shared.paths.iter().map(|(path, _)| path.as_str()).find(|path| *path == request.uri().path());
+        return shared.measures.observe(route, request, |request| routed(&shared, request)).await;
+    }
+    routed(&shared, request).await
+}
+
+async fn routed(shared: &Shared, request: axum::extract::Request) -> Response {
     let path = request.uri().path();
     let mut response = match shared.paths.iter().find(|(known, _)| known == path) {
-        Some((_, signal)) => exchange(&shared, *signal, request).await,
+        Some((_, signal)) => exchange(shared, *signal, request).await,
         None => no_such_path(request.uri()),
     };
     for (name, value) in &shared.response_headers {

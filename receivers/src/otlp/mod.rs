@@ -19,6 +19,7 @@ use millrace_engine::component::{
 use millrace_engine::{BoxFuture, Budget};
 use millrace_net::config::listen_address;
 use millrace_net::connections::{Door, Running, Windows};
+use millrace_net::measures::RpcServer;
 use millrace_net::{grpc::ServerOptions as GrpcOptions, http::ServerOptions as HttpOptions, tcp};
 use millrace_telemetry::Labels;
 use millrace_telemetry::catalogue::millrace as catalogue;
@@ -66,7 +67,11 @@ impl Otlp {
             windows: Arc::clone(&self.windows),
             door: self.door("grpc"),
         };
-        let service = grpc::Service::new(Arc::clone(&self.intake), config.include_metadata);
+        let service = grpc::Service::new(
+            Arc::clone(&self.intake),
+            config.include_metadata,
+            RpcServer::new(&shared.registry),
+        );
         let server = millrace_net::grpc::Server::new(Arc::new(service), options, shared.tasks.clone());
         self.run(Running::start(&shared.tasks, "grpc server", |stopping| server.serve(listener, stopping)));
         Ok(())
@@ -82,7 +87,7 @@ impl Otlp {
             door: self.door("http"),
             windows: Some(Arc::clone(&self.windows)),
         };
-        let router = http::router(Arc::clone(&self.intake), config, shared.intake.clone());
+        let router = http::router(Arc::clone(&self.intake), config, shared);
         let server = millrace_net::http::Server::new(router, options, shared.tasks.clone());
         self.run(Running::start(&shared.tasks, "http server", |stopping| server.serve(listener, stopping)));
         Ok(())

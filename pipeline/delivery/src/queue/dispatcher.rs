@@ -169,7 +169,8 @@ fn oldest(parts: &[(Arc<Ticket>, millrace_engine::Cost)]) -> Option<Instant> {
 
 async fn deliver(courier: &Courier, batch: Batch, mut parts: Parts) {
     if courier.tasks.watch("send", courier.deliver(batch, &mut parts)).await.is_none() {
-        courier.measures.failed.add(parts.rest_failed(&panicked()));
+        let failure = panicked();
+        courier.measures.failed(parts.rest_failed(&failure), &failure);
     }
 }
 

@@ -3,6 +3,7 @@
 use super::{Node, Plans};
 use crate::component::{BuildError, Context, Extension, Outputs, Receiver, Shared};
 use crate::entry::{Entry, Route, address};
+use crate::measured::Measures;
 use millrace_config::{ComponentId, Config, PipelineId};
 use millrace_wire::Signal;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -58,7 +59,8 @@ impl<'a> Builder<'a> {
         for processor in pipeline.processors.iter().rev() {
             let context = self.context("processor", &processor.id, Some(id));
             let plan = self.plans.processors.get(&processor.id).ok_or_else(|| not_decoded(&context))?;
-            let built = Arc::new(plan.build(context, id.signal, Arc::clone(&route))?);
+            let measures = Measures::new(&context, id.signal);
+            let built = Arc::new(measures.around(plan.build(context, id.signal, Arc::clone(&route))?));
             self.register(&built, &[route]);
             route = built;
         }

@@ -74,6 +74,9 @@ pub trait Unary: Send + Sync + 'static {
 
     /// A call was refused before it reached [`Unary::call`].
     fn refused(&self, status: &Status);
+
+    /// A call of a known method has been answered, be it with a refusal.
+    fn answered(&self, _path: &str, _code: Code, _received: Instant) {}
 }
 
 /// A gRPC server for one service.
@@ -152,6 +155,10 @@ impl<U: Unary> Server<U> {
             Ok(head) => head,
             Err(refusal) => {
                 self.service.refused(&refusal.status);
+                let path = request.uri.path();
+                if refusal.http == http::StatusCode::OK && self.service.route(path).is_some() {
+                    self.service.answered(path, refusal.status.code, received);
+                }
                 return refuse(&mut respond, HeaderValue::from_static("application/grpc"), &refusal);
             }
         };
@@ -170,6 +177,7 @@ impl<U: Unary> Server<U> {
             Ok(message) => message,
             Err(status) => {
                 self.service.refused(&status);
+                self.service.answered(request.uri.path(), status.code, received);
                 return refuse(&mut respond, content_type, &status.into());
             }
         };
@@ -190,6 +198,8 @@ impl<U: Unary> Server<U> {
                 .await
                 .unwrap_or_else(|_| Err(Status::new(Code::DeadlineExceeded, "context deadline exceeded"))),
         };
+        let code = answer.as_ref().err().map_or(Code::Ok, |status| status.code);
+        self.service.answered(request.uri.path(), code, received);
         match answer {
             Ok(message) => answer_with(&mut respond, content_type, &message),
             Err(status) => refuse(&mut respond, content_type, &status.into()),

@@ -9,11 +9,13 @@
 //! - A metric above the registry's level costs nothing: its handles are inert.
 
 mod def;
+mod dynamic;
 mod instrument;
 mod labels;
 mod registry;
 
 pub use def::{DEFAULT_BOUNDS, Def, Kind, Level, Scope, Stability};
+pub use dynamic::Dynamic;
 pub use instrument::{Counter, CounterF64, Gauge, Histogram, UpDown};
 pub use labels::Labels;
 pub use registry::{DEFAULT_SERIES_LIMIT, FamilySnapshot, Registration, Registry, SeriesSnapshot, Value};
