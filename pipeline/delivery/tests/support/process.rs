@@ -91,10 +91,10 @@ impl Trial {
         assert_eq!((account.imbalance(), account.imbalance_bytes()), (0, 0), "{account:?}");
     }
 
-    /// The value of one series on the metrics page, whatever its other labels; 0 if it is not there.
+    /// The sum of all series of a metric on the page; 0 if there is none.
     pub fn metric(&self, name: &str) -> f64 {
         let (_, page) = self.context.shared.registry.render(None);
-        let line = page.lines().find(|line| line.starts_with(&format!("{name}{{")));
-        line.map_or(0.0, |line| line.rsplit(' ').next().expect("a value").parse().expect("a number"))
+        let lines = page.lines().filter(|line| line.starts_with(&format!("{name}{{")));
+        lines.map(|line| line.rsplit(' ').next().expect("a value").parse::<f64>().expect("a number")).sum()
     }
 }
