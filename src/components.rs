@@ -27,7 +27,11 @@ pub static EXPORTERS: &[Factory<dyn ExporterConfig>] = &[
 ];
 
 /// The extensions.
-pub static EXTENSIONS: &[Factory<dyn ExtensionConfig>] = &[millrace_extensions::health_check::FACTORY];
+pub static EXTENSIONS: &[Factory<dyn ExtensionConfig>] = &[
+    millrace_extensions::basicauth::FACTORY,
+    millrace_extensions::bearertokenauth::FACTORY,
+    millrace_extensions::health_check::FACTORY,
+];
 
 /// What a factory says about its component, whatever kind it is.
 #[derive(Debug, Clone, Copy)]

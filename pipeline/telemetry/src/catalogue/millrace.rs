@@ -72,6 +72,14 @@ pub mod term {
     pub const LOST: &str = "lost";
 }
 
+/// Requests that an authenticator has decided about. Labels: `extension`, `outcome` (`accepted`, `missing`, `wrong`,
+/// `put_off`).
+pub static AUTHENTICATIONS: Def = Def::counter(
+    "otelcol_millrace_authentications",
+    "Number of requests the authenticator has decided about, by outcome.",
+    "{request}",
+);
+
 /// How long the oldest request in a sending queue has waited; 0 when empty. Labels: `exporter`, `data_type`; observed.
 pub static QUEUE_OLDEST_AGE: Def = Def::gauge(
     "otelcol_millrace_queue_oldest_age",

@@ -1,0 +1,48 @@
+//! What the tests of the extensions share.
+
+use millrace_config::{Diagnostics, parse_str};
+use millrace_engine::component::{Context, Extension, ExtensionConfig, Factory, Shared};
+use millrace_engine::{Budget, Health, Ledger, Tasks};
+use millrace_telemetry::metrics::{Level, Registry};
+use std::sync::Arc;
+
+/// Reads a section; the second text is what was found wrong with it.
+pub(crate) fn plan(
+    factory: &Factory<dyn ExtensionConfig>,
+    yaml: &str,
+) -> (Option<Box<dyn ExtensionConfig>>, String) {
+    let parsed = parse_str("test.yaml", yaml, &|_| None);
+    let node = parsed.node.expect("the test's YAML is in form");
+    let mut diags = Diagnostics::new();
+    let config = (factory.plan)(&node, &format!("extensions::{}", factory.name), &mut diags);
+    (config, diags.render(&parsed.sources))
+}
+
+pub(crate) fn context(name: &str, health: &Health) -> Context {
+    let shared = Shared {
+        registry: Registry::new(Level::Basic),
+        ledger: Ledger::default(),
+        intake: Budget::new(1 << 20),
+        work: Budget::new(1 << 20),
+        tasks: Tasks::new(health.clone()),
+        health: health.clone(),
+        user_agent: "test".into(),
+        offers: millrace_engine::Offers::default(),
+    };
+    Context { shared, kind: "extension", id: name.parse().expect("an id"), pipeline: None }
+}
+
+/// Builds what a section says.
+pub(crate) fn build(factory: &Factory<dyn ExtensionConfig>, yaml: &str) -> Arc<dyn Extension> {
+    let (config, problems) = plan(factory, yaml);
+    let config = config.unwrap_or_else(|| panic!("{problems}"));
+    config.build(context(factory.name, &Health::starting())).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// Each of these sections is refused, with this among the reasons.
+pub(crate) fn assert_refused(factory: &Factory<dyn ExtensionConfig>, cases: &[(&str, &str)]) {
+    for (yaml, problem) in cases {
+        let (config, problems) = plan(factory, yaml);
+        assert!(config.is_none() && problems.contains(problem), "{yaml}: {problems}");
+    }
+}
