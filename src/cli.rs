@@ -1,11 +1,12 @@
 //! The command line: what can be typed, and what is said when it cannot be understood.
 //!
-//! Flags are those of the Go collector where it has them. What it has and this binary has not yet is recognised and
-//! refused by name, so that nobody runs with a flag that does nothing.
+//! Flags are those of the Go collector.
 
 use clap::builder::RangedU64ValueParser;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use millrace_config::Gates;
+use millrace_config::gates::read_gates;
 use std::ffi::OsString;
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -64,6 +65,11 @@ pub enum Command {
     },
     /// List the components in this binary, with the signals they handle.
     Components,
+    /// List the feature gates, or tell about one.
+    Featuregate {
+        /// Which one.
+        id: Option<String>,
+    },
     /// Show a collector at work: run a pipeline and send it the telemetry of a little web shop.
     ///
     /// Starts configs/quickstart.yaml, or the copy of it in this binary, and sends it traces, metrics and logs over
@@ -109,54 +115,56 @@ pub struct Demo {
 /// Where a configuration comes from.
 #[derive(Debug, Args)]
 pub struct Source {
-    /// The configuration: a path, `file:PATH`, or `yaml:TEXT`.
+    /// The configuration: a path, `file:PATH`, `yaml:TEXT`, `env:NAME`, or a URL. Several are merged: maps are joined,
+    /// whatever else a later one says replaces what an earlier one said.
     #[arg(long, value_name = "URI")]
     config: Vec<String>,
 
-    /// A flag of the Go collector.
-    #[arg(long, value_name = "KEY=VALUE", hide = true)]
+    /// Set one value over all that --config says: --set=processors.batch.timeout=2s.
+    #[arg(long, value_name = "KEY.PATH=VALUE")]
     set: Vec<String>,
 
-    /// A flag of the Go collector.
-    #[arg(long, value_name = "GATES", hide = true, allow_hyphen_values = true)]
+    /// Feature gates to enable, and with `-` in front to disable, separated by commas; `featuregate` lists them.
+    #[arg(long, value_name = "GATES", allow_hyphen_values = true)]
     feature_gates: Vec<String>,
 }
 
+/// What is to be read.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Input {
+    /// The values of `--config`, in order.
+    pub configs: Vec<String>,
+    /// The values of `--set`, in order.
+    pub sets: Vec<String>,
+    /// What `--feature-gates` sets.
+    pub gates: Gates,
+    /// What there is to say about the gates.
+    pub notices: Vec<String>,
+}
+
 impl Source {
-    /// The one configuration that was given, if one was.
+    /// What was given, if only with `--set`.
     ///
     /// # Errors
-    /// What was given and cannot be done yet.
-    pub fn single(&self) -> Result<Option<&str>, String> {
-        if let Some(set) = self.set.first() {
-            let key = set.split('=').next().unwrap_or_default().replace('.', "::");
-            return Err(format!(
-                "--set is not supported yet: write `{key}` into the configuration file, where `${{env:NAME:-default}}` lets the environment change it"
-            ));
-        }
-        if let Some(gates) = self.feature_gates.first() {
-            return Err(format!(
-                "--feature-gates is not supported yet: there are no gates in this binary; leave `--feature-gates={gates}` out"
-            ));
-        }
-        match self.config.as_slice() {
-            [] => Ok(None),
-            [config] => Ok(Some(config)),
-            several => Err(format!(
-                "several --config are not supported yet ({} were given): put everything into one file",
-                several.len()
-            )),
-        }
+    /// What is wrong with a feature gate.
+    pub fn given(&self) -> Result<Input, String> {
+        let (gates, notices) = read_gates(&self.feature_gates)
+            .map_err(|problem| format!("invalid argument for --feature-gates: {problem}"))?;
+        Ok(Input { configs: self.config.clone(), sets: self.set.clone(), gates, notices })
     }
 
-    /// The one configuration, which this command needs.
+    /// The same for a command that needs a configuration.
     ///
     /// # Errors
-    /// As [`Source::single`], and when there is none; `example` shows how to give one.
-    pub fn required(&self, example: &str) -> Result<&str, String> {
-        self.single()?.ok_or_else(|| {
-            format!("at least one config flag must be provided, for example\n\n  {example}\n\n`millrace demo` needs none; `millrace --help` tells the rest")
-        })
+    /// As [`Source::given`], and when there is none; `example` shows how to give one.
+    pub fn required(&self, example: &str) -> Result<Input, String> {
+        let input = self.given()?;
+        if input.configs.is_empty() {
+            return Err(format!(
+                "at least one config flag must be provided, for example\n\n  {example}\n\n`millrace demo` needs none; `millrace --help` tells the rest"
+            ));
+        }
+        Ok(input)
     }
 
     /// Takes from the flags before the command what the flags behind it do not say.
@@ -274,7 +282,7 @@ mod tests {
         for line in ["millrace --config=a.yaml", "millrace --config a.yaml"] {
             let cli = typed(line).expect(line);
             assert!(cli.command.is_none());
-            assert_eq!(cli.source.required(""), Ok("a.yaml"));
+            assert_eq!(cli.source.required("").expect("one").configs, ["a.yaml"]);
             assert_eq!(cli.shutdown_timeout, Duration::from_secs(25));
         }
     }
@@ -285,11 +293,11 @@ mod tests {
             let Some(Command::Validate { source }) = typed(line).expect(line).command else {
                 panic!("{line}")
             };
-            assert_eq!(source.single(), Ok(Some("a.yaml")));
+            assert_eq!(source.given().expect("one").configs, ["a.yaml"]);
         }
         let both = "millrace --config=a.yaml validate --config=b.yaml";
         let Some(Command::Validate { source }) = typed(both).expect(both).command else { panic!("{both}") };
-        assert_eq!(source.single(), Ok(Some("b.yaml")));
+        assert_eq!(source.given().expect("one").configs, ["b.yaml"]);
     }
 
     #[test]
@@ -301,20 +309,17 @@ mod tests {
     }
 
     #[test]
-    fn what_only_the_go_collector_has_is_refused_by_name() {
-        let problem = |line: &str| typed(line).expect(line).source.single().expect_err(line);
-        let set = problem("millrace --config=a.yaml --set=processors.batch.timeout=2s");
-        assert!(set.starts_with("--set is not supported yet"), "{set}");
-        assert!(set.contains("`processors::batch::timeout`"), "{set}");
-        for gates in ["--feature-gates=-a,+b", "--feature-gates a.b"] {
-            let gates = problem(&format!("millrace --config=a.yaml {gates}"));
-            assert!(gates.starts_with("--feature-gates is not supported yet"), "{gates}");
-        }
-        let several = problem("millrace --config=a.yaml --config=b.yaml");
-        assert!(several.contains("several --config are not supported yet (2 were given)"), "{several}");
-        let demo = "millrace demo --set=a=b";
-        let Some(Command::Demo(demo)) = typed(demo).expect(demo).command else { panic!("{demo}") };
-        assert!(demo.source.single().is_err());
+    fn sources_sets_and_gates_are_given_as_in_the_go_collector() {
+        let line = "millrace --config=a.yaml --set=a.b=c --config yaml:x --set d=1 --feature-gates=-service.profilesSupport,+service.AllowNoPipelines";
+        let input = typed(line).expect(line).source.required("").expect("some");
+        assert_eq!(
+            (input.configs, input.sets),
+            (vec!["a.yaml".into(), "yaml:x".into()], vec!["a.b=c".into(), "d=1".into()])
+        );
+        assert_eq!(input.gates, Gates { allow_no_pipelines: true, ..Gates::default() });
+        let unknown = "millrace --config=a.yaml --feature-gates -b";
+        let problem = typed(unknown).expect(unknown).source.given().expect_err(unknown);
+        assert!(problem.contains("no such feature gate \"b\""), "{problem}");
     }
 
     #[test]

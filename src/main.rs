@@ -3,6 +3,8 @@
 mod cli;
 mod components;
 mod demo;
+mod featuregate;
+mod fetch;
 mod metrics;
 mod plan;
 mod run;
@@ -23,11 +25,12 @@ fn main() -> ExitCode {
         None => cli
             .source
             .required("millrace --config=configs/gateway.yaml")
-            .map(|config| run::run(config, cli.shutdown_timeout)),
+            .map(|input| run::run(&input, cli.shutdown_timeout)),
         Some(Command::Validate { source }) => {
-            source.required("millrace validate --config=my.yaml").map(plan::validate)
+            source.required("millrace validate --config=my.yaml").map(|input| plan::validate(&input))
         }
         Some(Command::Components) => Ok(components::list()),
+        Some(Command::Featuregate { id }) => featuregate::tell(id.as_deref()),
         Some(Command::Demo(options)) => demo::demo(options, cli.shutdown_timeout),
     };
     done.unwrap_or_else(|problem| cli::fail(&problem))

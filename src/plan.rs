@@ -1,9 +1,11 @@
-//! From a `--config` value to decoded components, with every mistake told at once.
+//! From `--config` and `--set` to decoded components, with every mistake told at once.
 
+use crate::cli::Input;
 use crate::components::{BuiltIn, CONNECTORS, EXPORTERS, EXTENSIONS, PROCESSORS, RECEIVERS};
+use crate::fetch::Web;
 use millrace_config::catalog::Kind;
 use millrace_config::load::{Component, Gates, Wanted, load};
-use millrace_config::{Config, Diagnostics, Node, Parsed, decode, parse_uri};
+use millrace_config::{Config, Diagnostics, Map, Node, Parsed, Providers, Value, decode, resolve};
 use millrace_engine::component::Factory;
 use millrace_engine::graph::Plans;
 use millrace_processors::memory_limiter;
@@ -25,20 +27,35 @@ pub struct Plan {
     pub warnings: String,
 }
 
+impl Plan {
+    /// The same with more to be shown when logging works.
+    pub fn noting(mut self, notices: &[String]) -> Self {
+        let notices: String = notices.iter().map(|notice| format!("{notice}\n")).collect();
+        self.warnings.insert_str(0, &notices);
+        self
+    }
+}
+
 /// The environment of the process.
 pub fn environment(name: &str) -> Option<String> {
     std::env::var(name).ok()
+}
+
+/// Reads what the command line names.
+pub fn read(input: &Input) -> Parsed {
+    let providers = Providers { env: &environment, outside: &Web };
+    resolve(&input.configs, &input.sets, input.gates, &providers)
 }
 
 /// Loads and decodes a configuration that has been read.
 ///
 /// # Errors
 /// Everything that is wrong, for people.
-pub fn plan(mut parsed: Parsed) -> Result<Plan, String> {
+pub fn plan(mut parsed: Parsed, gates: Gates) -> Result<Plan, String> {
     let Some(node) = parsed.node.take() else { return Err(parsed.render()) };
     let diags = &mut parsed.diagnostics;
-    let loaded = load(&node, &BuiltIn, Gates::default(), diags);
-    let mut decoder = Decoder { plans: Plans::default(), diags, wanted: Vec::new() };
+    let loaded = load(&node, &BuiltIn, gates, diags);
+    let mut decoder = Decoder { plans: Plans::default(), gates, diags, wanted: Vec::new() };
     for component in loaded.components() {
         decoder.component(component);
         let wanted = decoder.diags.take_wanted();
@@ -63,18 +80,24 @@ pub fn plan(mut parsed: Parsed) -> Result<Plan, String> {
 }
 
 /// The `validate` command: as in Go, silence is consent.
-pub fn validate(uri: &str) -> ExitCode {
-    let (text, code) = match plan(parse_uri(uri, &environment)) {
+pub fn validate(input: &Input) -> ExitCode {
+    let (text, code) = match plan(read(input), input.gates) {
         Ok(plan) => (plan.warnings, ExitCode::SUCCESS),
         Err(problems) => (problems, ExitCode::FAILURE),
     };
+    let notices: String = input.notices.iter().map(|notice| format!("warning: {notice}\n")).collect();
     // The exit code tells it to whoever has closed this.
-    let _ = std::io::stderr().write_all(text.as_bytes());
+    let _ = std::io::stderr().write_all((notices + &text).as_bytes());
     code
 }
 
+/// The exporters that have a sending queue unless told otherwise: those that a gate lets batch.
+const QUEUED: [&str; 2] =
+    [millrace_exporters::otlp::GRPC_FACTORY.name, millrace_exporters::otlp::HTTP_FACTORY.name];
+
 struct Decoder<'a> {
     plans: Plans,
+    gates: Gates,
     diags: &'a mut Diagnostics,
     /// The extensions that components in use refer to.
     wanted: Vec<Wanted>,
@@ -109,7 +132,13 @@ impl Decoder<'_> {
 
     fn decode<C: ?Sized>(&mut self, factories: &[Factory<C>], component: &Component) -> Option<Box<C>> {
         let factory = factories.iter().find(|factory| factory.name == component.canonical)?;
-        (factory.plan)(&component.node, &component.path(), self.diags)
+        let path = component.path();
+        if self.gates.queue_batch && component.kind == Kind::Exporter && QUEUED.contains(&factory.name) {
+            let mut node = component.node.clone();
+            node.set_default(&["sending_queue", "batch"], Node::synthetic(Value::Map(Map::new())));
+            return (factory.plan)(&node, &path, self.diags);
+        }
+        (factory.plan)(&component.node, &path, self.diags)
     }
 }
 

@@ -1,8 +1,8 @@
 //! Running a configuration: build, start, wait, drain, account; alone or beside a companion.
 
+use crate::cli::Input;
 use crate::metrics::Served;
-use crate::plan::{Plan, environment, plan};
-use millrace_config::parse_uri;
+use crate::plan::{Plan, plan, read};
 use millrace_engine::component::Shared;
 use millrace_engine::graph::Graph;
 use millrace_engine::health::State;
@@ -35,11 +35,11 @@ pub struct Outcome {
     pub closing: Closing,
 }
 
-/// Runs the configuration at `uri` until it is told to stop.
-pub fn run(uri: &str, shutdown_timeout: Duration) -> ExitCode {
+/// Runs a configuration until it is told to stop.
+pub fn run(input: &Input, shutdown_timeout: Duration) -> ExitCode {
     let started = Instant::now();
-    let plan = match plan(parse_uri(uri, &environment)) {
-        Ok(plan) => plan,
+    let plan = match plan(read(input), input.gates) {
+        Ok(plan) => plan.noting(&input.notices),
         Err(problems) => return crate::cli::fail(&invalid(&problems)),
     };
     match accompanied(&plan, started, shutdown_timeout, async |_, stopping| drop(stopping.await)) {

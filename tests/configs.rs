@@ -171,8 +171,9 @@ fn what_cannot_be_run_is_refused_with_a_reason_and_an_exit_code() {
     let broken = "yaml:{receivers: {otlp: {protocols: {grcp: {}}}}}";
     for (arguments, code, reason) in [
         (vec![], 1, "at least one config flag must be provided"),
-        (vec!["--config=a.yaml", "--set=a.b=c"], 1, "--set is not supported yet"),
-        (vec!["--config=a.yaml", "--feature-gates=x"], 1, "--feature-gates is not supported yet"),
+        (vec!["--config=yaml:", "--set=a.b"], 1, "write --set=processors.batch.timeout=2s"),
+        (vec!["--config=a.yaml", "--feature-gates=x"], 1, "no such feature gate \"x\""),
+        (vec!["featuregate", "x"], 1, "feature \"x\" not found"),
         (vec!["--config=/no/such/file.yaml"], 1, "cannot read the configuration /no/such/file.yaml"),
         (vec!["validate", "--config", broken], 1, "grpc"),
         (vec!["--config", broken], 1, "invalid configuration"),

@@ -9,10 +9,11 @@ mod sender;
 mod session;
 mod shop;
 
-use crate::cli;
+use crate::cli::{self, Input};
+use crate::fetch::Web;
 use crate::plan::{environment, plan};
 use crate::run::{self, Outcome};
-use millrace_config::{Parsed, parse_file, parse_str, parse_uri};
+use millrace_config::{Gates, Parsed, Providers, resolve};
 use places::Places;
 use report::Tally;
 use std::path::Path;
@@ -32,17 +33,18 @@ const OUTPUT_VARIABLE: &str = "MILLRACE_DEMO_DIR";
 /// Why it cannot start.
 pub fn demo(options: &cli::Demo, shutdown_timeout: Duration) -> Result<ExitCode, String> {
     let started = Instant::now();
-    let config = Chosen::from(options.source.single()?);
+    let config = Chosen::of(options.source.given()?);
     if options.print_config {
         cli::print(&config.text()?);
         return Ok(ExitCode::SUCCESS);
     }
-    let plan = plan(config.parse(options.output.as_deref())).map_err(|problems| run::invalid(&problems))?;
+    let plan = plan(config.parse(options.output.as_deref()), config.gates())
+        .map_err(|problems| run::invalid(&problems))?;
     let places = Places::of(&plan)?;
     places.check_free()?;
     let mut tally = Tally::default();
     let outcome = run::accompanied(&plan, started, shutdown_timeout, async |shared, stopping| {
-        cli::print(&report::welcome(config.name(), &places, options));
+        cli::print(&report::welcome(&config.name(), &places, options));
         tally = session::run(options, &places, &shared, stopping).await;
     })?;
     cli::print(&report::farewell(&tally, &outcome.closing, &places));
@@ -57,32 +59,35 @@ fn is_success(tally: &Tally, outcome: &Outcome) -> bool {
 }
 
 /// The configuration to be run.
-enum Chosen<'a> {
-    /// What `--config` says.
-    Given(&'a str),
-    /// The repository's quickstart.
-    File,
+enum Chosen {
+    /// What the command line says.
+    Given(Input),
+    /// The repository's quickstart, and what `--set` changes of it.
+    File(Input),
     /// The same, as it was when this binary was built.
-    BuiltIn,
+    BuiltIn(Input),
 }
 
-impl<'a> From<Option<&'a str>> for Chosen<'a> {
-    fn from(given: Option<&'a str>) -> Self {
-        match given {
-            Some(uri) => Self::Given(uri),
-            None if Path::new(QUICKSTART_PATH).is_file() => Self::File,
-            None => Self::BuiltIn,
+impl Chosen {
+    fn of(input: Input) -> Self {
+        match input {
+            given if !given.configs.is_empty() => Self::Given(given),
+            none if Path::new(QUICKSTART_PATH).is_file() => Self::File(none),
+            none => Self::BuiltIn(none),
         }
     }
-}
 
-impl Chosen<'_> {
+    fn gates(&self) -> Gates {
+        let (Self::Given(input) | Self::File(input) | Self::BuiltIn(input)) = self;
+        input.gates
+    }
+
     /// What it is called.
-    fn name(&self) -> &str {
+    fn name(&self) -> String {
         match self {
-            Self::Given(uri) => uri,
-            Self::File => QUICKSTART_PATH,
-            Self::BuiltIn => "the quickstart in this binary (--print-config shows it)",
+            Self::Given(input) => input.configs.join(", "),
+            Self::File(_) => QUICKSTART_PATH.to_owned(),
+            Self::BuiltIn(_) => "the quickstart in this binary (--print-config shows it)".to_owned(),
         }
     }
 
@@ -92,21 +97,25 @@ impl Chosen<'_> {
             Some(output) if name == OUTPUT_VARIABLE => Some(output.display().to_string()),
             _ => environment(name),
         };
-        match self {
-            Self::Given(uri) => parse_uri(uri, &env),
-            Self::File => parse_file(Path::new(QUICKSTART_PATH), &env),
-            Self::BuiltIn => parse_str("quickstart.yaml", QUICKSTART, &env),
-        }
+        let (configs, input) = match self {
+            Self::Given(input) => (input.configs.clone(), input),
+            Self::File(input) => (vec![QUICKSTART_PATH.to_owned()], input),
+            Self::BuiltIn(input) => (vec![format!("yaml:{QUICKSTART}")], input),
+        };
+        resolve(&configs, &input.sets, input.gates, &Providers { env: &env, outside: &Web })
     }
 
     /// Its text, as it is written.
     fn text(&self) -> Result<String, String> {
         let path = match self {
-            Self::BuiltIn => return Ok(QUICKSTART.to_owned()),
-            Self::File => QUICKSTART_PATH,
-            Self::Given(uri) => match uri.split_once(':') {
-                Some(("yaml", text)) => return Ok(format!("{text}\n")),
-                _ => uri.strip_prefix("file:").unwrap_or(uri),
+            Self::BuiltIn(_) => return Ok(QUICKSTART.to_owned()),
+            Self::File(_) => QUICKSTART_PATH,
+            Self::Given(input) => match input.configs.as_slice() {
+                [uri] => match uri.split_once(':') {
+                    Some(("yaml", text)) => return Ok(format!("{text}\n")),
+                    _ => uri.strip_prefix("file:").unwrap_or(uri),
+                },
+                _ => return Err("of several sources there is no one text; give one --config".to_owned()),
             },
         };
         std::fs::read_to_string(path).map_err(|error| format!("cannot read {path}: {error}"))
@@ -119,7 +128,8 @@ mod tests {
     use crate::plan::Plan;
 
     fn quickstart(output: Option<&str>) -> Plan {
-        plan(Chosen::BuiltIn.parse(output.map(Path::new))).expect("the quickstart is sound")
+        plan(Chosen::BuiltIn(Input::default()).parse(output.map(Path::new)), Gates::default())
+            .expect("the quickstart is sound")
     }
 
     #[test]
@@ -163,10 +173,14 @@ mod tests {
         assert!(!is_success(&tally(0), &outcome(false, 0, 5)));
     }
 
+    fn given(uri: &str) -> Chosen {
+        Chosen::Given(Input { configs: vec![uri.to_owned()], ..Input::default() })
+    }
+
     #[test]
     fn the_text_of_a_configuration_is_shown_as_written() {
-        assert_eq!(Chosen::Given("yaml:a: ${env:B}").text().as_deref(), Ok("a: ${env:B}\n"));
-        assert_eq!(Chosen::BuiltIn.text().as_deref(), Ok(QUICKSTART));
-        assert!(Chosen::Given("/no/such/file").text().is_err());
+        assert_eq!(given("yaml:a: ${env:B}").text().as_deref(), Ok("a: ${env:B}\n"));
+        assert_eq!(Chosen::BuiltIn(Input::default()).text().as_deref(), Ok(QUICKSTART));
+        assert!(given("/no/such/file").text().is_err());
     }
 }

@@ -157,10 +157,10 @@ fn used<'p>(plan: &'p Plan, role: Role, canonical: &'static str) -> impl Iterato
 mod tests {
     use super::*;
     use crate::plan::plan;
-    use millrace_config::parse_str;
+    use millrace_config::{Gates, parse_str};
 
     fn places(yaml: &str) -> Result<Places, String> {
-        Places::of(&plan(parse_str("test.yaml", yaml, &|_| None)).expect(yaml))
+        Places::of(&plan(parse_str("test.yaml", yaml, &|_| None), Gates::default()).expect(yaml))
     }
 
     #[test]

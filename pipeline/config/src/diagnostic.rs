@@ -37,6 +37,9 @@ pub struct Diagnostic {
     pub related: Vec<(Span, String)>,
     /// Whether the text under `span` must not be shown.
     pub masked: bool,
+    /// The paths of what it says is missing or unused, where that is not `path`: with several sources, one may have
+    /// replaced it.
+    pub lacks: Vec<String>,
 }
 
 impl Diagnostic {
@@ -51,6 +54,7 @@ impl Diagnostic {
             help: None,
             related: Vec::new(),
             masked: false,
+            lacks: Vec::new(),
         }
     }
 
@@ -71,6 +75,13 @@ impl Diagnostic {
     #[must_use]
     pub fn related(mut self, span: Span, label: impl Into<String>) -> Self {
         self.related.push((span, label.into()));
+        self
+    }
+
+    /// The same with the path of something that is missing or unused.
+    #[must_use]
+    pub fn lacks(mut self, path: impl Into<String>) -> Self {
+        self.lacks.push(path.into());
         self
     }
 

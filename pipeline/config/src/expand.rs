@@ -1,21 +1,25 @@
-//! `${env:X}` and `$$` in the values of a tree, after parsing, so that what a variable holds can never change the
+//! `${…}` and `$$` in the values of a tree, after parsing, so that what a variable holds can never change the
 //! structure around it.
 //!
 //! - `${env:X}` or `${X}` is the variable's content; `${env:X:-text}` is `text` if the variable is not set.
+//! - `${file:path}` is the content of a file, `${https://…}` that of a page, and `${yaml:text}` the text itself.
 //! - When it is the whole value, the content is read as YAML: a number, a list or a map are possible, and a field for
 //!   text still receives the content as it stands. Inside a longer text it is pasted in.
 //! - Content is expanded in turn, up to [`MAX_CHAIN`] levels.
 //! - `$$` is a literal `$`. A `$` before anything but `{` or `$` is just a `$`. Keys are never expanded.
 //! - A variable that is not set and has no default is null (empty inside a longer text), with a warning.
 //!
-//! What a variable holds may be a secret: no diagnostic shows it.
+//! What a variable holds may be a secret: no diagnostic shows it. The same goes for a file that is just a text; a map
+//! or a list from a file is configuration, and keeps its places in that file.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::node::{Entry, Map, Node, Origin, Value};
 use crate::parse::{MAX_DEPTH, MAX_TREE_BYTES, NODE_BYTES, parse_tree};
-use crate::source::{Sources, Span};
+use crate::provider::{MAX_FETCHES, Providers, SCHEMES, public_url, split_scheme};
+use crate::source::{SourceId, Sources, Span};
 use crate::suggest;
 
 /// How many levels of `${…}` may lead from one to the next.
@@ -27,16 +31,31 @@ pub const MAX_EXPANSIONS: usize = 10_000;
 /// Looks up an environment variable: `None` if it is not set.
 pub type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
 
-/// Replaces every `${…}` in the values of `node`. Mistakes are reported and leave a null behind.
-pub fn expand(node: Node, env: Env<'_>, diags: &mut Diagnostics) -> Node {
-    let mut expander =
-        Expander { env, diags, left: MAX_EXPANSIONS, room: MAX_TREE_BYTES, depth: 0, exhausted: false };
-    expander.node(node, "", 0)
+/// Replaces every `${…}` in the values of `node`. Mistakes are reported and leave a null behind; files that are read
+/// are added to `sources`.
+pub fn expand(node: Node, providers: &Providers<'_>, sources: &mut Sources, diags: &mut Diagnostics) -> Node {
+    let mut expander = Expander {
+        providers,
+        sources,
+        diags,
+        documents: HashMap::new(),
+        fetches: 0,
+        left: MAX_EXPANSIONS,
+        room: MAX_TREE_BYTES,
+        depth: 0,
+        exhausted: false,
+    };
+    expander.node(node, "", Level::default())
 }
 
 struct Expander<'a> {
-    env: Env<'a>,
+    providers: &'a Providers<'a>,
+    sources: &'a mut Sources,
     diags: &'a mut Diagnostics,
+    /// Files and pages that have been read, by URI.
+    documents: HashMap<String, SourceId>,
+    /// How many pages have been asked for.
+    fetches: usize,
     /// How many expansions are left.
     left: usize,
     /// How many bytes may still be added to the tree.
@@ -44,6 +63,27 @@ struct Expander<'a> {
     /// How many lists and maps are open around the current value.
     depth: usize,
     exhausted: bool,
+}
+
+/// How a text came to be expanded.
+#[derive(Debug, Clone, Copy, Default)]
+struct Level {
+    /// How many `${…}` have led to it.
+    chain: usize,
+    /// Whether it is what a variable holds, and must not be shown.
+    is_hidden: bool,
+}
+
+impl Level {
+    /// What a variable holds.
+    fn hidden(self) -> Self {
+        Self { chain: self.chain + 1, is_hidden: true }
+    }
+
+    /// What somebody has written.
+    fn written(self) -> Self {
+        Self { chain: self.chain + 1, ..self }
+    }
 }
 
 /// A value could not be expanded; why has been reported.
@@ -58,7 +98,7 @@ enum Piece<'a> {
 }
 
 impl Expander<'_> {
-    fn node(&mut self, node: Node, path: &str, level: usize) -> Node {
+    fn node(&mut self, node: Node, path: &str, level: Level) -> Node {
         match node.value {
             Value::String(text) if text.contains('$') => {
                 // As if nothing had been written there, so that no error follows from this one.
@@ -92,7 +132,7 @@ impl Expander<'_> {
     }
 
     /// Expands one text value.
-    fn leaf(&mut self, text: &str, span: Span, path: &str, level: usize) -> Result<Node, Refused> {
+    fn leaf(&mut self, text: &str, span: Span, path: &str, level: Level) -> Result<Node, Refused> {
         let pieces = split(text);
         if let [Piece::Reference(inner)] = pieces[..] {
             return self.whole(inner, span, path, level);
@@ -105,27 +145,28 @@ impl Expander<'_> {
     }
 
     /// A value that is one `${…}`: its content is YAML.
-    fn whole(&mut self, inner: &str, span: Span, path: &str, level: usize) -> Result<Node, Refused> {
+    fn whole(&mut self, inner: &str, span: Span, path: &str, level: Level) -> Result<Node, Refused> {
         let uri = self.text(inner, span, path, level)?;
         let content = self.retrieve(&uri, span, path, level)?;
-        let parsed = match &content {
+        let (parsed, within) = match &content {
             // An empty default is an empty text, not null.
-            Content::EmptyDefault => Value::String(String::new()),
-            Content::Unset => Value::Null,
-            Content::Text(content) => self.read_yaml(content, span, path)?,
+            Content::EmptyDefault => (Value::String(String::new()), level.hidden()),
+            Content::Unset => (Value::Null, level.hidden()),
+            Content::Text(content) => (self.read_yaml(content, span, path)?, level.hidden()),
+            Content::Document(content, id) => self.read_document(content, *id, span, path, level)?,
         };
         let content = content.into_text();
         if let Value::String(text) = parsed {
-            let node = self.leaf(&text, span, path, level + 1)?;
+            let node = self.leaf(&text, span, path, within)?;
             let origin = if node.is_expanded() { node.origin } else { Origin::Expanded { original: None } };
             return Ok(Node { value: node.value, span, origin });
         }
-        let node = self.node(Node::new(parsed, span), path, level + 1);
+        let node = self.node(Node::new(parsed, span), path, within);
         let original = if matches!(node.value, Value::Seq(_) | Value::Map(_)) {
             // The text of a list or map with a reference that cannot stand inside text is of no use to anybody.
             let mut silent = Diagnostics::new();
             std::mem::swap(self.diags, &mut silent);
-            let text = self.text(&content, span, path, level + 1);
+            let text = self.text(&content, span, path, within);
             std::mem::swap(self.diags, &mut silent);
             text.ok()
         } else {
@@ -143,18 +184,40 @@ impl Expander<'_> {
         let node = parse_tree(&sources, id, &mut problems);
         match node {
             Some(node) if !problems.has_errors() && !matches!(node.value, Value::String(_)) => {
-                let mut weight = 0;
-                let node = adopt(node, span, &mut weight);
-                self.spend(weight, span, path)?;
-                Ok(node.value)
+                self.spend(weight(&node), span, path)?;
+                Ok(adopt(node, span).value)
             }
             // Quotes around a text are part of it, as in Go.
             _ => Ok(Value::String(content.to_owned())),
         }
     }
 
+    /// The content of a file or page: configuration with places of its own, or a value that may be secret.
+    fn read_document(
+        &mut self,
+        content: &str,
+        id: SourceId,
+        span: Span,
+        path: &str,
+        level: Level,
+    ) -> Result<(Value, Level), Refused> {
+        self.spend(content.len(), span, path)?;
+        let mut problems = Diagnostics::new();
+        match parse_tree(self.sources, id, &mut problems) {
+            Some(node) if matches!(node.value, Value::Map(_) | Value::Seq(_)) => {
+                self.spend(weight(&node), span, path)?;
+                self.diags.extend(problems);
+                Ok((node.value, level.written()))
+            }
+            Some(node) if !problems.has_errors() && !matches!(node.value, Value::String(_)) => {
+                Ok((node.value, level.hidden()))
+            }
+            _ => Ok((Value::String(content.to_owned()), level.hidden())),
+        }
+    }
+
     /// Expands every reference in a text.
-    fn text(&mut self, text: &str, span: Span, path: &str, level: usize) -> Result<String, Refused> {
+    fn text(&mut self, text: &str, span: Span, path: &str, level: Level) -> Result<String, Refused> {
         self.join(&split(text), span, path, level)
     }
 
@@ -163,7 +226,7 @@ impl Expander<'_> {
         pieces: &[Piece<'_>],
         span: Span,
         path: &str,
-        level: usize,
+        level: Level,
     ) -> Result<String, Refused> {
         let mut out = String::new();
         for piece in pieces {
@@ -173,7 +236,7 @@ impl Expander<'_> {
                 Piece::Reference(inner) => {
                     let uri = self.text(inner, span, path, level)?;
                     let content = self.retrieve(&uri, span, path, level)?.into_text();
-                    let content = self.text(&content, span, path, level + 1)?;
+                    let content = self.text(&content, span, path, level.hidden())?;
                     self.spend(content.len(), span, path)?;
                     out.push_str(&content);
                 }
@@ -183,39 +246,41 @@ impl Expander<'_> {
     }
 
     /// What a `${uri}` stands for.
-    fn retrieve(&mut self, uri: &str, span: Span, path: &str, level: usize) -> Result<Content, Refused> {
+    fn retrieve(&mut self, uri: &str, span: Span, path: &str, level: Level) -> Result<Content, Refused> {
         self.left = self.left.saturating_sub(1);
-        if level >= MAX_CHAIN || self.left == 0 {
+        if level.chain >= MAX_CHAIN || self.left == 0 {
             let message = "too many recursive expansions: the content of a `${…}` leads to itself or to too many others";
             return self.refuse_once(span, path, message);
         }
-        let selector = match uri.split_once(':') {
-            None => uri,
-            Some(("env", selector)) => selector,
-            Some((scheme, rest)) => {
-                let mut error = Diagnostic::error(span, path, unsupported(scheme, level));
-                if let Some(default) = rest.strip_prefix('-').filter(|_| level == 0) {
-                    error = error.help(format!("a default needs the scheme: ${{env:{scheme}:-{default}}}"));
-                } else if suggest::nearest(scheme, ["env"]).is_some() {
-                    error = error.help("did you mean `env`?".to_owned());
-                }
-                self.diags.push(error);
-                return Err(Refused);
+        match split_scheme(uri) {
+            Some(("env", selector)) => self.variable(selector, span, path, level),
+            Some(("yaml", text)) => Ok(Content::Text(text.to_owned())),
+            Some((scheme @ ("file" | "http" | "https"), rest)) => {
+                self.document(uri, scheme, rest, span, path, level)
             }
-        };
+            None if !uri.contains(':') => self.variable(uri, span, path, level),
+            _ => {
+                let scheme = uri.split(':').next().unwrap_or_default();
+                self.diags.push(unsupported(uri, scheme, span, path, level));
+                Err(Refused)
+            }
+        }
+    }
+
+    fn variable(&mut self, selector: &str, span: Span, path: &str, level: Level) -> Result<Content, Refused> {
         let (name, default) = match selector.split_once(":-") {
             Some((name, default)) => (name, Some(default)),
             None => (selector, None),
         };
         if !is_variable_name(name) {
-            let shown = if level == 0 { format!(" \"{name}\"") } else { String::new() };
+            let shown = if level.is_hidden { String::new() } else { format!(" \"{name}\"") };
             self.diags.push(
                 Diagnostic::error(span, path, format!("environment variable{shown} has an invalid name"))
                     .help("a name has letters, digits and `_`, and does not start with a digit; write `$$` for a literal `$`".to_owned()),
             );
             return Err(Refused);
         }
-        Ok(match ((self.env)(name), default) {
+        Ok(match ((self.providers.env)(name), default) {
             (Some(content), _) => Content::Text(content),
             (None, Some("")) => Content::EmptyDefault,
             (None, Some(default)) => Content::Text(default.to_owned()),
@@ -227,6 +292,54 @@ impl Expander<'_> {
                 Content::Unset
             }
         })
+    }
+
+    /// A file or a page, read once.
+    fn document(
+        &mut self,
+        uri: &str,
+        scheme: &str,
+        rest: &str,
+        span: Span,
+        path: &str,
+        level: Level,
+    ) -> Result<Content, Refused> {
+        if let Some(&id) = self.documents.get(uri) {
+            return Ok(self.kept(id));
+        }
+        let is_file = scheme == "file";
+        let name = if is_file { rest.to_owned() } else { public_url(uri) };
+        let read = if rest.contains('$') {
+            Err("a `$` is not possible there".to_owned())
+        } else if is_file {
+            self.providers.outside.file(rest)
+        } else if self.fetches == MAX_FETCHES {
+            Err(format!("at most {MAX_FETCHES} URLs are fetched"))
+        } else {
+            self.fetches += 1;
+            self.providers.outside.fetch(uri)
+        };
+        match read {
+            Ok(text) => {
+                let id = self.sources.add(&name, &text);
+                self.documents.insert(uri.to_owned(), id);
+                Ok(self.kept(id))
+            }
+            Err(problem) => {
+                // Where it is what a variable holds, the name may be anything.
+                let name = if level.is_hidden { "what a `${…}` refers to".to_owned() } else { name };
+                let mut error = Diagnostic::error(span, path, format!("cannot read {name}: {problem}"));
+                if rest.contains(":-") {
+                    error = error.help("only `env` takes a default: ${env:NAME:-…}".to_owned());
+                }
+                self.diags.push(error);
+                Err(Refused)
+            }
+        }
+    }
+
+    fn kept(&self, id: SourceId) -> Content {
+        Content::Document(self.sources.text(id).unwrap_or_default().to_owned(), id)
     }
 
     fn spend(&mut self, bytes: usize, span: Span, path: &str) -> Result<(), Refused> {
@@ -255,6 +368,8 @@ impl Expander<'_> {
 /// What a variable holds.
 enum Content {
     Text(String),
+    /// The text of a file or page, and where it is kept.
+    Document(String, SourceId),
     EmptyDefault,
     Unset,
 }
@@ -262,33 +377,37 @@ enum Content {
 impl Content {
     fn into_text(self) -> String {
         match self {
-            Self::Text(text) => text,
+            Self::Text(text) | Self::Document(text, _) => text,
             Self::EmptyDefault | Self::Unset => String::new(),
         }
     }
 }
 
-/// Gives a tree that was read from a variable the place of the `${…}`, and weighs it.
-fn adopt(node: Node, span: Span, weight: &mut usize) -> Node {
-    *weight += NODE_BYTES;
+/// Gives a tree that was read from a variable the place of the `${…}`.
+fn adopt(node: Node, span: Span) -> Node {
     let value = match node.value {
-        Value::Seq(items) => Value::Seq(items.into_iter().map(|item| adopt(item, span, weight)).collect()),
+        Value::Seq(items) => Value::Seq(items.into_iter().map(|item| adopt(item, span)).collect()),
         Value::Map(map) => {
             let mut adopted = Map::new();
             for entry in map {
-                *weight += entry.key.len();
-                let value = adopt(entry.value, span, weight);
-                adopted.push(Entry { key: entry.key, key_span: span, value });
+                adopted.push(Entry { key: entry.key, key_span: span, value: adopt(entry.value, span) });
             }
             Value::Map(adopted)
-        }
-        Value::String(text) => {
-            *weight += text.len();
-            Value::String(text)
         }
         value => value,
     };
     Node { value, span, origin: Origin::Expanded { original: None } }
+}
+
+/// What a tree takes in memory, roughly.
+fn weight(node: &Node) -> usize {
+    NODE_BYTES
+        + match &node.value {
+            Value::Seq(items) => items.iter().map(weight).sum(),
+            Value::Map(map) => map.iter().map(|entry| entry.key.len() + weight(&entry.value)).sum(),
+            Value::String(text) => text.len(),
+            _ => 0,
+        }
 }
 
 /// Cuts a text into literal pieces and references. A `${` without its `}` is literal.
@@ -335,13 +454,19 @@ fn closing_brace(text: &str) -> Option<usize> {
     None
 }
 
-fn unsupported(scheme: &str, level: usize) -> String {
-    // Deeper than the file itself the scheme may be part of a secret.
-    if level == 0 {
-        format!("scheme \"{scheme}\" is not supported in ${{…}}; only `env` is")
-    } else {
-        "the content of a `${…}` refers to a scheme other than `env`".to_owned()
+/// What to say of a scheme that there is not.
+fn unsupported(uri: &str, scheme: &str, span: Span, path: &str, level: Level) -> Diagnostic {
+    if level.is_hidden {
+        // The scheme may be part of a secret.
+        let message = "the content of a `${…}` refers to a scheme that is not supported";
+        return Diagnostic::error(span, path, message);
     }
+    let message = format!("scheme \"{scheme}\" is not supported in ${{…}}");
+    let help = match uri.strip_prefix(scheme).and_then(|rest| rest.strip_prefix(":-")) {
+        Some(default) => Some(format!("a default needs the scheme: ${{env:{scheme}:-{default}}}")),
+        None => suggest::advice(scheme, "schemes", &SCHEMES),
+    };
+    Diagnostic::error(span, path, message).help(help)
 }
 
 fn is_variable_name(name: &str) -> bool {
@@ -357,7 +482,9 @@ mod tests {
         let lookup =
             |name: &str| env.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
         let mut diags = Diagnostics::new();
-        let node = expand(Node::synthetic(Value::String(text.to_owned())), &lookup, &mut diags);
+        let providers = Providers::sealed(&lookup);
+        let node = Node::synthetic(Value::String(text.to_owned()));
+        let node = expand(node, &providers, &mut Sources::new(), &mut diags);
         (node, diags)
     }
 

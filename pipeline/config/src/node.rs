@@ -116,6 +116,29 @@ impl Node {
         }
     }
 
+    /// Puts `value` under a path of keys, unless something is there already or stands in the way.
+    pub fn set_default(&mut self, path: &[&str], value: Self) {
+        let Some((key, rest)) = path.split_first() else {
+            if self.is_null() && !self.is_expanded() {
+                self.value = value.value;
+            }
+            return;
+        };
+        if self.is_null() {
+            self.value = Value::Map(Map::new());
+        }
+        let Value::Map(map) = &mut self.value else { return };
+        match map.get_mut(key) {
+            Some(node) if !rest.is_empty() => node.set_default(rest, value),
+            Some(_) => {}
+            None => {
+                let mut node = Self::synthetic(Value::Null);
+                node.set_default(rest, value);
+                map.push(Entry { key: (*key).to_owned(), key_span: Span::NONE, value: node });
+            }
+        }
+    }
+
     /// The same tree as if nobody had written it: without places.
     #[must_use]
     pub fn unwritten(self) -> Self {
@@ -132,22 +155,6 @@ impl Node {
             value => value,
         };
         Self { value, span: Span::NONE, origin: self.origin }
-    }
-
-    /// Lays `over` onto this value, as a later configuration source is laid onto an earlier one: maps are merged
-    /// key by key, everything else is replaced.
-    pub fn merge(&mut self, over: Self) {
-        match (&mut self.value, over.value) {
-            (Value::Map(base), Value::Map(over_map)) => {
-                for entry in over_map.entries {
-                    match base.get_mut(&entry.key) {
-                        Some(value) => value.merge(entry.value),
-                        None => base.entries.push(entry),
-                    }
-                }
-            }
-            (_, value) => *self = Self { value, span: over.span, origin: over.origin },
-        }
     }
 }
 
@@ -225,6 +232,11 @@ impl Map {
         self.entries.iter_mut().find(|entry| entry.key == key).map(|entry| &mut entry.value)
     }
 
+    /// The entry of a key, to change it.
+    pub(crate) fn entry_mut(&mut self, key: &str) -> Option<&mut Entry> {
+        self.entries.iter_mut().find(|entry| entry.key == key)
+    }
+
     /// The keys and values in order.
     #[must_use]
     pub fn entries(&self) -> &[Entry] {
@@ -269,24 +281,55 @@ impl IntoIterator for Map {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    fn map(entries: &[(&str, Value)]) -> Value {
-        let mut map = Map::new();
-        for (key, value) in entries {
-            let value = Node::synthetic(value.clone());
-            map.push(Entry { key: (*key).to_owned(), key_span: Span::NONE, value });
-        }
-        Value::Map(map)
+    /// The values of a tree alone: where they were written and how they came about does not matter.
+    pub(crate) fn plain(node: &Node) -> Node {
+        let value = match node.value.clone() {
+            Value::Seq(items) => Value::Seq(items.iter().map(plain).collect()),
+            Value::Map(map) => {
+                let entries = map.into_iter().map(|entry| Entry {
+                    key: entry.key,
+                    key_span: Span::NONE,
+                    value: plain(&entry.value),
+                });
+                let mut entries: Vec<_> = entries.collect();
+                entries.sort_by(|one, other| one.key.cmp(&other.key));
+                Value::Map(Map { entries })
+            }
+            value => value,
+        };
+        Node::synthetic(value)
     }
 
     #[test]
-    fn merging_goes_deep_into_maps_and_replaces_lists() {
-        let list = |n: i128| Value::Seq(vec![Node::synthetic(Value::Int(n))]);
-        let mut base = Node::synthetic(map(&[("m", map(&[("x", Value::Int(1)), ("l", list(1))]))]));
-        base.merge(Node::synthetic(map(&[("m", map(&[("l", list(2)), ("y", Value::Null)]))])));
-        let expected = map(&[("m", map(&[("x", Value::Int(1)), ("l", list(2)), ("y", Value::Null)]))]);
-        assert_eq!(base.value, expected);
+    fn a_default_fills_only_what_is_not_there() {
+        let mut node = Node::default();
+        let one = || Node::synthetic(Value::Int(1));
+        node.set_default(&["a", "b"], one());
+        assert_eq!(node.get(&["a", "b"]), Some(&one()));
+        node.set_default(&["a", "b"], Node::synthetic(Value::Int(2)));
+        node.set_default(&["a", "b", "c"], one());
+        assert_eq!(node.get(&["a", "b"]), Some(&one()));
+        node.set_default(&["c"], Node::synthetic(Value::Map(Map::new())));
+        assert_eq!(node.get(&["c"]).and_then(Node::as_map).map(Map::len), Some(0));
+    }
+
+    #[test]
+    fn values_are_found_by_their_path() {
+        let mut inner = Map::new();
+        inner.push(Entry {
+            key: "b".to_owned(),
+            key_span: Span::NONE,
+            value: Node::synthetic(Value::Int(1)),
+        });
+        let mut outer = Map::new();
+        let value = Node::synthetic(Value::Map(inner));
+        outer.push(Entry { key: "a".to_owned(), key_span: Span::NONE, value });
+        let node = Node::synthetic(Value::Map(outer));
+        assert_eq!(node.get(&["a", "b"]).map(|node| &node.value), Some(&Value::Int(1)));
+        assert_eq!(node.get(&["a", "c"]), None);
+        assert_eq!(node.get(&[]), Some(&node));
     }
 }

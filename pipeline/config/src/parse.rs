@@ -28,7 +28,11 @@ pub const NODE_BYTES: usize = 128;
 /// Reads the first document of a text as it stands, `${…}` untouched. `None` if the text is not YAML; an empty
 /// document is null.
 pub fn parse_tree(sources: &Sources, id: SourceId, diags: &mut Diagnostics) -> Option<Node> {
-    let text = sources.text(id)?;
+    parse_text(sources.text(id)?, id, diags)
+}
+
+/// The same for a text that stands in for that of source `id`: as long, with the same places.
+pub(crate) fn parse_text(text: &str, id: SourceId, diags: &mut Diagnostics) -> Option<Node> {
     if text.len() > MAX_TEXT_BYTES {
         diags.push(Diagnostic::error(None, "", too_long(text.len())));
         return None;

@@ -63,6 +63,14 @@ impl Span {
     }
 }
 
+impl Span {
+    /// Its first character, to point at what may go on over many lines.
+    #[must_use]
+    pub(crate) fn first_line(self) -> Self {
+        if self.start.line == self.end.line { self } else { Self { end: self.start, ..self } }
+    }
+}
+
 impl Default for Span {
     fn default() -> Self {
         Self::NONE

@@ -78,7 +78,12 @@ impl Loader<'_> {
         let id = &reference.id;
         let message = format!("references {kind} \"{id}\" which is not configured");
         let help = self.dangling_advice(kind, id);
-        self.diags.push(Diagnostic::error(reference.span, path, message).help(help));
+        let lacking = format!("{}::{id}", kind.section());
+        let mut error = Diagnostic::error(reference.span, path, message).help(help).lacks(lacking);
+        if matches!(kind, Kind::Receiver | Kind::Exporter) {
+            error = error.lacks(format!("{}::{id}", Kind::Connector.section()));
+        }
+        self.diags.push(error);
     }
 
     fn dangling_advice(&self, kind: Kind, id: &ComponentId) -> Option<String> {
@@ -166,7 +171,8 @@ impl Loader<'_> {
                     );
                     let help = self.connector_advice(connector.canonical, signal, used);
                     let path = format!("service::pipelines::{}", pipelines[0]);
-                    self.diags.push(Diagnostic::error(span, &path, message).help(help));
+                    let lacking = format!("{missing}s::{id}");
+                    self.diags.push(Diagnostic::error(span, &path, message).help(help).lacks(lacking));
                 }
             }
         }
@@ -230,7 +236,14 @@ impl Loader<'_> {
                 let place =
                     if kind == Kind::Extension { "under service::extensions" } else { "in any pipeline" };
                 let message = format!("{kind} \"{}\" is configured but not used {place}", component.id);
-                self.diags.push(Diagnostic::warning(component.id_span, &component.path(), message));
+                let path = component.path();
+                let mut warning = Diagnostic::warning(component.id_span, &path, message).lacks(&path);
+                if kind == Kind::Connector {
+                    let roles = [Kind::Receiver, Kind::Exporter]
+                        .map(|role| format!("{}::{}", role.section(), component.id));
+                    warning.lacks.extend(roles);
+                }
+                self.diags.push(warning);
             }
         }
     }

@@ -136,6 +136,10 @@ pub struct Gates {
     pub profiles: bool,
     /// `service.AllowNoPipelines`: a service of extensions only.
     pub allow_no_pipelines: bool,
+    /// `confmap.enableMergeAppendOption`: of several sources, lists of components in `service` are joined.
+    pub join_references: bool,
+    /// `pkg.exporterhelper.queueBatchEnabled`: sending queues batch unless told otherwise.
+    pub queue_batch: bool,
 }
 
 /// What was read of a configuration, sound or not.
@@ -166,12 +170,8 @@ pub fn load(node: &Node, catalog: &dyn Catalog, gates: Gates, diags: &mut Diagno
     let top = match &node.value {
         Value::Map(map) => map,
         Value::Null => &nothing,
-        value => {
-            let found = value.kind();
-            let message = format!(
-                "a configuration is a map with the keys receivers, exporters, service, …, not {found}"
-            );
-            diags.push(Diagnostic::error(node.span, "", message));
+        _ => {
+            diags.push(not_a_configuration(node));
             return Loaded { config: Config::default(), sound: false };
         }
     };
@@ -197,6 +197,15 @@ pub fn load(node: &Node, catalog: &dyn Catalog, gates: Gates, diags: &mut Diagno
         loader.warn_of_unused(&config);
     }
     Loaded { config, sound }
+}
+
+/// What to say of a text that is not a map. It may be anything, so what came from a variable is not shown.
+pub(crate) fn not_a_configuration(node: &Node) -> Diagnostic {
+    let found = node.value.kind();
+    let message =
+        format!("a configuration is a map with the keys receivers, exporters, service, …, not {found}");
+    let span = (!node.is_expanded()).then_some(node.span);
+    Diagnostic::error(span, "", message)
 }
 
 struct Loader<'a> {
