@@ -147,6 +147,7 @@ fn shared(plan: &Plan, registry: Registry) -> Shared {
         health,
         user_agent: user_agent().into(),
         offers: millrace_engine::Offers::default(),
+        retries: millrace_engine::Retries::default(),
     }
 }
 

@@ -20,6 +20,7 @@ fn context() -> Context {
         health,
         user_agent: "test".into(),
         offers: millrace_engine::Offers::default(),
+        retries: millrace_engine::Retries::default(),
     };
     Context { shared, kind: "connector", id: "forward".parse().expect("an id"), pipeline: None }
 }

@@ -19,6 +19,7 @@ pub(crate) fn context(id: &str) -> Context {
         health,
         user_agent: "test".into(),
         offers: millrace_engine::Offers::default(),
+        retries: millrace_engine::Retries::default(),
     };
     Context { shared, kind: "exporter", id: id.parse().expect("an id"), pipeline: None }
 }

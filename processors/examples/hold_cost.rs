@@ -55,6 +55,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         health,
         user_agent: "hold_cost".into(),
         offers: millrace_engine::Offers::default(),
+        retries: millrace_engine::Retries::default(),
     };
     let context = Context { shared: shared.clone(), kind: "processor", id: "batch".parse()?, pipeline: None };
     let route = Config::default().build(context, Signal::Logs, Arc::new(Route::Commit(Arc::new(Away))))?;

@@ -128,6 +128,7 @@ impl Bench {
             health,
             user_agent: "test".into(),
             offers: millrace_engine::Offers::default(),
+            retries: millrace_engine::Retries::default(),
         };
         let exporters: Vec<_> = destinations
             .iter()

@@ -21,6 +21,7 @@ fn everything_that_comes_this_far_is_let_through_and_counted_as_in_go() {
         health,
         user_agent: "test".into(),
         offers: millrace_engine::Offers::default(),
+        retries: millrace_engine::Retries::default(),
     };
     let context = Context {
         shared: shared.clone(),

@@ -295,6 +295,7 @@ impl Plane {
             health,
             user_agent: "millrace-dataplane".into(),
             offers: millrace_engine::Offers::default(),
+            retries: millrace_engine::Retries::default(),
         };
         let context = |kind, id: &str| {
             let id: ComponentId = id.parse().map_err(|error| format!("{error}"))?;

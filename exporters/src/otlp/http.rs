@@ -242,7 +242,7 @@ impl HttpSender {
             }
             _ => Failure::permanent(Fault::Destination, Reason::Rejected, message),
         };
-        Err(failure.with_grpc_code(grpc_code(response.status)))
+        Err(failure.with_grpc_code(grpc_code(response.status)).with_http_status(response.status.as_u16()))
     }
 }
 

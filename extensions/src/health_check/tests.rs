@@ -29,6 +29,7 @@ fn context(health: &Health) -> Context {
         health: health.clone(),
         user_agent: "test".into(),
         offers: millrace_engine::Offers::default(),
+        retries: millrace_engine::Retries::default(),
     };
     Context { shared, kind: "extension", id: "health_check".parse().expect("an id"), pipeline: None }
 }

@@ -10,7 +10,7 @@ use crate::health::Health;
 use crate::ledger::{Account, Holder, Ledger};
 use crate::stage::{BoxFuture, Stage};
 use crate::status::{Instance, Status};
-use crate::{Budget, Tasks};
+use crate::{Budget, Retries, Tasks};
 use millrace_config::{ComponentId, Diagnostics, Node, PipelineId, Role, Shape};
 use millrace_telemetry::metrics::Registry;
 use millrace_wire::Signal;
@@ -39,6 +39,8 @@ pub struct Shared {
     pub user_agent: Arc<str>,
     /// What extensions offer to other components.
     pub offers: Offers,
+    /// The retries that the process may make beside those that its destinations have earned.
+    pub retries: Retries,
 }
 
 /// What one component instance is built with.

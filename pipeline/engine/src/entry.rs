@@ -40,6 +40,11 @@ pub enum Route {
     Commit(Arc<dyn Stage>),
 }
 
+/// Room on every branch of one entry.
+#[derive(Debug)]
+#[must_use = "room is held until it is used or dropped"]
+pub struct Admission(Vec<Option<Permit>>);
+
 /// What reaches one leaf.
 pub(crate) struct Part {
     pub(crate) leaf: usize,
@@ -80,7 +85,37 @@ impl Entry {
                 None => Ok(()),
             };
         }
-        let mut permits = self.reserve(batch.cost(), 0..self.leaves.len()).await?;
+        let permits = self.reserve(batch.cost(), 0..self.leaves.len()).await?;
+        self.commit(permits, batch, until).await
+    }
+
+    /// Reserves room on every branch, for a stage that decides by it where a batch goes.
+    ///
+    /// # Errors
+    /// When a branch refuses; no room is held then.
+    pub async fn admit(&self, cost: Cost) -> Result<Admission, Failure> {
+        self.reserve(cost, 0..self.leaves.len()).await.map(Admission)
+    }
+
+    /// Runs the transforms and commits under an admission of this entry.
+    ///
+    /// # Errors
+    /// As [`Entry::submit`], from the commits on.
+    pub async fn submit_admitted(
+        &self,
+        Admission(permits): Admission,
+        batch: Batch,
+        until: Until,
+    ) -> Result<(), Failure> {
+        self.commit(permits, batch, until).await
+    }
+
+    async fn commit(
+        &self,
+        mut permits: Vec<Option<Permit>>,
+        batch: Batch,
+        until: Until,
+    ) -> Result<(), Failure> {
         let parts = self.parts(batch)?;
         let commits = parts.into_iter().map(|Part { leaf, batch }| {
             let permit = permits[leaf].take().expect("each leaf has one permit and at most one part");

@@ -108,6 +108,8 @@ pub struct Failure {
     pub message: Cow<'static, str>,
     /// The gRPC status code a destination answered with, passed on to the sender as Go does.
     pub grpc_code: Option<u8>,
+    /// The HTTP status a destination answered with.
+    pub http_status: Option<u16>,
     /// What it concerns, where that is less than the whole request.
     pub lost: Option<Cost>,
 }
@@ -122,6 +124,7 @@ impl Failure {
             reason,
             message: message.into(),
             grpc_code: None,
+            http_status: None,
             lost: None,
         }
     }
@@ -129,7 +132,7 @@ impl Failure {
     /// A failure that will not pass.
     #[must_use]
     pub fn permanent(fault: Fault, reason: Reason, message: impl Into<Cow<'static, str>>) -> Self {
-        Self { fault, retry: Retry::Never, reason, message: message.into(), grpc_code: None, lost: None }
+        Self { retry: Retry::Never, ..Self::transient(fault, reason, message) }
     }
 
     /// The same, not to be retried before `delay`.
@@ -143,6 +146,13 @@ impl Failure {
     #[must_use]
     pub fn with_grpc_code(mut self, code: u8) -> Self {
         self.grpc_code = Some(code);
+        self
+    }
+
+    /// The same, with the destination's HTTP status.
+    #[must_use]
+    pub fn with_http_status(mut self, status: u16) -> Self {
+        self.http_status = Some(status);
         self
     }
 

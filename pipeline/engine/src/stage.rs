@@ -1,6 +1,7 @@
 //! The two contracts that every component fulfils, and what passes between them.
 
 use crate::{Batch, Cost, Failure};
+use std::any::Any;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -110,17 +111,31 @@ pub trait Room: Send + Sync {
 pub struct Permit {
     room: Option<Arc<dyn Room>>,
     units: u64,
+    /// What it stands for further on, one for each unit.
+    carried: Vec<Box<dyn Any + Send>>,
 }
 
 impl Permit {
     /// Of a stage that has nothing to set aside.
     pub fn free() -> Self {
-        Self { room: None, units: 0 }
+        Self { room: None, units: 0, carried: Vec::new() }
     }
 
     /// `units` of `room`.
     pub fn of(room: Arc<dyn Room>, units: u64) -> Self {
-        Self { room: Some(room), units }
+        Self { room: Some(room), units, carried: Vec::new() }
+    }
+
+    /// Of a stage that has room set aside further on for each of several batches, and finds there what it carries.
+    pub fn carrying<T: Any + Send>(carried: impl IntoIterator<Item = T>) -> Self {
+        let carried: Vec<Box<dyn Any + Send>> =
+            carried.into_iter().map(|one| Box::new(one) as Box<dyn Any + Send>).collect();
+        Self { room: None, units: carried.len() as u64, carried }
+    }
+
+    /// What it carries for one batch, if that is what it is for.
+    pub fn into_carried<T: Any>(mut self) -> Option<T> {
+        self.carried.pop()?.downcast().ok().map(|carried| *carried)
     }
 
     /// How much room it stands for, in the stage's own unit.
@@ -133,7 +148,8 @@ impl Permit {
     pub fn split(&mut self, units: u64) -> Self {
         let units = units.min(self.units);
         self.units -= units;
-        Self { room: self.room.clone(), units }
+        let kept = self.carried.len().min(usize::try_from(self.units).unwrap_or(usize::MAX));
+        Self { room: self.room.clone(), units, carried: self.carried.split_off(kept) }
     }
 
     /// Gives back what is more than `units`, for a batch that has become smaller since room was set aside for it.
@@ -155,5 +171,23 @@ impl Drop for Permit {
 impl fmt::Debug for Permit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Permit").field("units", &self.units).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_permit_that_carries_is_divided_batch_by_batch() {
+        let mut permit = Permit::carrying(["one", "two", "three"]);
+        assert_eq!(permit.units(), 3);
+        let split = permit.split(1);
+        assert_eq!((split.units(), permit.units()), (1, 2));
+        assert_eq!(split.into_carried::<&str>(), Some("three"));
+        permit.shrink_to(1);
+        assert_eq!(permit.into_carried::<&str>(), Some("one"));
+        assert_eq!(Permit::carrying([1]).into_carried::<&str>(), None);
+        assert_eq!(Permit::free().into_carried::<&str>(), None);
     }
 }

@@ -231,6 +231,7 @@ fn shared() -> Shared {
         health,
         user_agent: "test".into(),
         offers: millrace_engine::Offers::default(),
+        retries: millrace_engine::Retries::default(),
     }
 }
 

@@ -17,6 +17,7 @@ fn context() -> Context {
         health,
         user_agent: "test".into(),
         offers: millrace_engine::Offers::default(),
+        retries: millrace_engine::Retries::default(),
     };
     Context {
         shared,

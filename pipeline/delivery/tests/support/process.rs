@@ -23,6 +23,7 @@ pub fn context() -> Context {
         health,
         user_agent: "test".into(),
         offers: millrace_engine::Offers::default(),
+        retries: millrace_engine::Retries::default(),
     };
     Context { shared, kind: "exporter", id: "test".parse().expect("an id"), pipeline: None }
 }
