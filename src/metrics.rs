@@ -40,8 +40,11 @@ impl Served {
             servers.push(server);
         }
         let budgets = [("intake", &shared.intake), ("work", &shared.work)];
-        let budgets =
+        let mut budgets: Vec<_> =
             budgets.into_iter().flat_map(|(pool, budget)| observe(registry, pool, budget)).collect();
+        let retries = shared.retries.clone();
+        let balance = move || retries.balance(Instant::now());
+        budgets.push(registry.observe(&catalogue::RETRY_BALANCE, &Labels::new(), balance));
         Ok(Self { _process: ProcessMetrics::register(registry, started), _budgets: budgets, servers })
     }
 

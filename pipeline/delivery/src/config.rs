@@ -1,9 +1,14 @@
 //! The keys `sending_queue`, `retry_on_failure` and `timeout`, with the Go collector's names, defaults and rules.
 
+use crate::StatusCodes;
+use millrace_config::encode::ABSENT;
+use millrace_config::schema::{NOT_YET, STATUS};
 use millrace_config::{Checker, Duration, Optional, Validate};
 use millrace_engine::Cost;
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::{Deserializer, Error as _, IgnoredAny};
+use serde::{Deserialize, Serialize, Serializer};
+use std::borrow::Cow;
 use std::collections::HashSet;
 
 /// What the size of a queue or a batch is counted in.
@@ -46,6 +51,49 @@ pub struct QueueConfig {
     pub wait_for_result: bool,
     /// Join small requests and cut large ones before sending.
     pub batch: Optional<BatchConfig>,
+    /// The extension that keeps the queue on disk.
+    pub storage: NoStorage,
+    /// Send less at once while the destination refuses or does not answer, instead of always `num_consumers`.
+    ///
+    /// Go: has no such key, and always sends as much.
+    pub millrace_adaptive_concurrency: bool,
+}
+
+/// `sending_queue::storage`, which is refused by name.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct NoStorage;
+
+impl<'de> Deserialize<'de> for NoStorage {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        // Taking the value makes the error point at it; without a value it is as good as not there.
+        match Option::<IgnoredAny>::deserialize(deserializer)? {
+            None => Ok(Self),
+            Some(_) => Err(D::Error::custom(
+                "queues on disk are not supported yet\nremove `storage` to queue in memory: what waits when the process is \
+                 killed is gone then; or set `wait_for_result: true`, so that senders keep what has not been delivered",
+            )),
+        }
+    }
+}
+
+impl Serialize for NoStorage {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_unit_struct(ABSENT)
+    }
+}
+
+impl JsonSchema for NoStorage {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "NoStorage".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "null", STATUS: NOT_YET })
+    }
 }
 
 impl Default for QueueConfig {
@@ -57,6 +105,8 @@ impl Default for QueueConfig {
             block_on_overflow: false,
             wait_for_result: false,
             batch: Optional::Off,
+            storage: NoStorage,
+            millrace_adaptive_concurrency: true,
         }
     }
 }
@@ -173,6 +223,10 @@ pub struct RetryConfig {
     pub max_interval: Duration,
     /// Give up after this long; 0 means never.
     pub max_elapsed_time: Duration,
+    /// Which answers are worth another attempt, where that is to be other than what OTLP says.
+    ///
+    /// Go: has no such key.
+    pub millrace_status_codes: StatusCodes,
 }
 
 impl Default for RetryConfig {
@@ -184,6 +238,7 @@ impl Default for RetryConfig {
             multiplier: 1.5,
             max_interval: Duration::from_secs(30),
             max_elapsed_time: Duration::from_secs(300),
+            millrace_status_codes: StatusCodes::default(),
         }
     }
 }
@@ -204,6 +259,7 @@ impl Validate for RetryConfig {
                 at.error("max_elapsed_time", "must not be less than `max_interval`");
             }
         }
+        at.nested("millrace_status_codes", &self.millrace_status_codes);
     }
 }
 

@@ -1,5 +1,7 @@
 //! Getting one batch delivered: attempts with a time limit, waits between them, halves when it is too large.
 
+use crate::budget::RetryBudget;
+use crate::concurrency::{Outcome, Slot, Slots};
 use crate::measures::Measures;
 use crate::parts::Report;
 use crate::retry::Backoff;
@@ -34,14 +36,37 @@ pub(crate) struct Courier {
 /// Where to.
 pub(crate) enum Destination {
     /// Out of the process.
-    Protocol {
-        sender: Arc<dyn Sender>,
-        /// The limit for one attempt; zero means none.
-        timeout: Duration,
-        retry: RetryConfig,
+    Protocol(Protocol),
+    /// Into the rest of a pipeline.
+    Pipeline {
+        next: Arc<Entry>,
+        /// Whether what it refuses for a while is held, however long that is, or handed back to whoever waits.
+        holds: bool,
     },
-    /// Into the rest of a pipeline. What it refuses for a while is held, however long that is.
-    Pipeline(Arc<Entry>),
+}
+
+/// How to send over a protocol.
+pub(crate) struct Protocol {
+    pub(crate) sender: Arc<dyn Sender>,
+    /// The limit for one attempt; zero means none.
+    pub(crate) timeout: Duration,
+    pub(crate) retry: RetryConfig,
+    pub(crate) budget: RetryBudget,
+    /// How many attempts are under way at once, where that is limited at all.
+    pub(crate) slots: Option<Arc<Slots>>,
+}
+
+/// How long a request has been worked on, less the time for which it was held back for the destination's sake: nothing
+/// is given up because of that.
+struct Patience {
+    started: Instant,
+    held_back: Duration,
+}
+
+impl Patience {
+    fn elapsed(&self) -> Duration {
+        self.started.elapsed().saturating_sub(self.held_back)
+    }
 }
 
 /// Only ever moves forward.
@@ -70,13 +95,13 @@ impl Courier {
     /// Delivers a batch, in halves where it is too large, and tells what becomes of it.
     pub(crate) async fn deliver(&self, batch: Batch, report: &mut (impl Report + Send)) {
         let _in_flight = self.measures.in_flight();
-        let started = Instant::now();
+        let mut patience = Patience { started: Instant::now(), held_back: Duration::ZERO };
         let until = report.until();
         // The stack of what is left, its first part on top: the order is kept.
         let mut left = vec![batch];
         while let Some(part) = left.pop() {
             let items = part.cost().items;
-            let refusal = match self.destination.take(self, &part, started, until).await {
+            let refusal = match self.destination.take(self, &part, &mut patience, until).await {
                 Ok(accepted) => {
                     self.delivered(&part, accepted, report);
                     continue;
@@ -143,25 +168,28 @@ impl Courier {
 impl Destination {
     /// Whether what is refused for a while stays, and the rest behind it.
     pub(crate) fn holds(&self) -> bool {
-        matches!(self, Self::Pipeline(_))
+        matches!(self, Self::Pipeline { holds: true, .. })
     }
 
     async fn take(
         &self,
         courier: &Courier,
         batch: &Batch,
-        started: Instant,
+        patience: &mut Patience,
         until: Until,
     ) -> Result<Accepted, Refusal> {
         match self {
-            Self::Protocol { sender, timeout, retry } => {
-                let sending = Sending { courier, sender: sender.as_ref(), timeout: *timeout, retry };
-                let result = sending.attempts(batch, started).await;
+            Self::Protocol(protocol) => {
+                let result = Sending { courier, protocol }.attempts(batch, patience).await;
                 result.map_err(|failure| Refusal { divisible: failure.reason == Reason::TooLarge, failure })
             }
-            Self::Pipeline(next) => {
+            Self::Pipeline { next, holds } => {
                 let mut submission = next.submission(batch.clone());
-                let result = hand_on(courier, &mut submission, until).await;
+                let result = if *holds {
+                    hand_on(courier, &mut submission, until).await
+                } else {
+                    submission.attempt(until).await.map(|()| Accepted::default())
+                };
                 result.map_err(|failure| Refusal {
                     divisible: failure.reason == Reason::TooLarge && submission.is_untouched(),
                     failure,
@@ -174,17 +202,16 @@ impl Destination {
 /// Sending over a protocol.
 struct Sending<'a> {
     courier: &'a Courier,
-    sender: &'a dyn Sender,
-    timeout: Duration,
-    retry: &'a RetryConfig,
+    protocol: &'a Protocol,
 }
 
 impl Sending<'_> {
-    /// Attempts until one succeeds, fails for good, or the time is up that began with `started`.
-    async fn attempts(&self, batch: &Batch, started: Instant) -> Result<Accepted, Failure> {
-        let mut backoff = Backoff::new(self.retry);
+    /// Attempts until one succeeds, fails for good, or there is no patience left.
+    async fn attempts(&self, batch: &Batch, patience: &mut Patience) -> Result<Accepted, Failure> {
+        let mut backoff = Backoff::new(&self.protocol.retry);
+        self.protocol.budget.earn();
         loop {
-            let result = self.attempt(batch).await;
+            let result = self.attempt(batch, patience).await;
             self.courier.measures.attempted(&result);
             let failure = match result {
                 Ok(accepted) => return Ok(accepted),
@@ -194,7 +221,7 @@ impl Sending<'_> {
             if self.courier.is_in(Phase::Draining) {
                 return Err(failure);
             }
-            let Some(wait) = backoff.next(started.elapsed(), asked, fastrand::f64()) else {
+            let Some(wait) = backoff.next(patience.elapsed(), asked, fastrand::f64()) else {
                 return Err(self.given_up(failure));
             };
             tracing::info!(
@@ -203,27 +230,82 @@ impl Sending<'_> {
                 interval = ?wait,
                 "exporting failed; will retry the request after interval"
             );
-            tokio::select! {
-                () = sleep(wait) => {}
-                () = self.courier.reached(Phase::Draining) => {}
-            }
+            let _waiting = self.courier.measures.waiting();
+            self.wait(wait).await;
+            self.hold_back(patience).await;
+            self.courier.measures.retries.add(1);
         }
     }
 
-    /// One attempt, within its time limit.
-    async fn attempt(&self, batch: &Batch) -> Result<Accepted, Failure> {
-        if self.timeout.is_zero() {
-            return self.sender.send(batch).await;
+    /// Waits, but not while draining.
+    async fn wait(&self, wait: Duration) {
+        tokio::select! {
+            () = sleep(wait) => {}
+            () = self.courier.reached(Phase::Draining) => {}
         }
-        timeout(self.timeout, self.sender.send(batch)).await.unwrap_or_else(|_| {
-            let limit = self.timeout;
+    }
+
+    /// Waits until a retry may go.
+    async fn hold_back(&self, patience: &mut Patience) {
+        if self.courier.is_in(Phase::Draining) {
+            return;
+        }
+        let now = Instant::now();
+        let wait = self.protocol.budget.spend(now.into_std());
+        if !wait.is_zero() {
+            self.courier.measures.held_back.add(1);
+            self.wait(wait).await;
+            patience.held_back += now.elapsed();
+        }
+    }
+
+    /// One attempt, within its time limit, which begins when there is room for it.
+    async fn attempt(&self, batch: &Batch, patience: &mut Patience) -> Result<Accepted, Failure> {
+        let slot = self.slot(patience).await;
+        let result = self
+            .send(batch)
+            .await
+            .map_err(|failure| self.protocol.retry.millrace_status_codes.judge(failure));
+        if let Some(slot) = slot {
+            slot.ended(match &result {
+                Ok(_) => Outcome::Taken,
+                Err(failure) if failure.fault == Fault::Destination && failure.is_transient() => {
+                    Outcome::Overloaded
+                }
+                Err(_) => Outcome::Neither,
+            });
+        }
+        result
+    }
+
+    /// Room for an attempt. While draining there is no limit but the number of consumers.
+    async fn slot(&self, patience: &mut Patience) -> Option<Slot<'_>> {
+        let slots = self.protocol.slots.as_ref()?;
+        if let Some(slot) = slots.try_enter() {
+            return Some(slot);
+        }
+        let now = Instant::now();
+        let slot = tokio::select! {
+            slot = slots.enter() => Some(slot),
+            () = self.courier.reached(Phase::Draining) => None,
+        };
+        patience.held_back += now.elapsed();
+        slot
+    }
+
+    async fn send(&self, batch: &Batch) -> Result<Accepted, Failure> {
+        let limit = self.protocol.timeout;
+        if limit.is_zero() {
+            return self.protocol.sender.send(batch).await;
+        }
+        timeout(limit, self.protocol.sender.send(batch)).await.unwrap_or_else(|_| {
             let message = format!("no answer within {limit:?}; raise `timeout` if the destination is slow");
             Err(Failure::transient(Fault::Destination, Reason::Timeout, message))
         })
     }
 
     fn given_up(&self, failure: Failure) -> Failure {
-        if !self.retry.enabled {
+        if !self.protocol.retry.enabled {
             return failure;
         }
         Failure {

@@ -1,9 +1,11 @@
 //! The stage that stands in the graph for an exporter.
 
 use crate::Sender;
+use crate::budget::RetryBudget;
+use crate::concurrency::Slots;
 use crate::config::{QueueConfig, RetryConfig};
-use crate::courier::{Courier, Destination, Phase, panicked};
-use crate::measures::{Measures, watch_queue};
+use crate::courier::{Courier, Destination, Phase, Protocol, panicked};
+use crate::measures::{Measures, watch_concurrency, watch_queue};
 use crate::queue::{Queue, now};
 use crate::ticket::{Request, Ticket};
 use millrace_config::Optional;
@@ -41,6 +43,17 @@ pub struct Delivery {
     pub destination: Labels,
 }
 
+/// Under which names the batches of a component are counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BatchNames {
+    /// Those of the `batch` processor.
+    Batch,
+    /// Those of the `queuebatch` processor.
+    QueueBatch,
+    /// None.
+    Unnamed,
+}
+
 /// An exporter of one signal: a [`Sender`] with a queue (or none) and retries in front.
 pub struct Exporter {
     courier: Arc<Courier>,
@@ -56,20 +69,31 @@ impl Exporter {
         delivery: &Delivery,
         sender: Arc<dyn Sender>,
     ) -> Arc<Self> {
-        let destination =
-            Destination::Protocol { sender, timeout: delivery.timeout, retry: delivery.retry.clone() };
+        let slots = delivery.queue.as_option().filter(|queue| queue.millrace_adaptive_concurrency);
+        let slots = slots.map(|queue| Arc::new(Slots::new(queue.num_consumers)));
+        let visible = slots.as_ref().map(|slots| watch_concurrency(context, signal, slots));
+        let destination = Destination::Protocol(Protocol {
+            sender,
+            timeout: delivery.timeout,
+            retry: delivery.retry.clone(),
+            budget: RetryBudget::new(&context.shared.retries),
+            slots,
+        });
         let measures = Measures::new(context, signal, &delivery.destination);
         let courier = courier(context, destination, context.account(signal), measures);
         let mut queue = delivery.queue.as_option().map(|config| Queue::start(signal, config, &courier));
         if let Some(queue) = &mut queue {
             queue.visible = watch_queue(context, signal, &queue.space);
+            queue.visible.extend(visible);
         }
         Arc::new(Self { courier, queue })
     }
 
-    /// The same queue with the rest of a pipeline as its destination, for the `batch` processor. What `next` refuses
-    /// for a while is held, each branch on its own, and offered again until it is taken. The account is shared by all
-    /// queues of the processor. Must be called within the runtime.
+    /// The same queue with the rest of a pipeline as its destination, for processors and connectors. The account is
+    /// shared by all queues of the component. Must be called within the runtime.
+    ///
+    /// What `next` refuses for a while is handed back where the queue waits for results. Where it does not there is
+    /// nobody to hand it to: it is held, each branch on its own, and offered again until it is taken.
     #[must_use]
     pub fn into_pipeline(
         context: &Context,
@@ -77,9 +101,11 @@ impl Exporter {
         queue: &QueueConfig,
         next: &Arc<Entry>,
         account: &Arc<Account>,
+        names: BatchNames,
     ) -> Arc<Self> {
-        let destination = Destination::Pipeline(Arc::clone(next));
-        let courier = courier(context, destination, Arc::clone(account), Measures::of_batches(context));
+        let destination = Destination::Pipeline { next: Arc::clone(next), holds: !queue.wait_for_result };
+        let measures = Measures::of_batches(context, signal, names);
+        let courier = courier(context, destination, Arc::clone(account), measures);
         let queue = Queue::start(signal, queue, &courier);
         Arc::new(Self { courier, queue: Some(queue) })
     }
@@ -188,7 +214,7 @@ impl Stage for Exporter {
                 Some(queue) => queue.drain(&self.courier, deadline).await,
                 None => self.drain_direct(deadline).await,
             }
-            if let Destination::Protocol { sender, .. } = &self.courier.destination {
+            if let Destination::Protocol(Protocol { sender, .. }) = &self.courier.destination {
                 let latest = deadline.max(now()) + TAKE_DOWN;
                 if timeout_at(latest.into(), sender.close()).await.is_err() {
                     tracing::warn!(exporter = self.courier.name, "closing took too long; leaving it behind");

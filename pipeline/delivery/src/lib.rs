@@ -7,8 +7,11 @@
 //! - Whatever is taken from the queue is delivered, handed back to a waiting caller, or counted as lost by reason.
 //! - The queue's room is given back only when that has happened, so what is in flight counts as queued.
 //! - Nothing waits longer than its configuration or the drain's deadline says.
+//! - What is held back for the sake of the destination is never given up because of it.
 
 pub mod batcher;
+mod budget;
+mod concurrency;
 pub mod config;
 mod courier;
 mod exporter;
@@ -17,10 +20,12 @@ pub mod partition;
 mod parts;
 mod queue;
 mod retry;
+mod status_codes;
 mod ticket;
 
-pub use config::{BatchConfig, DeliveryConfig, PartitionConfig, QueueConfig, RetryConfig, Sizer};
-pub use exporter::{Delivery, Exporter};
+pub use config::{BatchConfig, DeliveryConfig, NoStorage, PartitionConfig, QueueConfig, RetryConfig, Sizer};
+pub use exporter::{BatchNames, Delivery, Exporter};
+pub use status_codes::{StatusCode, StatusCodes};
 
 use millrace_engine::{Batch, BoxFuture, Failure};
 

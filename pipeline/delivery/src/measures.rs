@@ -1,6 +1,8 @@
 //! What an exporter counts: the Go collector's metrics, and how old things are.
 
+use crate::BatchNames;
 use crate::batcher::Trigger;
+use crate::concurrency::Slots;
 use millrace_engine::component::Context;
 use millrace_engine::{Batch, Cost, Failure, Reason, Status};
 use millrace_telemetry::catalogue::{exporter as go, millrace as ours, processor as batches};
@@ -25,13 +27,32 @@ pub(crate) struct Measures {
     delay: Histogram,
     /// Whether the destination takes what it is sent, for health checks.
     status: Option<Status>,
+    pub(crate) retries: Counter,
+    pub(crate) held_back: Counter,
+    waiting: UpDown,
+    incoming: Counter,
+    outgoing: Counter,
 }
 
 impl Measures {
-    /// Of the `batch` processor, which counts its batches and nothing else.
-    pub(crate) fn of_batches(context: &Context) -> Self {
+    /// Of a component within a pipeline, which counts its batches.
+    pub(crate) fn of_batches(context: &Context, signal: Signal, names: BatchNames) -> Self {
         let registry = &context.shared.registry;
-        let labels = Labels::new().with("processor", context.id.to_string());
+        let mut labels = Labels::new().with("processor", context.id.to_string());
+        match names {
+            BatchNames::Unnamed => return Self::default(),
+            BatchNames::Batch => {}
+            BatchNames::QueueBatch => {
+                labels.set("otel.signal".to_owned(), signal.name().to_owned());
+                return Self {
+                    incoming: registry.counter(&batches::INCOMING_ITEMS, &labels),
+                    outgoing: registry.counter(&batches::OUTGOING_ITEMS, &labels),
+                    batch_items: registry.histogram(&batches::QUEUEBATCH_ITEMS, &labels),
+                    batch_bytes: registry.histogram(&batches::QUEUEBATCH_BYTES, &labels),
+                    ..Self::default()
+                };
+            }
+        }
         Self {
             batch_items: registry.histogram(&batches::BATCH_SEND_SIZE, &labels),
             batch_bytes: registry.histogram(&batches::BATCH_SEND_SIZE_BYTES, &labels),
@@ -61,6 +82,9 @@ impl Measures {
             enqueue_bytes: registry.histogram(&go::ENQUEUE_SIZE_BYTES, &exporter),
             delay: registry.histogram(&ours::END_TO_END_DELAY, &queue),
             status: Some(context.status(Some(signal))),
+            retries: registry.counter(&ours::RETRY_ATTEMPTS, &queue),
+            held_back: registry.counter(&ours::RETRY_HELD_BACK, &queue),
+            waiting: registry.updown(&ours::RETRY_WAITING, &queue),
             ..Self::default()
         }
     }
@@ -80,9 +104,16 @@ impl Measures {
         InFlight(&self.in_flight)
     }
 
+    /// Counts a request as waiting for its next attempt until the guard is dropped.
+    pub(crate) fn waiting(&self) -> InFlight<'_> {
+        self.waiting.add(1);
+        InFlight(&self.waiting)
+    }
+
     pub(crate) fn enqueued(&self, cost: Cost) {
         self.enqueue_items.record(cost.items as f64);
         self.enqueue_bytes.record(cost.bytes as f64);
+        self.incoming.add(cost.items);
     }
 
     pub(crate) fn batched(&self, cost: Cost, trigger: Trigger) {
@@ -103,6 +134,7 @@ impl Measures {
 
     pub(crate) fn delivered(&self, batch: &Batch, cost: Cost) {
         self.sent.add(cost.items);
+        self.outgoing.add(cost.items);
         if self.delay.is_active() {
             let now = Instant::now();
             for piece in batch.pieces() {
@@ -174,7 +206,14 @@ fn error_type(failure: &Failure) -> &'static str {
     }
 }
 
-/// A request being sent, its waits between attempts included.
+/// Makes visible how many attempts may be under way, until the registration is dropped.
+pub(crate) fn watch_concurrency(context: &Context, signal: Signal, slots: &Arc<Slots>) -> Registration {
+    let slots = Arc::downgrade(slots);
+    let read = move || slots.upgrade().map_or(f64::NAN, |slots| slots.size() as f64);
+    context.shared.registry.observe(&ours::EXPORTER_CONCURRENCY, &queue_labels(context, signal), read)
+}
+
+/// A request that is counted for as long as this is held.
 pub(crate) struct InFlight<'a>(&'a UpDown);
 
 impl Drop for InFlight<'_> {

@@ -3,6 +3,9 @@
 use crate::RetryConfig;
 use std::time::Duration;
 
+/// Beyond this a delay that was asked for needs no jitter.
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
 /// The waits of one request.
 #[derive(Debug)]
 pub(crate) struct Backoff<'a> {
@@ -23,7 +26,10 @@ impl<'a> Backoff<'a> {
         }
         let spread = self.config.randomization_factor;
         let jittered = self.interval.mul_f64((1.0 + spread * (2.0 * dice - 1.0)).max(0.0));
-        let wait = jittered.max(asked.unwrap_or_default());
+        // Those that were asked for the same delay are not to come back together, and none of them earlier.
+        let asked = asked.unwrap_or_default();
+        let asked = asked.saturating_add(asked.min(DAY).mul_f64((spread * dice / 5.0).max(0.0)));
+        let wait = jittered.max(asked);
         let grown = self.interval.as_secs_f64() * self.config.multiplier;
         self.interval =
             Duration::try_from_secs_f64(grown).unwrap_or(Duration::MAX).min(self.config.max_interval.get());
@@ -58,7 +64,9 @@ mod tests {
         let config = RetryConfig::default();
         assert_eq!(Backoff::new(&config).next(Duration::ZERO, None, 0.0), Some(SECOND * 5 / 2));
         assert_eq!(Backoff::new(&config).next(Duration::ZERO, None, 1.0), Some(SECOND * 15 / 2));
-        assert_eq!(Backoff::new(&config).next(Duration::ZERO, Some(SECOND * 60), 0.5), Some(SECOND * 60));
+        let asked = |dice| Backoff::new(&config).next(Duration::ZERO, Some(SECOND * 60), dice);
+        assert_eq!(asked(0.0), Some(SECOND * 60), "never earlier");
+        assert_eq!(asked(1.0), Some(SECOND * 66), "a little later, so that not all come back together");
     }
 
     #[test]

@@ -56,6 +56,7 @@ fn queue(rng: &mut Rng) -> Optional<QueueConfig> {
         block_on_overflow: rng.one_in(2),
         wait_for_result: rng.one_in(3),
         batch: if rng.one_in(2) { Optional::On(batching(rng)) } else { Optional::Off },
+        ..QueueConfig::default()
     })
 }
 

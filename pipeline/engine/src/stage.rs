@@ -112,7 +112,7 @@ pub struct Permit {
     room: Option<Arc<dyn Room>>,
     units: u64,
     /// What it stands for further on, one for each unit.
-    carried: Vec<Box<dyn Any + Send>>,
+    carried: Vec<Box<dyn Any + Send + Sync>>,
 }
 
 impl Permit {
@@ -127,9 +127,9 @@ impl Permit {
     }
 
     /// Of a stage that has room set aside further on for each of several batches, and finds there what it carries.
-    pub fn carrying<T: Any + Send>(carried: impl IntoIterator<Item = T>) -> Self {
-        let carried: Vec<Box<dyn Any + Send>> =
-            carried.into_iter().map(|one| Box::new(one) as Box<dyn Any + Send>).collect();
+    pub fn carrying<T: Any + Send + Sync>(carried: impl IntoIterator<Item = T>) -> Self {
+        let carried: Vec<Box<dyn Any + Send + Sync>> =
+            carried.into_iter().map(|one| Box::new(one) as Box<dyn Any + Send + Sync>).collect();
         Self { room: None, units: carried.len() as u64, carried }
     }
 

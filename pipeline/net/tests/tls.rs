@@ -94,6 +94,7 @@ fn context() -> Context {
             health: Health::starting(),
             user_agent: Arc::from("test"),
             offers: Offers::default(),
+            retries: millrace_engine::Retries::default(),
         },
         kind: "receiver",
         id: "otlp".parse().unwrap(),

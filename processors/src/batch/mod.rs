@@ -12,7 +12,7 @@ pub use config::Config;
 
 use by_metadata::ByMetadata;
 use millrace_config::Optional;
-use millrace_delivery::{BatchConfig, Exporter, QueueConfig, Sizer};
+use millrace_delivery::{BatchConfig, BatchNames, Exporter, QueueConfig, Sizer};
 use millrace_engine::component::{BuildError, Context, Factory, ProcessorConfig, Stability};
 use millrace_engine::entry::Route;
 use millrace_engine::{Account, Batch, BoxFuture, Cost, Entry, Failure, Permit, Reservation, Stage, Until};
@@ -70,6 +70,7 @@ impl Config {
             block_on_overflow: false,
             wait_for_result: false,
             batch: Optional::On(batch),
+            ..QueueConfig::default()
         }
     }
 }
@@ -85,7 +86,8 @@ struct Shards {
 
 impl Shards {
     fn start(&self) -> Arc<Exporter> {
-        Exporter::into_pipeline(&self.context, self.signal, &self.queue, &self.next, &self.account)
+        let Self { context, signal, queue, next, account } = self;
+        Exporter::into_pipeline(context, *signal, queue, next, account, BatchNames::Batch)
     }
 
     fn cardinality(&self) -> Cardinality {

@@ -99,6 +99,41 @@ pub static END_TO_END_DELAY: Def = Def::histogram(
 ])
 .at(Level::Normal);
 
+/// Attempts beyond the first of a request. Labels: `exporter`, `data_type`.
+pub static RETRY_ATTEMPTS: Def = Def::counter(
+    "otelcol_millrace_retry_attempts",
+    "Number of attempts to send a request again.",
+    "{attempt}",
+);
+
+/// Retries that had not been earned and had to wait for their turn. Labels: `exporter`, `data_type`.
+pub static RETRY_HELD_BACK: Def = Def::counter(
+    "otelcol_millrace_retry_held_back",
+    "Number of retries that were held back because the retry budget was spent.",
+    "{attempt}",
+);
+
+/// Requests between two attempts. Labels: `exporter`, `data_type`.
+pub static RETRY_WAITING: Def = Def::updown(
+    "otelcol_millrace_retry_waiting",
+    "Number of requests that wait for their next attempt.",
+    "{request}",
+);
+
+/// What is left of the retries that the whole process shares; below zero, retries that are booked ahead. Observed.
+pub static RETRY_BALANCE: Def = Def::gauge(
+    "otelcol_millrace_retry_balance",
+    "Number of retries left in the budget that all exporters share; negative when retries are held back.",
+    "{attempt}",
+);
+
+/// How many attempts may be under way at once. Labels: `exporter`, `data_type`; observed.
+pub static EXPORTER_CONCURRENCY: Def = Def::gauge(
+    "otelcol_millrace_exporter_concurrency",
+    "Number of attempts that may be under way at once; less than num_consumers while the destination is in trouble.",
+    "{attempt}",
+);
+
 /// Bytes of the memory budget that are taken. Label: `pool`; observed.
 pub static BUDGET_USED: Def =
     Def::gauge("otelcol_millrace_budget_used", "Bytes of the memory budget that are in use.", "By");
@@ -186,6 +221,11 @@ pub(super) const ALL: &[&Def] = &[
     &LEDGER_HELD_BYTES,
     &QUEUE_OLDEST_AGE,
     &END_TO_END_DELAY,
+    &RETRY_ATTEMPTS,
+    &RETRY_HELD_BACK,
+    &RETRY_WAITING,
+    &RETRY_BALANCE,
+    &EXPORTER_CONCURRENCY,
     &BUDGET_USED,
     &BUDGET_LIMIT,
     &BUDGET_REFUSED,

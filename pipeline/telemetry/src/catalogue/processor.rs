@@ -5,7 +5,16 @@ use crate::metrics::{Def, Level, Scope, Stability};
 
 const HELPER: Scope = Scope::named("go.opentelemetry.io/collector/processor/processorhelper");
 const BATCH: Scope = Scope::named("go.opentelemetry.io/collector/processor/batchprocessor");
+const QUEUEBATCH: Scope = Scope::named("go.opentelemetry.io/collector/processor/queuebatchprocessor");
 const MEMORY_LIMITER: Scope = Scope::named("go.opentelemetry.io/collector/processor/memorylimiterprocessor");
+
+/// Those of Go: the bounds for items, and on in even steps.
+const QUEUEBATCH_BYTE_BOUNDS: &[f64] = &[
+    10.0, 25.0, 50.0, 75.0, 100.0, 250.0, 500.0, 750.0, 1000.0, 2000.0, 3000.0, 4000.0, 5000.0, 6000.0,
+    7000.0, 8000.0, 9000.0, 10000.0, 20000.0, 30000.0, 50000.0, 100000.0, 200000.0, 300000.0, 400000.0,
+    500000.0, 600000.0, 700000.0, 800000.0, 900000.0, 1000000.0, 2000000.0, 3000000.0, 4000000.0, 5000000.0,
+    6000000.0, 7000000.0, 8000000.0, 9000000.0,
+];
 
 /// Items given to a processor. Also labelled `otel.signal`. In Go not counted by `batch`, `tail_sampling` and
 /// `groupbytrace`.
@@ -26,6 +35,22 @@ pub static INTERNAL_DURATION: Def = Def::histogram(
 )
 .at(Level::Detailed)
 .of(HELPER);
+
+/// Items per batch that a `queuebatch` processor sent. Also labelled `otel.signal`.
+pub static QUEUEBATCH_ITEMS: Def =
+    Def::histogram("otelcol_processor_queuebatch_items", "Batch size in items.", "{item}")
+        .with_bounds(ITEM_BOUNDS)
+        .stability(Stability::Development)
+        .at(Level::Detailed)
+        .of(QUEUEBATCH);
+
+/// Bytes per batch that a `queuebatch` processor sent. Also labelled `otel.signal`.
+pub static QUEUEBATCH_BYTES: Def =
+    Def::histogram("otelcol_processor_queuebatch_bytes", "Batch size in bytes.", "By")
+        .with_bounds(QUEUEBATCH_BYTE_BOUNDS)
+        .stability(Stability::Development)
+        .at(Level::Detailed)
+        .of(QUEUEBATCH);
 
 /// Items that a `memory_limiter` let through. The one for profiles is ours; Go's does not take them.
 pub static MEMORY_LIMITER_ACCEPTED: PerSignal = per_signal!(
@@ -94,6 +119,8 @@ pub(super) const ALL: &[&Def] = &[
     &INCOMING_ITEMS,
     &OUTGOING_ITEMS,
     &INTERNAL_DURATION,
+    &QUEUEBATCH_ITEMS,
+    &QUEUEBATCH_BYTES,
     &BATCH_SEND_SIZE,
     &BATCH_SEND_SIZE_BYTES,
     &BATCH_SIZE_TRIGGER_SEND,
