@@ -36,7 +36,7 @@ pub(crate) struct Courier {
 /// Where to.
 pub(crate) enum Destination {
     /// Out of the process.
-    Protocol(Protocol),
+    Protocol(Box<Protocol>),
     /// Into the rest of a pipeline.
     Pipeline {
         next: Arc<Entry>,

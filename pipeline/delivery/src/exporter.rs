@@ -72,13 +72,13 @@ impl Exporter {
         let slots = delivery.queue.as_option().filter(|queue| queue.millrace_adaptive_concurrency);
         let slots = slots.map(|queue| Arc::new(Slots::new(queue.num_consumers)));
         let visible = slots.as_ref().map(|slots| watch_concurrency(context, signal, slots));
-        let destination = Destination::Protocol(Protocol {
+        let destination = Destination::Protocol(Box::new(Protocol {
             sender,
             timeout: delivery.timeout,
             retry: delivery.retry.clone(),
             budget: RetryBudget::new(&context.shared.retries),
             slots,
-        });
+        }));
         let measures = Measures::new(context, signal, &delivery.destination);
         let courier = courier(context, destination, context.account(signal), measures);
         let mut queue = delivery.queue.as_option().map(|config| Queue::start(signal, config, &courier));
@@ -214,9 +214,9 @@ impl Stage for Exporter {
                 Some(queue) => queue.drain(&self.courier, deadline).await,
                 None => self.drain_direct(deadline).await,
             }
-            if let Destination::Protocol(Protocol { sender, .. }) = &self.courier.destination {
+            if let Destination::Protocol(protocol) = &self.courier.destination {
                 let latest = deadline.max(now()) + TAKE_DOWN;
-                if timeout_at(latest.into(), sender.close()).await.is_err() {
+                if timeout_at(latest.into(), protocol.sender.close()).await.is_err() {
                     tracing::warn!(exporter = self.courier.name, "closing took too long; leaving it behind");
                 }
             }
