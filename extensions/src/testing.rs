@@ -28,6 +28,7 @@ pub(crate) fn context(name: &str, health: &Health) -> Context {
         health: health.clone(),
         user_agent: "test".into(),
         offers: millrace_engine::Offers::default(),
+        retries: millrace_engine::Retries::default(),
     };
     Context { shared, kind: "extension", id: name.parse().expect("an id"), pipeline: None }
 }
