@@ -22,7 +22,7 @@ fuzz_target!(|text: &str| {
         assert_eq!(id.to_string().parse(), Ok(id));
     }
     if let Ok(endpoint) = Endpoint::parse(text) {
-        assert!(!endpoint.host.is_empty() && endpoint.port != 0);
+        assert!(!endpoint.host().is_empty() && endpoint.port() != Some(0));
         assert!(!endpoint.to_string().is_empty());
     }
     // Refusals say what was refused.

@@ -93,7 +93,7 @@ impl Places {
         let everywhere = ["", "0.0.0.0", "::"].contains(&host.as_str());
         let reached = if everywhere { "localhost".to_owned() } else { host.clone() };
         self.listeners.push(Listener { host, port, purpose, key });
-        Some(Endpoint { tls: None, host: reached, port, path: String::new() })
+        Some(Endpoint::new(reached, port))
     }
 
     /// Looks whether every port is free, so that all that are not are told at once.

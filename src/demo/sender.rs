@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderValue, Uri};
 use millrace_engine::component::Shared;
 use millrace_net::Endpoint;
 use millrace_net::grpc::{Channel, ChannelOptions};
-use millrace_net::http::Client;
+use millrace_net::http::{Client, ClientOptions};
 use millrace_wire::response::{Encoding, ExportResponse, Status};
 use millrace_wire::{Payload, Signal};
 use std::time::Duration;
@@ -30,15 +30,18 @@ impl Sender {
     /// A sender to where the configuration listens.
     pub fn new(places: &Places, shared: &Shared) -> Self {
         let channel = |endpoint: &Endpoint| {
-            let options = ChannelOptions {
-                endpoint: endpoint.clone(),
-                authority: None,
-                headers: HeaderMap::from_iter([(USER_AGENT, AGENT)]),
-                encoding: None,
-            };
+            let headers = HeaderMap::from_iter([(USER_AGENT, AGENT)]);
+            let options = ChannelOptions { headers, ..ChannelOptions::new(endpoint.clone()) };
             Channel::new(options, shared.tasks.clone())
         };
-        let client = |endpoint: &Endpoint| (Client::new(IDLE_CONNECTIONS, IDLE_TIMEOUT), endpoint.clone());
+        let client = |endpoint: &Endpoint| {
+            let options = ClientOptions {
+                max_idle: IDLE_CONNECTIONS,
+                idle_timeout: IDLE_TIMEOUT,
+                ..ClientOptions::new(endpoint.clone())
+            };
+            (Client::new(options, shared.tasks.clone()), endpoint.clone())
+        };
         Self { grpc: places.grpc.as_ref().map(channel), http: places.http.as_ref().map(client) }
     }
 
@@ -73,7 +76,7 @@ async fn over_grpc(channel: &Channel, payload: &Payload) -> Result<(), String> {
         Signal::Profiles => return Err("the shop makes no profiles".to_owned()),
     };
     let uri = channel.uri(method).map_err(|error| error.to_string())?;
-    let reply = channel.unary(uri, std::slice::from_ref(payload.bytes())).await;
+    let reply = channel.unary(&uri, channel.headers(), std::slice::from_ref(payload.bytes())).await;
     let reply = reply.map_err(|status| format!("OTLP/gRPC: {status}"))?;
     accepted(payload.signal(), &reply.message)
 }
@@ -83,7 +86,7 @@ async fn over_http(client: &Client, endpoint: &Endpoint, payload: &Payload) -> R
     let uri: Uri = uri.parse().map_err(|error| format!("`{uri}` is not a URL: {error}"))?;
     let protobuf = HeaderValue::from_static("application/x-protobuf");
     let headers = HeaderMap::from_iter([(USER_AGENT, AGENT), (CONTENT_TYPE, protobuf)]);
-    let response = client.post(uri, headers, vec![payload.bytes().clone()]).await;
+    let response = client.post(&uri, &headers, std::slice::from_ref(payload.bytes())).await;
     let response = response.map_err(|error| format!("OTLP/HTTP: {error}"))?;
     if response.status.is_success() {
         return accepted(payload.signal(), &response.body);

@@ -1,15 +1,15 @@
 //! `otlp_grpc`: OTLP over gRPC.
 
-use super::{accepted, body};
-use http::{HeaderValue, Uri};
+use super::{accepted, body, destination};
+use http::Uri;
 use millrace_delivery::{Accepted, Delivery, DeliveryConfig, Exporter, Sender};
 use millrace_engine::component::{BuildError, Context, ExporterConfig, Factory, Stability};
 use millrace_engine::{Batch, BoxFuture, Budget, Failure, Fault, Reason, Stage};
-use millrace_net::config::{GrpcClientConfig, header_map};
-use millrace_net::grpc::{Channel, ChannelOptions, Code, Status};
+use millrace_net::config::GrpcClientConfig;
+use millrace_net::connect::Credentials;
+use millrace_net::grpc::{CallError, Channel, Code, Status};
 use millrace_net::measures::RpcClient;
 use millrace_net::{Encoding, Endpoint};
-use millrace_telemetry::Labels;
 use millrace_wire::Signal;
 use millrace_wire::response::Encoding as Format;
 use std::sync::Arc;
@@ -38,16 +38,13 @@ millrace_config::parts! {
 impl ExporterConfig for Config {
     fn build(&self, context: Context, signal: Signal) -> Result<Arc<dyn Stage>, BuildError> {
         let endpoint = Endpoint::parse(&self.client.endpoint).map_err(|error| context.error(error))?;
-        let destination = Labels::new()
-            .with("server.address", endpoint.host.clone())
-            .with("server.port", endpoint.port.to_string());
-        let sender = self.sender(&context, signal, endpoint)?;
         let delivery = Delivery {
             queue: self.delivery.sending_queue.clone(),
             retry: self.delivery.retry_on_failure.clone(),
             timeout: self.delivery.timeout.get(),
-            destination,
+            destination: destination(&endpoint),
         };
+        let sender = self.sender(&context, signal, endpoint)?;
         Ok(Exporter::start(&context, signal, &delivery, Arc::new(sender)))
     }
 }
@@ -59,29 +56,13 @@ impl Config {
         signal: Signal,
         endpoint: Endpoint,
     ) -> Result<GrpcSender, BuildError> {
-        let mut headers = header_map(&self.client.headers);
-        let user_agent = if self.client.user_agent.is_empty() {
-            &context.shared.user_agent[..]
-        } else {
-            &self.client.user_agent
-        };
-        headers.insert(
-            http::header::USER_AGENT,
-            HeaderValue::from_str(user_agent).map_err(|error| context.error(error))?,
-        );
-        let encoding = self.client.compression.over_grpc();
-        let options = ChannelOptions {
-            endpoint,
-            authority: (!self.client.authority.is_empty()).then(|| self.client.authority.clone()),
-            headers,
-            encoding: encoding.map(|(_, name)| name),
-        };
-        let measures =
-            RpcClient::new(&context.shared.registry, &options.endpoint.host, options.endpoint.port);
-        let channel = Channel::new(options, context.shared.tasks.clone());
+        let measures = RpcClient::new(&context.shared.registry, endpoint.host(), endpoint.port());
+        let (channel, credentials) = self.client.channel(context, endpoint)?;
         let uri = channel.uri(method(signal)).map_err(|error| context.error(error))?;
+        let encoding = self.client.compression.over_grpc();
         Ok(GrpcSender {
             channel,
+            credentials,
             uri,
             signal,
             encoding: encoding.map_or(Encoding::None, |(encoding, _)| encoding),
@@ -102,6 +83,7 @@ const fn method(signal: Signal) -> &'static str {
 
 struct GrpcSender {
     channel: Channel,
+    credentials: Credentials,
     uri: Uri,
     signal: Signal,
     encoding: Encoding,
@@ -112,30 +94,43 @@ struct GrpcSender {
 impl Sender for GrpcSender {
     fn send<'a>(&'a self, batch: &'a Batch) -> BoxFuture<'a, Result<Accepted, Failure>> {
         Box::pin(async move {
-            let body = body::protobuf(batch, self.encoding, &self.work).await?;
+            let headers = self.credentials.authorize(self.channel.headers(), batch).await?;
+            let body = body::protobuf(batch, self.encoding.into(), &self.work).await?;
             let started = Instant::now();
-            let reply = self.channel.unary(self.uri.clone(), &body.parts).await;
-            let code = reply.as_ref().err().map_or(Code::Ok, |status| status.code);
-            let reached = !reply.as_ref().is_err_and(is_unreachable);
+            let called = self.channel.unary(&self.uri, &headers, &body.parts).await;
+            let code = called.as_ref().err().map_or(Code::Ok, |error| error.status().code);
+            let reached = !matches!(called, Err(CallError::Unreachable(_)));
             self.measures.ended(self.uri.path(), code, reached, started);
-            let reply = reply.map_err(|status| failure(&status))?;
-            accepted(self.signal, Format::Protobuf, &reply.message)
+            match called {
+                Ok(reply) => accepted(self.signal, Format::Protobuf, &reply.message),
+                Err(error) if code == Code::Unauthenticated => {
+                    Err(self.credentials.disbelieved(failure(&error)))
+                }
+                Err(error) => Err(failure(&error)),
+            }
         })
     }
 }
 
-/// What a status means for the batch, by the OTLP specification's table of retryable codes.
-fn failure(status: &Status) -> Failure {
+/// What the end of a call means for the batch, by the OTLP specification's table of retryable codes.
+fn failure(error: &CallError) -> Failure {
+    let status = error.status();
     let text = status.to_string();
+    let reason = match (error, status.code) {
+        (CallError::Unreachable(_) | CallError::Broken(_), _) => Reason::Unreachable,
+        (CallError::Answered(_), Code::DeadlineExceeded) => Reason::Timeout,
+        (CallError::Answered(_), _) => Reason::Throttled,
+    };
     let failure = match status.code {
         _ if says_too_large(status) => Failure::permanent(Fault::Destination, Reason::TooLarge, text),
-        _ if is_unreachable(status) => Failure::transient(Fault::Destination, Reason::Unreachable, text),
-        Code::DeadlineExceeded => Failure::transient(Fault::Destination, Reason::Timeout, text),
-        Code::Canceled | Code::Aborted | Code::OutOfRange | Code::Unavailable | Code::DataLoss => {
-            Failure::transient(Fault::Destination, Reason::Throttled, text)
-        }
+        Code::Canceled
+        | Code::DeadlineExceeded
+        | Code::Aborted
+        | Code::OutOfRange
+        | Code::Unavailable
+        | Code::DataLoss => Failure::transient(Fault::Destination, reason, text),
         Code::ResourceExhausted if status.retry_delay.is_some() => {
-            Failure::transient(Fault::Destination, Reason::Throttled, text)
+            Failure::transient(Fault::Destination, reason, text)
         }
         _ => Failure::permanent(Fault::Destination, Reason::Rejected, text),
     };
@@ -144,11 +139,6 @@ fn failure(status: &Status) -> Failure {
         Some(delay) if failure.is_transient() => failure.after(delay),
         _ => failure,
     }
-}
-
-/// Whether there was no connection to be had, so that nobody was asked.
-fn is_unreachable(status: &Status) -> bool {
-    status.code == Code::Unavailable && status.message.starts_with("cannot connect")
 }
 
 /// Servers say "too large" in words only: grpc-go as `ResourceExhausted`, tonic as `OutOfRange`.
@@ -166,7 +156,7 @@ mod tests {
     use std::time::Duration;
 
     fn status(code: Code, message: &'static str, retry_delay: Option<Duration>) -> Failure {
-        failure(&Status { code, message: message.into(), retry_delay })
+        failure(&CallError::Answered(Status { code, message: message.into(), retry_delay }))
     }
 
     #[test]
@@ -204,5 +194,13 @@ mod tests {
         let tonic =
             status(Code::OutOfRange, "Error, decoded message length too large: found 5000000 bytes", None);
         assert_eq!((go.reason, tonic.reason), (Reason::TooLarge, Reason::TooLarge));
+    }
+
+    #[test]
+    fn no_connection_is_no_refusal() {
+        let status = || Status::new(Code::Unavailable, "cannot connect");
+        let reasons = [CallError::Unreachable(status()), CallError::Broken(status()), CallError::Answered(status())]
+            .map(|error| failure(&error).reason);
+        assert_eq!(reasons, [Reason::Unreachable, Reason::Unreachable, Reason::Throttled]);
     }
 }

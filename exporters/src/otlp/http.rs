@@ -1,17 +1,19 @@
-//! `otlp_http`: OTLP over HTTP/1.1, in protobuf or JSON.
+//! `otlp_http`: OTLP over HTTP, in protobuf or JSON.
 
-use super::{accepted, body};
+use super::body::{self, Packing};
+use super::{accepted, destination};
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER, USER_AGENT};
 use http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use millrace_config::{Checker, Validate};
 use millrace_delivery::{Accepted, Delivery, DeliveryConfig, Exporter, Sender};
 use millrace_engine::component::{BuildError, Context, ExporterConfig, Factory, Stability};
 use millrace_engine::{Batch, BoxFuture, Budget, Failure, Fault, Reason, Stage};
+use millrace_net::Endpoint;
 use millrace_net::config::{HttpClientConfig, check_url, header_map};
+use millrace_net::connect::Credentials;
+use millrace_net::endpoint::Scheme;
 use millrace_net::http::{Client, Response};
 use millrace_net::measures::HttpClient;
-use millrace_net::{Encoding, Endpoint};
-use millrace_telemetry::Labels;
 use millrace_wire::Signal;
 use millrace_wire::response::{Encoding as Format, Status};
 use schemars::JsonSchema;
@@ -127,25 +129,25 @@ impl ExporterConfig for Config {
         let endpoint = Endpoint::parse(&url).map_err(|error| context.error(error))?;
         let uri: Uri =
             url.parse().map_err(|error| context.error(format!("`{url}` is not a URL: {error}")))?;
-        let destination = Labels::new()
-            .with("server.address", endpoint.host.clone())
-            .with("server.port", endpoint.port.to_string())
-            .with("url.path", uri.path().to_owned());
-        let scheme = if endpoint.tls == Some(true) { "https" } else { "http" };
-        let idle = match (self.client.max_idle_conns_per_host, self.client.max_idle_conns) {
-            (0, 0) => usize::MAX,
-            (0, limit) | (limit, _) => limit,
-        };
+        let scheme = if endpoint.scheme == Scheme::Https { "https" } else { "http" };
+        let measures =
+            HttpClient::new(&context.shared.registry, endpoint.host(), endpoint.port().unwrap_or(0), scheme);
+        let destination = destination(&endpoint).with("url.path", uri.path().to_owned());
+        let (client, credentials) = self.client.client(&context, endpoint)?;
         let sender = HttpSender {
-            client: Client::new(idle, self.client.idle_conn_timeout.get()),
+            client,
+            credentials,
             headers: self.headers(&context)?,
             uri,
             url,
             signal,
             format: self.own.encoding,
-            encoding: self.client.compression,
+            packing: Packing {
+                encoding: self.client.compression,
+                level: self.client.compression_params.level(),
+            },
             work: context.shared.work.clone(),
-            measures: HttpClient::new(&context.shared.registry, &endpoint.host, endpoint.port, scheme),
+            measures,
         };
         let delivery = Delivery {
             queue: self.delivery.sending_queue.clone(),
@@ -181,12 +183,13 @@ impl Config {
 
 struct HttpSender {
     client: Client,
+    credentials: Credentials,
     headers: HeaderMap,
     uri: Uri,
     url: String,
     signal: Signal,
     format: BodyFormat,
-    encoding: Encoding,
+    packing: Packing,
     work: Budget,
     measures: HttpClient,
 }
@@ -194,18 +197,23 @@ struct HttpSender {
 impl Sender for HttpSender {
     fn send<'a>(&'a self, batch: &'a Batch) -> BoxFuture<'a, Result<Accepted, Failure>> {
         Box::pin(async move {
+            let headers = self.credentials.authorize(&self.headers, batch).await?;
             let body = match self.format {
-                BodyFormat::Proto => body::protobuf(batch, self.encoding, &self.work).await?,
-                BodyFormat::Json => body::json(batch, self.encoding, &self.work).await?,
+                BodyFormat::Proto => body::protobuf(batch, self.packing, &self.work).await?,
+                BodyFormat::Json => body::json(batch, self.packing, &self.work).await?,
             };
             let (started, bytes) = (Instant::now(), body.parts.iter().map(|part| part.len() as u64).sum());
-            let sent = self.client.post(self.uri.clone(), self.headers.clone(), body.parts).await;
+            let sent = self.client.post(&self.uri, &headers, &body.parts).await;
             self.measures.ended(sent.as_ref().ok().map(|response| response.status), bytes, started);
             let response = sent.map_err(|error| {
                 let message = format!("failed to make an HTTP request to {}: {error}", self.url);
                 Failure::transient(Fault::Destination, Reason::Unreachable, message)
             })?;
-            self.answer(&response)
+            let answer = self.answer(&response);
+            match response.status {
+                StatusCode::UNAUTHORIZED => answer.map_err(|failure| self.credentials.disbelieved(failure)),
+                _ => answer,
+            }
         })
     }
 }
@@ -282,6 +290,9 @@ mod tests {
     use super::*;
     use bytes::Bytes;
     use millrace_telemetry::{Level, Registry};
+    use millrace_engine::{Health, Tasks};
+    use millrace_net::Encoding;
+    use millrace_net::http::ClientOptions;
 
     #[test]
     fn urls_are_made_as_in_go() {
@@ -297,14 +308,16 @@ mod tests {
 
     /// What an exporter makes of an answer.
     fn outcome(status: u16, body: &str) -> Result<Accepted, Failure> {
+        let endpoint = Endpoint::parse("http://x/").expect("an endpoint");
         let sender = HttpSender {
-            client: Client::new(1, Duration::ZERO),
+            client: Client::new(ClientOptions::new(endpoint), Tasks::new(Health::starting())),
+            credentials: Credentials::default(),
             headers: HeaderMap::new(),
             uri: Uri::from_static("http://x/"),
             url: "http://x/".to_owned(),
             signal: Signal::Logs,
             format: BodyFormat::Json,
-            encoding: Encoding::None,
+            packing: Encoding::None.into(),
             work: Budget::new(1),
             measures: HttpClient::new(&Registry::new(Level::None), "x", 80, "http"),
         };

@@ -11,8 +11,19 @@ pub use http::{Config as HttpConfig, FACTORY as HTTP_FACTORY};
 
 use millrace_delivery::Accepted;
 use millrace_engine::{Failure, Fault, Reason};
+use millrace_net::Endpoint;
+use millrace_telemetry::Labels;
 use millrace_wire::Signal;
 use millrace_wire::response::{Encoding as Format, ExportResponse};
+
+/// The labels that say where to.
+fn destination(endpoint: &Endpoint) -> Labels {
+    let labels = Labels::new().with("server.address", endpoint.address());
+    match endpoint.port() {
+        Some(port) => labels.with("server.port", port.to_string()),
+        None => labels,
+    }
+}
 
 /// What a successful answer says.
 ///

@@ -125,7 +125,8 @@ impl<S: AsyncWrite + Unpin> Inner<S> {
         }
         self.out = Vec::new();
         self.sent = 0;
-        Poll::Ready(Ok(()))
+        // TLS keeps records of its own back while the socket is full.
+        Pin::new(&mut self.stream).poll_flush(cx)
     }
 
     /// Grows the buffer in two steps, one for answers and one for requests, instead of by doubling.

@@ -13,6 +13,7 @@ pub mod admin;
 mod coalesce;
 pub mod compression;
 pub mod config;
+pub mod connect;
 pub mod connections;
 pub mod endpoint;
 mod gathering;

@@ -63,8 +63,9 @@ pub struct RpcClient {
 impl RpcClient {
     /// Counts in `registry` the calls to a server that `server.address` and `server.port` describe.
     #[must_use]
-    pub fn new(registry: &Registry, address: &str, port: u16) -> Self {
-        let server = server(Labels::new(), address, Some(&port.to_string()));
+    pub fn new(registry: &Registry, address: &str, port: Option<u16>) -> Self {
+        let port = port.map(|port| port.to_string());
+        let server = server(Labels::new(), address, port.as_deref());
         Self { series: Series::new(registry), server }
     }
 
@@ -286,7 +287,7 @@ mod tests {
     #[test]
     fn a_call_for_which_there_was_no_connection_does_not_say_whom_it_called() {
         let registry = Registry::new(Level::Detailed);
-        let client = RpcClient::new(&registry, "backend", 4317);
+        let client = RpcClient::new(&registry, "backend", Some(4317));
         client.ended("/a.B/Export", Code::Unavailable, false, Instant::now());
         client.ended("/a.B/Export", Code::Unavailable, true, Instant::now());
         client.ended("/a.B/Export", Code::Unavailable, true, Instant::now());

@@ -1,12 +1,13 @@
 //! Sockets: listening, and the options every connection gets.
 
-use crate::Endpoint;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 /// Connections that the kernel queues while all workers are busy.
 const BACKLOG: i32 = 1024;
@@ -18,6 +19,8 @@ const KEEPALIVE: Duration = Duration::from_secs(15);
 const UNACKNOWLEDGED: Duration = Duration::from_secs(30);
 /// The limit for connecting to one address.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long an address may be silent before the next one is tried beside it.
+const NEXT_AFTER: Duration = Duration::from_secs(1);
 
 /// Listens on the first address behind a name that this machine has, as Go does.
 ///
@@ -59,23 +62,44 @@ pub fn prepare(stream: &TcpStream) {
     let _ = socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED));
 }
 
-/// Connects to the first address that answers.
+/// Connects to an address.
+///
+/// # Errors
+/// Why it did not answer.
+pub(crate) async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
+    match timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await {
+        Ok(Ok(stream)) => {
+            prepare(&stream);
+            Ok(stream)
+        }
+        Ok(Err(error)) => Err(error),
+        Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "no answer to the connection attempt")),
+    }
+}
+
+/// Connects to the first of the addresses that answers, and says which it is. They are tried in order, the next one
+/// when one has failed or has been silent for a while.
 ///
 /// # Errors
 /// Why the last address did not answer.
-pub async fn connect(endpoint: &Endpoint) -> io::Result<TcpStream> {
+pub(crate) async fn connect_any(addresses: &[SocketAddr]) -> io::Result<(TcpStream, SocketAddr)> {
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no addresses");
-    for address in endpoint.resolve().await? {
-        match timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await {
-            Ok(Ok(stream)) => {
-                prepare(&stream);
-                return Ok(stream);
-            }
-            Ok(Err(error)) => last = error,
-            Err(_) => last = io::Error::new(io::ErrorKind::TimedOut, "no answer to the connection attempt"),
+    let mut left = addresses.iter().copied();
+    let mut under_way = FuturesUnordered::new();
+    loop {
+        match left.next() {
+            Some(address) => under_way.push(async move { (address, connect(address).await) }),
+            None if under_way.is_empty() => return Err(last),
+            None => {}
+        }
+        tokio::select! {
+            Some((address, outcome)) = under_way.next() => match outcome {
+                Ok(stream) => return Ok((stream, address)),
+                Err(error) => last = error,
+            },
+            () = sleep(NEXT_AFTER), if left.len() > 0 => {}
         }
     }
-    Err(last)
 }
 
 #[cfg(test)]
@@ -85,13 +109,24 @@ mod tests {
     #[tokio::test]
     async fn every_connection_is_prompt_and_notices_a_peer_that_vanished() {
         let listener = listen("127.0.0.1", 0).await.expect("a free port");
-        let port = listener.local_addr().expect("it is bound").port();
-        let endpoint = Endpoint::parse(&format!("127.0.0.1:{port}")).expect("an endpoint");
-        let stream = connect(&endpoint).await.expect("it listens");
+        let here = listener.local_addr().expect("it is bound");
+        let stream = connect(here).await.expect("it listens");
         assert!(stream.nodelay().expect("an option"));
         let socket = SockRef::from(&stream);
         assert!(socket.keepalive().expect("an option"));
         #[cfg(target_os = "linux")]
         assert_eq!(socket.tcp_user_timeout().expect("an option"), Some(UNACKNOWLEDGED));
+    }
+
+    #[tokio::test]
+    async fn an_address_that_refuses_costs_no_time() {
+        let (alive, dead) = (listen("127.0.0.1", 0).await, listen("127.0.0.1", 0).await);
+        let (alive, dead) = (alive.expect("a free port"), dead.expect("a free port"));
+        let (there, gone) = (alive.local_addr().expect("bound"), dead.local_addr().expect("bound"));
+        drop(dead);
+        let (_stream, reached) = connect_any(&[gone, there]).await.expect("the other one");
+        assert_eq!(reached, there);
+        assert!(connect_any(&[gone, gone]).await.is_err());
+        assert!(connect_any(&[]).await.is_err());
     }
 }

@@ -12,7 +12,7 @@ use millrace_engine::Tasks;
 use millrace_engine::health::Health;
 use millrace_net::Endpoint;
 use millrace_net::grpc::{Channel, ChannelOptions, Code, Status};
-use millrace_net::http::Client;
+use millrace_net::http::{Client, ClientOptions};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 use support::serve;
@@ -22,18 +22,14 @@ use tokio::net::TcpListener;
 const PATH: &str = "/test.Service/Prompt";
 
 fn channel(address: SocketAddr) -> Channel {
-    let options = ChannelOptions {
-        endpoint: Endpoint::parse(&address.to_string()).unwrap(),
-        authority: None,
-        headers: HeaderMap::new(),
-        encoding: None,
-    };
+    let options = ChannelOptions::new(Endpoint::parse(&address.to_string()).unwrap());
     Channel::new(options, Tasks::new(Health::starting()))
 }
 
 async fn call(channel: &Channel) -> Result<Bytes, Status> {
     let parts = [Bytes::from_static(b"in "), Bytes::new(), Bytes::from_static(b"parts")];
-    channel.unary(channel.uri(PATH).unwrap(), &parts).await.map(|reply| reply.message)
+    let called = channel.unary(&channel.uri(PATH).unwrap(), channel.headers(), &parts).await;
+    called.map(|reply| reply.message).map_err(|error| error.status().clone())
 }
 
 /// A stream that is not to be reset yet.
@@ -213,8 +209,9 @@ async fn canned(answer: Vec<u8>, hang_up: bool) -> Uri {
     uri
 }
 
-fn http_client() -> Client {
-    Client::new(8, Duration::from_secs(60))
+fn http_client(uri: &Uri) -> Client {
+    let endpoint = Endpoint::parse(&uri.to_string()).unwrap();
+    Client::new(ClientOptions::new(endpoint), Tasks::new(Health::starting()))
 }
 
 fn body() -> Vec<Bytes> {
@@ -225,9 +222,9 @@ fn body() -> Vec<Bytes> {
 async fn http_answers_are_read_with_their_headers() {
     let answer = b"HTTP/1.1 503 x\r\nRetry-After: 7\r\nContent-Length: 4\r\n\r\nfull".to_vec();
     let uri = canned(answer, false).await;
-    let client = http_client();
+    let client = http_client(&uri);
     for _ in 0..3 {
-        let answer = client.post(uri.clone(), HeaderMap::new(), body()).await.unwrap();
+        let answer = client.post(&uri, &HeaderMap::new(), &body()).await.unwrap();
         assert_eq!((answer.status.as_u16(), &answer.body[..]), (503, &b"full"[..]));
         assert_eq!(answer.headers.get("retry-after"), Some(&HeaderValue::from_static("7")));
     }
@@ -238,12 +235,12 @@ async fn an_http_answer_of_more_than_64_kib_counts_without_its_body() {
     let mut answer = b"HTTP/1.1 400 x\r\nContent-Length: 1000000\r\n\r\n".to_vec();
     answer.resize(answer.len() + 1_000_000, b'x');
     let uri = canned(answer, false).await;
-    let answer = http_client().post(uri, HeaderMap::new(), body()).await.unwrap();
+    let answer = http_client(&uri).post(&uri, &HeaderMap::new(), &body()).await.unwrap();
     assert_eq!((answer.status.as_u16(), answer.body.len()), (400, 0));
 }
 
 #[tokio::test]
 async fn an_http_server_that_hangs_up_without_an_answer_is_an_error() {
     let uri = canned(Vec::new(), true).await;
-    assert!(http_client().post(uri, HeaderMap::new(), body()).await.is_err());
+    assert!(http_client(&uri).post(&uri, &HeaderMap::new(), &body()).await.is_err());
 }

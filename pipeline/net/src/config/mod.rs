@@ -9,7 +9,9 @@ mod tls;
 pub use auth::{
     ClientAuthConfig, ClientMiddlewareConfig, HttpServerAuthConfig, ServerAuthConfig, ServerMiddlewareConfig,
 };
-pub use client::{GrpcClientConfig, HttpClientConfig, check_endpoint, check_url};
+pub use client::{
+    CompressionParams, CookiesConfig, GrpcClientConfig, HttpClientConfig, KeepAliveConfig, check_endpoint, check_url,
+};
 pub use server::{GrpcServerConfig, HttpServerConfig, MAX_RECEIVE_MIB, check_listen, listen_address};
 pub use tls::{TlsClientConfig, TlsClientKeys, TlsConfig, TlsServerConfig, TlsServerKeys};
 

@@ -8,7 +8,7 @@ mod message;
 mod server;
 mod status;
 
-pub use client::{Channel, ChannelOptions, Reply};
+pub use client::{Balancing, CallError, Channel, ChannelOptions, KeepAlive, Reply};
 pub use server::{Call, Server, ServerOptions, Unary};
 pub use status::{Code, Status};
 

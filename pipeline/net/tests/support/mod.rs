@@ -1,6 +1,8 @@
 #![allow(dead_code, reason = "each test binary uses its part")]
 //! A gRPC server whose calls end when the test says so, and a client that sends whatever frames the test wants.
 
+pub mod hostile;
+
 use bytes::{Bytes, BytesMut};
 use h2::client::{ResponseFuture, SendRequest};
 use h2::{RecvStream, SendStream};
