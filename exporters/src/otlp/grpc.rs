@@ -199,8 +199,9 @@ mod tests {
     #[test]
     fn no_connection_is_no_refusal() {
         let status = || Status::new(Code::Unavailable, "cannot connect");
-        let reasons = [CallError::Unreachable(status()), CallError::Broken(status()), CallError::Answered(status())]
-            .map(|error| failure(&error).reason);
+        let reasons =
+            [CallError::Unreachable(status()), CallError::Broken(status()), CallError::Answered(status())]
+                .map(|error| failure(&error).reason);
         assert_eq!(reasons, [Reason::Unreachable, Reason::Unreachable, Reason::Throttled]);
     }
 }

@@ -289,10 +289,10 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 mod tests {
     use super::*;
     use bytes::Bytes;
-    use millrace_telemetry::{Level, Registry};
     use millrace_engine::{Health, Tasks};
     use millrace_net::Encoding;
     use millrace_net::http::ClientOptions;
+    use millrace_telemetry::{Level, Registry};
 
     #[test]
     fn urls_are_made_as_in_go() {

@@ -147,7 +147,9 @@ async fn a_destination_that_moves_is_followed_and_what_is_under_way_ends() {
     old.service.gate.add_permits(1);
     under_way.await.unwrap().unwrap();
     // and its connection is closed, so that it can stop.
-    timeout(Duration::from_secs(10), old.running.stop(Instant::now() + Duration::from_secs(60))).await.unwrap();
+    timeout(Duration::from_secs(10), old.running.stop(Instant::now() + Duration::from_secs(60)))
+        .await
+        .unwrap();
 }
 
 #[tokio::test]
@@ -389,5 +391,7 @@ async fn a_channel_that_is_dropped_closes_its_connections() {
     let dropped = channel(options(&Name::of(&[server.address])));
     call(&dropped, PROMPT).await.unwrap();
     drop(dropped);
-    timeout(Duration::from_secs(10), server.running.stop(Instant::now() + Duration::from_secs(60))).await.unwrap();
+    timeout(Duration::from_secs(10), server.running.stop(Instant::now() + Duration::from_secs(60)))
+        .await
+        .unwrap();
 }

@@ -188,12 +188,8 @@ impl Encoding {
         let out = Vec::with_capacity(size / INFLATION + 1024);
         match self {
             Self::None => Ok(joined(parts, size)),
-            Self::Gzip => {
-                write_all(GzEncoder::new(out, level.deflate()), parts)?.finish()
-            }
-            Self::Zlib => {
-                write_all(ZlibEncoder::new(out, level.deflate()), parts)?.finish()
-            }
+            Self::Gzip => write_all(GzEncoder::new(out, level.deflate()), parts)?.finish(),
+            Self::Zlib => write_all(ZlibEncoder::new(out, level.deflate()), parts)?.finish(),
             Self::Zstd => {
                 let mut encoder = zstd::stream::write::Encoder::new(out, level.zstd())?;
                 encoder.set_pledged_src_size(Some(size as u64))?;
@@ -359,11 +355,13 @@ mod tests {
 
     #[test]
     fn levels_make_a_difference_and_any_of_them_inflates() {
-        let text: Vec<u8> = (0..60_000u32).flat_map(|n| format!("{} ", n * 7919 % 1000).into_bytes()).collect();
+        let text: Vec<u8> =
+            (0..60_000u32).flat_map(|n| format!("{} ", n * 7919 % 1000).into_bytes()).collect();
         for encoding in [Encoding::Gzip, Encoding::Zlib, Encoding::Zstd] {
             let len = |level| {
                 let parts = text.chunks(1000);
-                let body = encoding.compress_at(Level::configured(level), parts, text.len()).expect("compresses");
+                let body =
+                    encoding.compress_at(Level::configured(level), parts, text.len()).expect("compresses");
                 let (inflated, _) =
                     encoding.inflate(&body, text.len(), &Budget::new(16 << 20)).expect("inflates");
                 assert_eq!(inflated, text);

@@ -10,7 +10,8 @@ pub use auth::{
     ClientAuthConfig, ClientMiddlewareConfig, HttpServerAuthConfig, ServerAuthConfig, ServerMiddlewareConfig,
 };
 pub use client::{
-    CompressionParams, CookiesConfig, GrpcClientConfig, HttpClientConfig, KeepAliveConfig, check_endpoint, check_url,
+    CompressionParams, CookiesConfig, GrpcClientConfig, HttpClientConfig, KeepAliveConfig, check_endpoint,
+    check_url,
 };
 pub use server::{GrpcServerConfig, HttpServerConfig, MAX_RECEIVE_MIB, check_listen, listen_address};
 pub use tls::{TlsClientConfig, TlsClientKeys, TlsConfig, TlsServerConfig, TlsServerKeys};

@@ -68,7 +68,8 @@ fn common(batch: &Batch) -> Option<Cow<'_, Origin>> {
             let own = metadata.iter().filter(|(own, _)| **own == *name);
             own.map(|(_, value)| value.clone()).collect()
         };
-        let differs = |name: &Box<str>| values(&common.metadata, name) != values(&piece.origin.metadata, name);
+        let differs =
+            |name: &Box<str>| values(&common.metadata, name) != values(&piece.origin.metadata, name);
         let differing: Vec<_> = names.into_iter().filter(differs).collect();
         common.metadata.retain(|(name, _)| !differing.contains(name));
         if !same(&common.identity, &piece.origin.identity) {
@@ -118,7 +119,8 @@ mod tests {
     fn piece(metadata: &[(&str, &str)], user: Option<&str>) -> Piece {
         let pair = |(name, value): &(&str, &str)| ((*name).into(), (*value).into());
         let identity = user.map(|user| Arc::new(vec![("username".into(), user.into())]));
-        let origin = Origin { metadata: metadata.iter().map(pair).collect(), identity, ..(*Origin::local()).clone() };
+        let origin =
+            Origin { metadata: metadata.iter().map(pair).collect(), identity, ..(*Origin::local()).clone() };
         let payload = Logs::build(|logs| {
             logs.record(LogRecord::default(), |_| {});
         });

@@ -123,7 +123,8 @@ impl Connector {
                     let destination = endpoint.authority();
                     let asking = proxy::tunnel(&mut stream, proxy, &destination);
                     timeout(PROXY_TIMEOUT, asking).await.unwrap_or_else(|_| {
-                        let text = format!("no answer from {proxy} within {} seconds", PROXY_TIMEOUT.as_secs());
+                        let text =
+                            format!("no answer from {proxy} within {} seconds", PROXY_TIMEOUT.as_secs());
                         Err(io::Error::new(io::ErrorKind::TimedOut, text))
                     })?;
                 }
@@ -138,8 +139,10 @@ impl Connector {
     }
 
     async fn dial_proxy(&self, proxy: &Proxy) -> io::Result<Stream> {
-        let unreachable = |error: io::Error| io::Error::new(error.kind(), format!("cannot reach {proxy}: {error}"));
-        let addresses = addresses(self.resolver.as_ref(), &proxy.host, proxy.port).await.map_err(unreachable)?;
+        let unreachable =
+            |error: io::Error| io::Error::new(error.kind(), format!("cannot reach {proxy}: {error}"));
+        let addresses =
+            addresses(self.resolver.as_ref(), &proxy.host, proxy.port).await.map_err(unreachable)?;
         let (stream, _) = tcp::connect_any(&addresses).await.map_err(unreachable)?;
         match &self.proxy_tls {
             Some(handshake) => handshake.shake(Stream::Tcp(stream)).await.map_err(unreachable),

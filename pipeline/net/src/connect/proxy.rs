@@ -133,7 +133,9 @@ impl Proxies {
     /// The variable that names no proxy, and why.
     pub fn from_env(get: impl Fn(&str) -> Option<String>) -> Result<Self, String> {
         let first = |names: [&'static str; 2]| {
-            names.into_iter().find_map(|name| get(name).filter(|value| !value.is_empty()).map(|it| (name, it)))
+            names
+                .into_iter()
+                .find_map(|name| get(name).filter(|value| !value.is_empty()).map(|it| (name, it)))
         };
         let proxy = |names| match first(names) {
             None => Ok(None),
@@ -207,7 +209,9 @@ impl Exception {
         match self {
             Self::Everything => true,
             Self::Address(excepted, at) => address == Some(*excepted) && at.is_none_or(|at| at == port),
-            Self::Network(network, bits) => address.is_some_and(|address| is_within(address, *network, *bits)),
+            Self::Network(network, bits) => {
+                address.is_some_and(|address| is_within(address, *network, *bits))
+            }
             Self::Domain { name, itself, port: at } => {
                 let below = host.strip_suffix(name.as_str()).is_some_and(|before| before.ends_with('.'));
                 (below || *itself && host == name) && at.is_none_or(|at| at == port)
@@ -303,7 +307,10 @@ mod tests {
         assert_eq!((proxy.host.as_str(), proxy.port, proxy.tls), ("proxy.example", 3128, false));
         let expected = format!("Basic {}", BASE64.encode("me:s@cret"));
         assert_eq!(proxy.authorization.as_ref().map(HeaderValue::as_bytes), Some(expected.as_bytes()));
-        assert_eq!(format!("{proxy} {proxy:?}"), "http://proxy.example:3128 Proxy(http://proxy.example:3128)");
+        assert_eq!(
+            format!("{proxy} {proxy:?}"),
+            "http://proxy.example:3128 Proxy(http://proxy.example:3128)"
+        );
         assert_eq!(Proxy::parse("https://p").map(|proxy| (proxy.tls, proxy.port)), Ok((true, 443)));
         assert_eq!(Proxy::parse("p:8080").map(|proxy| (proxy.tls, proxy.port)), Ok((false, 8080)));
         assert_eq!(Proxy::parse("[::1]:8080").map(|proxy| proxy.host), Ok("::1".to_owned()));

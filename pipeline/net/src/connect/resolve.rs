@@ -30,11 +30,7 @@ impl Resolve for SystemResolver {
 ///
 /// # Errors
 /// When there are none, or no answer.
-pub(crate) async fn addresses(
-    resolver: &dyn Resolve,
-    host: &str,
-    port: u16,
-) -> io::Result<Vec<SocketAddr>> {
+pub(crate) async fn addresses(resolver: &dyn Resolve, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
     if let Some(ip) = literal(host) {
         return Ok(vec![SocketAddr::new(ip, port)]);
     }

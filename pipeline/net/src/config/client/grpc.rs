@@ -126,7 +126,10 @@ impl Validate for GrpcClientConfig {
         }
         if self.balancing().is_none() {
             let name = &self.balancer_name;
-            at.error("balancer_name", format!("invalid balancer_name: {name}\nuse round_robin or pick_first"));
+            at.error(
+                "balancer_name",
+                format!("invalid balancer_name: {name}\nuse round_robin or pick_first"),
+            );
         }
         if !self.authority.is_empty() && self.authority.parse::<http::uri::Authority>().is_err() {
             at.error("authority", "must be `host` or `host:port`");
@@ -170,10 +173,12 @@ impl GrpcClientConfig {
         let proxy = environment_proxy(context, true, &endpoint)?;
         let given = [&self.authority, &self.tls.client.server_name_override];
         let authority = given.into_iter().find(|name| !name.is_empty()).cloned();
-        let agent = if self.user_agent.is_empty() { &context.shared.user_agent[..] } else { &self.user_agent };
+        let agent =
+            if self.user_agent.is_empty() { &context.shared.user_agent[..] } else { &self.user_agent };
         let mut headers = header_map(&self.headers);
         headers.insert(USER_AGENT, HeaderValue::from_str(agent).map_err(|error| context.error(error))?);
-        let passes_through = endpoint.scheme == Scheme::Passthrough || matches!(endpoint.place, Place::Socket(_));
+        let passes_through =
+            endpoint.scheme == Scheme::Passthrough || matches!(endpoint.place, Place::Socket(_));
         let options = ChannelOptions {
             connector: connector(context, tls, proxy)?,
             authority,

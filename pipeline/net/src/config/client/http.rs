@@ -93,7 +93,10 @@ impl CompressionParams {
         };
         if !fits {
             let text = format!("unsupported parameters {{Level:{}}} for this compression type", self.level);
-            at.error("level", format!("{text}\ngzip, zlib and deflate have -2 to 9, zstd any, others only 0"));
+            at.error(
+                "level",
+                format!("{text}\ngzip, zlib and deflate have -2 to 9, zstd any, others only 0"),
+            );
         }
     }
 
@@ -177,7 +180,12 @@ impl HttpClientConfig {
             keep_alive: !self.disable_keep_alives,
             ping: (!self.http2_read_idle_timeout.is_zero()).then(|| Ping {
                 after: self.http2_read_idle_timeout.get(),
-                timeout: if self.http2_ping_timeout.is_zero() { PING_TIMEOUT } else { self.http2_ping_timeout }.get(),
+                timeout: if self.http2_ping_timeout.is_zero() {
+                    PING_TIMEOUT
+                } else {
+                    self.http2_ping_timeout
+                }
+                .get(),
             }),
             cookies: self.cookies.is_on(),
             endpoint,

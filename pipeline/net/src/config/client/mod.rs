@@ -55,7 +55,11 @@ fn connector(
 ) -> Result<Connector, BuildError> {
     let proxy_tls = match &proxy {
         Some(proxy) if proxy.tls => {
-            let host = Endpoint { scheme: crate::endpoint::Scheme::Https, place: proxy.place(), path: String::new() };
+            let host = Endpoint {
+                scheme: crate::endpoint::Scheme::Https,
+                place: proxy.place(),
+                path: String::new(),
+            };
             Some(handshake(&TlsClientConfig::default(), context, &[crate::tls::ALPN_HTTP1], &host)?)
         }
         _ => None,

@@ -122,7 +122,9 @@ async fn keep(core: Arc<Core>, wanted: Wanted) {
 async fn connect(core: &Core, id: PeerId) -> Result<(Arc<Link>, Driver), String> {
     let addresses = core.pool().addresses(id);
     let about = |address: Option<&Address>, error: &io::Error| match address {
-        Some(address) if core.options.connector.may_move(&core.options.endpoint) => format!("{address}: {error}"),
+        Some(address) if core.options.connector.may_move(&core.options.endpoint) => {
+            format!("{address}: {error}")
+        }
         _ => error.to_string(),
     };
     let (stream, address) = core

@@ -102,7 +102,8 @@ pub(super) async fn open(stream: Stream, address: Address) -> io::Result<(Arc<Li
     builder.max_header_list_size(HEADER_LIST_MAX).enable_push(false);
     let (stream, flusher) = coalesce(stream);
     let opening = async {
-        let (requests, mut connection) = flusher.drive(builder.handshake(stream)).await.map_err(io::Error::other)?;
+        let (requests, mut connection) =
+            flusher.drive(builder.handshake(stream)).await.map_err(io::Error::other)?;
         let mut pings = connection.ping_pong();
         if let Some(pings) = &mut pings {
             let greeted = async {

@@ -304,7 +304,12 @@ impl<'a> Attempt<'a> {
         Self { core, link, begun: Instant::now(), answered_before, ended: false }
     }
 
-    async fn make(&mut self, uri: &Uri, headers: &HeaderMap, parts: &[Bytes]) -> Result<Result<Reply, Status>, Cut> {
+    async fn make(
+        &mut self,
+        uri: &Uri,
+        headers: &HeaderMap,
+        parts: &[Bytes],
+    ) -> Result<Result<Reply, Status>, Cut> {
         let result = self.exchange(uri, headers, parts).await;
         self.ended = true;
         match &result {
@@ -317,7 +322,12 @@ impl<'a> Attempt<'a> {
         result
     }
 
-    async fn exchange(&self, uri: &Uri, headers: &HeaderMap, parts: &[Bytes]) -> Result<Result<Reply, Status>, Cut> {
+    async fn exchange(
+        &self,
+        uri: &Uri,
+        headers: &HeaderMap,
+        parts: &[Bytes],
+    ) -> Result<Result<Reply, Status>, Cut> {
         let mut request = Request::new(());
         *request.method_mut() = Method::POST;
         *request.version_mut() = Version::HTTP_2;

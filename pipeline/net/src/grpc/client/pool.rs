@@ -77,7 +77,13 @@ pub(super) struct Tried {
 
 impl<L: Pooled> Pool<L> {
     pub(super) fn new(balancing: Balancing) -> Self {
-        Self { balancing, peers: Vec::new(), turn: fastrand::usize(..PEERS_MAX), last_id: 0, unresolved: Failures::default() }
+        Self {
+            balancing,
+            peers: Vec::new(),
+            turn: fastrand::usize(..PEERS_MAX),
+            last_id: 0,
+            unresolved: Failures::default(),
+        }
     }
 
     /// The connection whose turn it is; one that is shunned only where there is no other.

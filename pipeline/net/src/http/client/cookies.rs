@@ -95,7 +95,8 @@ impl Cookie {
 
     fn fits(&self, tls: bool, path: &str) -> bool {
         let below = path.strip_prefix(self.path.as_str());
-        let within = below.is_some_and(|rest| rest.is_empty() || rest.starts_with('/') || self.path.ends_with('/'));
+        let within =
+            below.is_some_and(|rest| rest.is_empty() || rest.starts_with('/') || self.path.ends_with('/'));
         within && (tls || !self.secure)
     }
 }

@@ -155,7 +155,12 @@ impl Client {
     ///
     /// # Errors
     /// When there was no answer: no connection, or it broke.
-    pub async fn post(&self, uri: &Uri, headers: &HeaderMap, parts: &[Bytes]) -> Result<Response, ClientError> {
+    pub async fn post(
+        &self,
+        uri: &Uri,
+        headers: &HeaderMap,
+        parts: &[Bytes],
+    ) -> Result<Response, ClientError> {
         self.send(&Method::POST, uri, headers, parts).await
     }
 
@@ -201,7 +206,8 @@ impl Client {
         *self.0.open.lock().unwrap_or_else(PoisonError::into_inner) = Some(open);
         let core = Arc::downgrade(&self.0);
         let idle = self.0.options.idle_timeout;
-        let every = if idle.is_zero() { LOOK_EVERY } else { idle.clamp(Duration::from_millis(100), LOOK_EVERY) };
+        let every =
+            if idle.is_zero() { LOOK_EVERY } else { idle.clamp(Duration::from_millis(100), LOOK_EVERY) };
         self.0.tasks.spawn("http connections", async move {
             let mut asked = Instant::now();
             loop {
@@ -311,7 +317,8 @@ impl Core {
             }
             Connection::Http1(_) => {
                 if !headers.contains_key(HOST)
-                    && let Some(host) = uri.authority().and_then(|host| HeaderValue::from_str(host.as_str()).ok())
+                    && let Some(host) =
+                        uri.authority().and_then(|host| HeaderValue::from_str(host.as_str()).ok())
                 {
                     headers.insert(HOST, host);
                 }
@@ -356,7 +363,9 @@ impl Exchange<'_> {
         headers: &HeaderMap,
         parts: &[Bytes],
     ) -> Result<Response, Cut> {
-        let Some(lent) = &mut self.lent else { return Err(Cut::Broken("the connection is in use".to_owned())) };
+        let Some(lent) = &mut self.lent else {
+            return Err(Cut::Broken("the connection is in use".to_owned()));
+        };
         let request = self.core.request(&lent.connection, (method, uri, headers), parts);
         let sent = lent.connection.send(request).await;
         let read = match sent {
@@ -366,7 +375,9 @@ impl Exchange<'_> {
             }
             Err(cut) => Err(cut),
         };
-        let Some(mut lent) = self.lent.take() else { return Err(Cut::Broken("the connection is in use".to_owned())) };
+        let Some(mut lent) = self.lent.take() else {
+            return Err(Cut::Broken("the connection is in use".to_owned()));
+        };
         let (head, body) = read?;
         self.core.take_cookies(uri, &head.headers);
         let whole = body.is_ok();

@@ -118,7 +118,8 @@ impl Pool {
         let first = self.turn % addresses.len();
         self.turn = first + 1;
         addresses.rotate_left(first);
-        let shunned = |address: &Address| self.shunned.iter().any(|(one, until)| one == address && *until > now);
+        let shunned =
+            |address: &Address| self.shunned.iter().any(|(one, until)| one == address && *until > now);
         // Stable: among those alike the turn counts.
         addresses.sort_by_key(shunned);
         addresses
