@@ -3,14 +3,19 @@
 //!
 //! # Invariants
 //! - The buffer is no larger than its charge.
-//! - The charge is at most [`GROWTH`] times what has arrived, or what it began with ([`FIRST`]).
+//! - Before anything has arrived, nothing is held; then at most [`FIRST_GROWTH`] times the first chunk and at most
+//!   [`FIRST`] (or [`FIRST_MIN`] for the smallest), and from there on [`GROWTH`] times what has arrived.
 
 use bytes::Bytes;
 use millrace_engine::{Budget, Charge};
 
-/// The room that a body gets before any of it has arrived. A multiple of it is what a peer can hold with announcements
-/// alone; bodies up to this size are never moved.
-pub(crate) const FIRST: usize = 96 << 10;
+/// The most room that a body gets when its first chunk arrives. Bodies up to this size are not moved if they begin
+/// with a chunk of usual size.
+const FIRST: usize = 96 << 10;
+/// The least room. A peer that sends a byte at a time holds this much for the first of them.
+const FIRST_MIN: usize = 4 << 10;
+/// How many times its first chunk a body may hold: what one read of a socket gives is a few KiB at least.
+const FIRST_GROWTH: usize = 16;
 /// By how much the room grows when it is full, but not beyond what may arrive. Moving what is there costs as much as
 /// receiving it, so it must be rare; a peer can hold no more than this times what it has sent.
 const GROWTH: usize = 8;
@@ -33,21 +38,19 @@ pub(crate) enum NotKept {
 }
 
 impl Gathering {
-    /// A body that says that it has `len` bytes, with room for `first` of them. `None` if the budget has not room for
-    /// all of it now: then it is better refused at once.
-    pub(crate) fn announced(first: usize, len: usize, budget: &Budget) -> Option<Self> {
+    /// A body that says that it has `len` bytes. `None` if the budget has not room for all of it now: then it is
+    /// better refused at once.
+    pub(crate) fn announced(len: usize, budget: &Budget) -> Option<Self> {
         let mut charge = budget.try_charge(len as u64)?;
-        let first = first.min(len);
-        charge.shrink_to(first as u64);
-        Some(Self { whole: Vec::with_capacity(first), charge, most: len })
+        charge.shrink_to(0);
+        Some(Self { whole: Vec::new(), charge, most: len })
     }
 
-    /// A body that does not say how long it is, of at most `most` bytes, with room for `first` of them. `None` if the
-    /// budget is used up.
-    pub(crate) fn unannounced(first: usize, most: usize, budget: &Budget) -> Option<Self> {
-        let first = first.min(most);
-        let charge = budget.try_charge(first as u64)?;
-        Some(Self { whole: Vec::with_capacity(first), charge, most })
+    /// A body that does not say how long it is, of at most `most` bytes. `None` if the budget is used up.
+    pub(crate) fn unannounced(most: usize, budget: &Budget) -> Option<Self> {
+        let mut charge = budget.try_charge(FIRST_MIN.min(most) as u64)?;
+        charge.shrink_to(0);
+        Some(Self { whole: Vec::new(), charge, most })
     }
 
     /// Adds what has arrived.
@@ -59,7 +62,11 @@ impl Gathering {
         let room = self.charge.bytes() as usize;
         if len > room {
             let needed = len - room;
-            let generous = needed.max((room * (GROWTH - 1)).min(self.most - room));
+            let wanted = match room {
+                0 => (chunk.len() * FIRST_GROWTH).clamp(FIRST_MIN, FIRST),
+                room => room * (GROWTH - 1),
+            };
+            let generous = needed.max(wanted.min(self.most - room));
             // When the budget is nearly used up, what is needed may still fit.
             let granted = [generous, needed].into_iter().find(|step| self.charge.try_grow(*step as u64));
             let Some(step) = granted else { return Err(NotKept::OverBudget) };
@@ -92,10 +99,13 @@ mod tests {
     #[test]
     fn an_announcement_holds_next_to_nothing_but_must_fit() {
         let budget = Budget::new(1 << 20);
-        let announce = |len| Gathering::announced(1000, len, &budget);
-        let announced: Vec<_> = (0..50).map(|_| announce(900 << 10)).collect();
-        assert!(announced.iter().all(Option::is_some));
-        assert_eq!(budget.used(), 50_000);
+        let announce = |len| Gathering::announced(len, &budget);
+        let mut announced: Vec<_> = (0..50).map(|_| announce(900 << 10).expect("there is room")).collect();
+        assert_eq!(budget.used(), 0);
+        for gathering in &mut announced {
+            gathering.add(b"x").expect("there is room");
+        }
+        assert_eq!(budget.used(), 50 * FIRST_MIN as u64);
         assert!(announce(2 << 20).is_none());
         drop(announced);
         assert!(announce(1 << 20).is_some());
@@ -104,36 +114,39 @@ mod tests {
     #[test]
     fn what_arrives_is_charged_before_it_is_kept_and_not_much_more() {
         let budget = Budget::new(1 << 20);
-        let mut gathering = Gathering::announced(100, 10_000, &budget).expect("there is room");
+        let mut gathering = Gathering::announced(100_000, &budget).expect("there is room");
         let chunk = [7; 77];
-        while gathering.len() + chunk.len() <= 10_000 {
+        while gathering.len() + chunk.len() <= 100_000 {
             gathering.add(&chunk).expect("there is room");
             let charged = gathering.charge.bytes() as usize;
-            assert!(gathering.whole.capacity() <= charged && charged <= (GROWTH * gathering.len()).max(100));
+            assert!(
+                gathering.whole.capacity() <= charged && charged <= (GROWTH * gathering.len()).max(FIRST_MIN)
+            );
         }
         assert_eq!(gathering.add(&chunk), Err(NotKept::TooMuch));
-        gathering.add(&[7; 67]).expect("it fits exactly");
+        gathering.add(&[7; 100_000 % 77]).expect("it fits exactly");
         let (bytes, charge) = gathering.finish();
-        assert_eq!((bytes.len(), charge.bytes(), budget.used()), (10_000, 10_000, 10_000));
+        assert_eq!((bytes.len(), charge.bytes(), budget.used()), (100_000, 100_000, 100_000));
         assert!(bytes.iter().all(|&byte| byte == 7));
     }
 
     #[test]
     fn a_body_that_outgrows_the_budget_is_refused_and_released() {
-        let budget = Budget::new(1000);
-        let mut gathering = Gathering::unannounced(400, 5000, &budget).expect("there is room");
-        gathering.add(&[0; 400]).expect("there is room");
-        gathering.add(&[0; 400]).expect("there is room");
-        assert_eq!(gathering.add(&[0; 400]), Err(NotKept::OverBudget));
-        drop(gathering);
+        let budget = Budget::new(10_000);
+        let mut gathering = Gathering::unannounced(50_000, &budget).expect("there is room");
+        gathering.add(&[0; 4000]).expect("there is room");
+        gathering.add(&[0; 4000]).expect("there is room");
+        assert_eq!(gathering.add(&[0; 4000]), Err(NotKept::OverBudget));
+        let other = budget.try_charge(budget.limit() - budget.used()).expect("there is room");
+        assert!(Gathering::unannounced(50_000, &budget).is_none());
+        drop((gathering, other));
         assert_eq!(budget.used(), 0);
-        assert!(Gathering::unannounced(1001, 5000, &budget).is_none());
     }
 
     #[test]
     fn a_short_body_gives_back_what_it_did_not_need() {
         let budget = Budget::new(1 << 20);
-        let mut gathering = Gathering::unannounced(64 << 10, 1 << 20, &budget).expect("there is room");
+        let mut gathering = Gathering::unannounced(1 << 20, &budget).expect("there is room");
         gathering.add(b"short").expect("there is room");
         let (bytes, charge) = gathering.finish();
         assert_eq!((&bytes[..], charge.bytes(), budget.used()), (&b"short"[..], 5, 5));

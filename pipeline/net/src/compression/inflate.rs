@@ -9,6 +9,15 @@ use std::io::{self, Read};
 
 /// Inflating grows its buffer by at least this much.
 const STEP_MIN: usize = 16 << 10;
+/// By how much the buffer grows when what the body says of its size was too little, room permitting. Rarely, because
+/// each time all of it is moved, and what is left behind is not free for others at once.
+const GROWTH: usize = 4;
+/// How many bytes one byte can stand for, and so the most that is believed of what a body says of its size: in deflate
+/// (RFC 1951, the longest match in two bits), and in zstd (a block of 128 KiB in four bytes).
+const DEFLATE_DENSITY: usize = 1032;
+const ZSTD_DENSITY: usize = 32 << 10;
+/// The shortest gzip member.
+const GZIP_MIN: usize = 18;
 /// What the framed snappy decoder holds: one block of 64 KiB in either form.
 const SNAPPY_BUFFERS: u64 = 160 << 10;
 /// How many bytes one byte of a snappy block can stand for: its densest element makes 64 of three.
@@ -19,11 +28,19 @@ const SNAPPY_IDENTIFIER: &[u8] = b"\xff\x06\x00\x00sNaPpY";
 type Inflated = Result<(Bytes, Charge), InflateError>;
 
 pub(super) fn gzip(body: &[u8], limit: usize, budget: &Budget) -> Inflated {
-    fill(MultiGzDecoder::new(body), "gzip", body.len(), limit, budget)
+    let size =
+        (body.len() >= GZIP_MIN).then(|| body.last_chunk().map_or(0, |size| u32::from_le_bytes(*size)));
+    fill(
+        MultiGzDecoder::new(body),
+        "gzip",
+        expected(body, size.map(u64::from), DEFLATE_DENSITY),
+        limit,
+        budget,
+    )
 }
 
 pub(super) fn zlib(body: &[u8], limit: usize, budget: &Budget) -> Inflated {
-    fill(ZlibDecoder::new(body), "deflate", body.len(), limit, budget)
+    fill(ZlibDecoder::new(body), "deflate", expected(body, None, 0), limit, budget)
 }
 
 pub(super) fn zstd(body: &[u8], limit: usize, budget: &Budget) -> Inflated {
@@ -35,7 +52,8 @@ pub(super) fn zstd(body: &[u8], limit: usize, budget: &Budget) -> Inflated {
     let _working = budget.try_charge(claims.working_bytes()).ok_or(InflateError::OverBudget)?;
     let mut decoder = zstd::stream::read::Decoder::with_buffer(body).map_err(damaged)?;
     decoder.window_log_max(claims.window_log()).map_err(damaged)?;
-    fill(decoder, "zstd", body.len(), limit, budget)
+    let size = Some(claims.content_bytes).filter(|size| *size > 0);
+    fill(decoder, "zstd", expected(body, size, ZSTD_DENSITY), limit, budget)
 }
 
 pub(super) fn is_framed_snappy(body: &[u8]) -> bool {
@@ -44,7 +62,7 @@ pub(super) fn is_framed_snappy(body: &[u8]) -> bool {
 
 pub(super) fn framed_snappy(body: &[u8], limit: usize, budget: &Budget) -> Inflated {
     let _working = budget.try_charge(SNAPPY_BUFFERS).ok_or(InflateError::OverBudget)?;
-    fill(snap::read::FrameDecoder::new(body), "snappy", body.len(), limit, budget)
+    fill(snap::read::FrameDecoder::new(body), "snappy", expected(body, None, 0), limit, budget)
 }
 
 pub(super) fn snappy_block(body: &[u8], limit: usize, budget: &Budget) -> Inflated {
@@ -66,37 +84,39 @@ pub(super) fn snappy_block(body: &[u8], limit: usize, budget: &Budget) -> Inflat
 pub(super) fn lz4(body: &[u8], limit: usize, budget: &Budget) -> Inflated {
     let frames = Lz4Frames::new(body).map_err(|error| InflateError::Damaged("lz4", error))?;
     let _working = budget.try_charge(frames.working_bytes()).ok_or(InflateError::OverBudget)?;
-    fill(frames, "lz4", body.len(), limit, budget)
+    fill(frames, "lz4", expected(body, None, 0), limit, budget)
+}
+
+/// About how much a body inflates to: what it says itself, as far as that can be, or what telemetry usually does.
+fn expected(body: &[u8], says: Option<u64>, density: usize) -> usize {
+    let usual = body.len() * INFLATION;
+    let says = says.and_then(|size| usize::try_from(size).ok());
+    says.filter(|size| (1..=body.len().saturating_mul(density)).contains(size)).unwrap_or(usual.max(STEP_MIN))
 }
 
 /// Reads all of `decoder`, charging each growth of the buffer before it happens.
 fn fill(
     mut decoder: impl Read,
     name: &'static str,
-    compressed: usize,
+    expected: usize,
     limit: usize,
     budget: &Budget,
 ) -> Inflated {
-    // One byte beyond the limit shows that there is more.
-    let most = limit.saturating_add(1);
-    let first = (compressed * INFLATION).max(STEP_MIN).min(most);
+    let first = expected.min(limit);
     let mut charge = budget.try_charge(first as u64).ok_or(InflateError::OverBudget)?;
     let mut out = vec![0; first];
     let mut filled = 0;
+    // Shows, when the buffer is full, whether there is more.
+    let mut more = [0];
     loop {
-        if filled > limit {
-            return Err(InflateError::TooLarge(limit));
-        }
-        if filled == out.len() {
-            let step = (out.len() / 2).max(STEP_MIN).min(most - filled);
-            if !charge.try_grow(step as u64) {
-                return Err(InflateError::OverBudget);
-            }
-            out.reserve_exact(step);
-            out.resize(filled + step, 0);
-        }
-        match decoder.read(&mut out[filled..]) {
+        let is_full = filled == out.len();
+        match decoder.read(if is_full { &mut more } else { &mut out[filled..] }) {
             Ok(0) => break,
+            Ok(_) if is_full => {
+                grow(&mut out, &mut charge, limit)?;
+                out[filled] = more[0];
+                filled += 1;
+            }
             Ok(read) => filled += read,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(InflateError::Damaged(name, error)),
@@ -108,4 +128,23 @@ fn fill(
         charge.shrink_to(filled as u64);
     }
     Ok((Bytes::from(out), charge))
+}
+
+/// Makes room behind what there is, generously or, if the budget is nearly used up, for a little more.
+fn grow(out: &mut Vec<u8>, charge: &mut Charge, limit: usize) -> Result<(), InflateError> {
+    let len = out.len();
+    if len == limit {
+        return Err(InflateError::TooLarge(limit));
+    }
+    let step = |step: usize| step.max(STEP_MIN).min(limit - len);
+    for step in [step(len * (GROWTH - 1)), step(len / 2)] {
+        // What there is may have to move, and is there twice meanwhile.
+        if charge.try_grow((step + len) as u64) {
+            out.reserve_exact(step);
+            out.resize(len + step, 0);
+            charge.shrink_to((len + step) as u64);
+            return Ok(());
+        }
+    }
+    Err(InflateError::OverBudget)
 }

@@ -274,6 +274,30 @@ mod tests {
     }
 
     #[test]
+    fn a_body_that_says_its_size_is_charged_for_just_that() {
+        let text = b"0123456789".repeat(100_000);
+        for encoding in [Encoding::Gzip, Encoding::Zstd] {
+            let body = compressed(encoding, &text);
+            let (_, charge) = encoding.inflate(&body, 4 << 20, &Budget::new(4 << 20)).expect("inflates");
+            assert_eq!(charge.bytes(), 1_000_000, "{encoding:?}");
+        }
+    }
+
+    #[test]
+    fn a_size_that_is_not_true_costs_no_more_than_the_truth() {
+        let text = b"0123456789".repeat(100_000);
+        let mut body = compressed(Encoding::Gzip, &text);
+        let size = body.len() - 4;
+        for (says, fits) in [(17u32, 3 << 20), (1_000_001, 1 << 21), (u32::MAX, 3 << 20)] {
+            body[size..].copy_from_slice(&says.to_le_bytes());
+            let budget = Budget::new(fits);
+            let inflated = Encoding::Gzip.inflate(&body, 2_000_000, &budget);
+            assert!(matches!(inflated, Err(InflateError::Damaged(..))), "{says}: {inflated:?}");
+            assert_eq!(budget.used(), 0);
+        }
+    }
+
+    #[test]
     fn what_fits_exactly_is_taken_and_one_byte_more_is_not() {
         let text = b"0123456789".repeat(10_000);
         for encoding in [Encoding::None].into_iter().chain(COMPRESSING) {

@@ -3,7 +3,7 @@
 use super::{Code, PREFIX_LEN, Status};
 use crate::Encoding;
 use crate::compression::{InflateError, OFFLOAD_ABOVE};
-use crate::gathering::{FIRST, Gathering, NotKept};
+use crate::gathering::{Gathering, NotKept};
 use bytes::{Bytes, BytesMut};
 use h2::RecvStream;
 use millrace_engine::{Budget, Charge};
@@ -98,7 +98,7 @@ async fn contiguous(
         NotKept::TooMuch => more_than_one(),
         NotKept::OverBudget => over_budget(),
     };
-    let mut gathering = Gathering::announced(FIRST, len, budget).ok_or_else(over_budget)?;
+    let mut gathering = Gathering::announced(len, budget).ok_or_else(over_budget)?;
     gathering.add(&first).map_err(not_kept)?;
     drop(first);
     while let Some(chunk) = next_non_empty(body).await? {

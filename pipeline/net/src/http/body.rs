@@ -2,7 +2,7 @@
 
 use crate::Encoding;
 use crate::compression::{InflateError, OFFLOAD_ABOVE};
-use crate::gathering::{FIRST, Gathering, NotKept};
+use crate::gathering::{Gathering, NotKept};
 use axum::body::Body;
 use bytes::Bytes;
 use http::HeaderMap;
@@ -107,8 +107,8 @@ async fn gather(body: &mut Body, limit: usize, budget: &Budget) -> Result<(Bytes
         return Err(BodyError::TooLarge(limit));
     }
     let gathering = match announced {
-        Some(len) => Gathering::announced(FIRST, len, budget),
-        None => Gathering::unannounced(FIRST, limit, budget),
+        Some(len) => Gathering::announced(len, budget),
+        None => Gathering::unannounced(limit, budget),
     };
     let mut gathering = gathering.ok_or(BodyError::OverBudget)?;
     while let Some(frame) = body.frame().await {
