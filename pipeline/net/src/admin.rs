@@ -8,7 +8,7 @@
 //! - A handler that panics costs its own request and nothing else.
 
 use crate::connections::{Door, Stopping};
-use crate::http::{Server, ServerOptions};
+use crate::http::{Server, ServerOptions, Timeouts};
 use crate::tcp;
 use axum::Router;
 use axum::extract::Request;
@@ -100,7 +100,7 @@ fn serve(
     // Panics end in `contained`; what these tasks report to is nobody's health.
     let tasks = Tasks::new(Health::starting());
     let options = ServerOptions {
-        header_timeout: HEADER_TIMEOUT,
+        timeouts: Timeouts::same(HEADER_TIMEOUT),
         keep_alive: true,
         door: Door::default(),
         windows: None,

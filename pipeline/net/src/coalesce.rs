@@ -12,6 +12,7 @@
 //! - A connection at rest holds no buffer.
 
 use crate::read_ahead::Ahead;
+use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
@@ -31,17 +32,45 @@ const DIRECT_MIN: usize = 64 << 10;
 /// How long the last bytes of a connection may take.
 const FINISH_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// Sees everything that is read, before the protocol does.
+pub(crate) trait Watch {
+    /// Why the connection is to be ended.
+    type Complaint;
+
+    /// Looks at what has just been read; in the order of the stream, every byte once.
+    fn see(&mut self, read: &[u8]);
+
+    /// What there is to complain of so far.
+    fn complaint(&self) -> Option<Self::Complaint>;
+}
+
+/// Nobody watches.
+impl Watch for () {
+    type Complaint = Infallible;
+
+    fn see(&mut self, _: &[u8]) {}
+
+    fn complaint(&self) -> Option<Infallible> {
+        None
+    }
+}
+
 /// A stream whose writes gather; given to the protocol.
 #[derive(Debug)]
-pub(crate) struct Coalesced<S>(Arc<Mutex<Inner<S>>>);
+pub(crate) struct Coalesced<S, W = ()>(Arc<Mutex<Inner<S, W>>>);
 
 /// Sends what has gathered; kept by whoever drives the protocol.
 #[derive(Debug)]
-pub(crate) struct Flusher<S>(Arc<Mutex<Inner<S>>>);
+pub(crate) struct Flusher<S, W = ()>(Arc<Mutex<Inner<S, W>>>);
 
 #[derive(Debug)]
-struct Inner<S> {
+struct Inner<S, W> {
     stream: S,
+    watch: W,
+    /// How many reads have brought something.
+    reads: u64,
+    /// The protocol was told to wait in the middle of a frame.
+    midway: bool,
     out: Vec<u8>,
     /// How much of `out` has been written.
     sent: usize,
@@ -52,42 +81,104 @@ struct Inner<S> {
 
 /// Splits `stream` into the part for the protocol and the part for its driver.
 pub(crate) fn coalesce<S>(stream: S) -> (Coalesced<S>, Flusher<S>) {
-    let inner = Inner { stream, out: Vec::new(), sent: 0, ahead: Ahead::default(), broken: None };
+    coalesce_watched(stream, ())
+}
+
+/// The same, with somebody who watches what is read.
+pub(crate) fn coalesce_watched<S, W>(stream: S, watch: W) -> (Coalesced<S, W>, Flusher<S, W>) {
+    let inner = Inner {
+        stream,
+        watch,
+        reads: 0,
+        midway: false,
+        out: Vec::new(),
+        sent: 0,
+        ahead: Ahead::default(),
+        broken: None,
+    };
     let inner = Arc::new(Mutex::new(inner));
     (Coalesced(Arc::clone(&inner)), Flusher(inner))
 }
 
-impl<S: AsyncWrite + Unpin> Flusher<S> {
+impl<S: AsyncWrite + Unpin> Flusher<S, ()> {
     /// Drives a future of the protocol's, and sends what it has written whenever it rests.
     pub(crate) async fn drive<F: Future>(&self, future: F) -> F::Output {
+        match self.drive_watched(future).await {
+            Ok(output) => output,
+            Err(never) => match never {},
+        }
+    }
+}
+
+impl<S: AsyncWrite + Unpin, W: Watch> Flusher<S, W> {
+    /// Drives a future of the protocol's, and sends what it has written whenever it rests.
+    ///
+    /// # Errors
+    /// What whoever watches complains of.
+    pub(crate) async fn drive_watched<F: Future>(&self, future: F) -> Result<F::Output, W::Complaint> {
         let mut future = pin!(future);
         poll_fn(|cx| {
-            let mut polled = future.as_mut().poll(cx);
-            if polled.is_pending() && self.poll_flush(cx).is_broken() {
-                // The protocol hears of it at its next read.
-                polled = future.as_mut().poll(cx);
+            if let Poll::Ready(output) = future.as_mut().poll(cx) {
+                return Poll::Ready(Ok(output));
             }
-            polled
+            let (flush, complaint) = self.poll_flush(cx);
+            if let Some(complaint) = complaint {
+                return Poll::Ready(Err(complaint));
+            }
+            if flush.is_broken() {
+                // The protocol hears of it at its next read.
+                return future.as_mut().poll(cx).map(Ok);
+            }
+            Poll::Pending
         })
         .await
+    }
+
+    /// Sends a last frame, if the protocol has left the stream between two frames, and the peer takes it soon.
+    pub(crate) async fn finish_with(&self, frame: &[u8]) {
+        {
+            let mut inner = lock(&self.0);
+            if !inner.midway {
+                inner.make_room(frame.len());
+                inner.out.extend_from_slice(frame);
+            }
+        }
+        self.finish().await;
+    }
+
+    /// How many reads have brought something so far.
+    pub(crate) fn reads(&self) -> u64 {
+        lock(&self.0).reads
+    }
+
+    /// What whoever watches knows.
+    pub(crate) fn watched<T>(&self, ask: impl FnOnce(&W) -> T) -> T {
+        ask(&lock(&self.0).watch)
+    }
+
+    /// The first byte that was read last, while it is at hand.
+    pub(crate) fn first_at_hand(&self) -> Option<u8> {
+        lock(&self.0).ahead.last_read().first().copied()
     }
 
     /// Sends what is left, if the peer takes it soon.
     pub(crate) async fn finish(&self) {
         // A peer that does not is gone, or not worth waiting for.
-        let _ = timeout(FINISH_TIMEOUT, poll_fn(|cx| self.poll_flush(cx).into_poll())).await;
+        let _ = timeout(FINISH_TIMEOUT, poll_fn(|cx| self.poll_flush(cx).0.into_poll())).await;
     }
 
-    fn poll_flush(&self, cx: &mut Context<'_>) -> Flush {
+    /// Sends what has gathered; how far that has come, and what there is to complain of.
+    fn poll_flush(&self, cx: &mut Context<'_>) -> (Flush, Option<W::Complaint>) {
         let mut inner = lock(&self.0);
-        match inner.poll_send(cx) {
+        let flush = match inner.poll_send(cx) {
             Poll::Pending => Flush::Waiting,
             Poll::Ready(Ok(())) => Flush::Done,
             Poll::Ready(Err(error)) => {
                 inner.broken.get_or_insert(error.kind());
                 Flush::Broken
             }
-        }
+        };
+        (flush, inner.watch.complaint())
     }
 }
 
@@ -110,11 +201,11 @@ impl Flush {
 }
 
 /// Both halves are used by one task, so the lock is never contended.
-fn lock<S>(inner: &Mutex<Inner<S>>) -> MutexGuard<'_, Inner<S>> {
+fn lock<S, W>(inner: &Mutex<Inner<S, W>>) -> MutexGuard<'_, Inner<S, W>> {
     inner.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl<S: AsyncWrite + Unpin> Inner<S> {
+impl<S: AsyncWrite + Unpin, W> Inner<S, W> {
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.sent < self.out.len() {
             let written = ready!(Pin::new(&mut self.stream).poll_write(cx, &self.out[self.sent..]))?;
@@ -123,6 +214,8 @@ impl<S: AsyncWrite + Unpin> Inner<S> {
             }
             self.sent += written;
         }
+        // TLS may still hold some of it.
+        ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
         self.out = Vec::new();
         self.sent = 0;
         // TLS keeps records of its own back while the socket is full.
@@ -143,11 +236,13 @@ impl<S: AsyncWrite + Unpin> Inner<S> {
         if let Some(kind) = self.broken {
             return Poll::Ready(Err(kind.into()));
         }
-        if self.out.len() < OUT_MAX { Poll::Ready(Ok(())) } else { self.poll_send(cx) }
+        let room = if self.out.len() < OUT_MAX { Poll::Ready(Ok(())) } else { self.poll_send(cx) };
+        self.midway = room.is_pending();
+        room
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Coalesced<S> {
+impl<S: AsyncWrite + Unpin, W> AsyncWrite for Coalesced<S, W> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let mut inner = lock(&self.0);
         ready!(inner.poll_room(cx))?;
@@ -164,8 +259,11 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Coalesced<S> {
         let inner = &mut *lock(&self.0);
         let len = bufs.iter().map(|buf| buf.len()).sum();
         if len >= DIRECT_MIN {
+            inner.midway = true;
             ready!(inner.poll_send(cx))?;
-            return Pin::new(&mut inner.stream).poll_write_vectored(cx, bufs);
+            let written = ready!(Pin::new(&mut inner.stream).poll_write_vectored(cx, bufs))?;
+            inner.midway = written < len;
+            return Poll::Ready(Ok(written));
         }
         ready!(inner.poll_room(cx))?;
         inner.make_room(len);
@@ -189,13 +287,17 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Coalesced<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Coalesced<S> {
+impl<S: AsyncRead + Unpin, W: Watch> AsyncRead for Coalesced<S, W> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let inner = &mut *lock(&self.0);
         if let Some(kind) = inner.broken {
             return Poll::Ready(Err(kind.into()));
         }
-        inner.ahead.poll_read(&mut inner.stream, cx, buf, |_| ())
+        let Inner { ahead, stream, watch, reads, .. } = inner;
+        ahead.poll_read(stream, cx, buf, |read| {
+            *reads += u64::from(!read.is_empty());
+            watch.see(read);
+        })
     }
 }
 

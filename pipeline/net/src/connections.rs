@@ -1,14 +1,14 @@
 //! The life of a server's connections: accepting, stopping, and how much window each may lease.
 
-use crate::tcp;
+use crate::read_ahead::ReadAhead;
+use crate::stream::{Listener, Peer, Socket, Stream};
+use crate::tls::{Acceptor, Rejected, Unsecured};
 use millrace_engine::{Budget, Charge, Tasks};
 use millrace_telemetry::{Counter, UpDown};
 use std::future::Future;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout, timeout_at};
@@ -20,6 +20,9 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// a thousand busy connections of either protocol.
 const CONNECTION_BYTES: u64 = 24 << 10;
 
+/// What TLS holds for a connection beyond that. Measured with a thousand idle ones, and rounded up.
+const TLS_BYTES: u64 = 24 << 10;
+
 /// How long a new connection waits for room; requests come and go much faster than that.
 const ADMISSION_PATIENCE: Duration = Duration::from_secs(2);
 
@@ -30,22 +33,147 @@ pub struct Door {
     pub open: UpDown,
     /// Ever accepted.
     pub accepted: Counter,
-    /// Closed at once because there was no room for them.
-    pub refused: Counter,
+    /// Turned away or cut off, by reason.
+    pub refused: Refusals,
     /// What they are charged to; without one they are not.
     pub budget: Option<Budget>,
+    /// What they must speak, if anything but plain text.
+    pub tls: Option<Acceptor>,
+}
+
+/// Why a connection was turned away or cut off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refused {
+    /// No room for it.
+    OverBudget,
+    /// It spoke something else where TLS is spoken.
+    NotTls,
+    /// It spoke TLS where plain text is spoken.
+    TlsToPlain,
+    /// Its handshake took too long.
+    HandshakeTimeout,
+    /// It showed no certificate, or one that is not believed.
+    ClientCertificate,
+    /// It did not like our certificate.
+    RefusedByClient,
+    /// No TLS version, cipher suite or protocol in common.
+    NothingInCommon,
+    /// Its handshake broke off, or was nonsense.
+    BrokenHandshake,
+    /// It sent HTTP/2 frames that carry nothing, in masses.
+    Flood,
+    /// It sent more pings than `enforcement_policy` allows.
+    TooManyPings,
+    /// It did not answer a ping.
+    Unresponsive,
+    /// It took too long over a request or an answer.
+    TooSlow,
+}
+
+impl Refused {
+    /// All of them, for counters that are there from the start.
+    pub const ALL: [Self; 12] = [
+        Self::OverBudget,
+        Self::NotTls,
+        Self::TlsToPlain,
+        Self::HandshakeTimeout,
+        Self::ClientCertificate,
+        Self::RefusedByClient,
+        Self::NothingInCommon,
+        Self::BrokenHandshake,
+        Self::Flood,
+        Self::TooManyPings,
+        Self::Unresponsive,
+        Self::TooSlow,
+    ];
+
+    /// The label value.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::OverBudget => "over_budget",
+            Self::NotTls => "not_tls",
+            Self::TlsToPlain => "tls_to_plain_port",
+            Self::HandshakeTimeout => "handshake_timeout",
+            Self::ClientCertificate => "client_certificate",
+            Self::RefusedByClient => "refused_by_client",
+            Self::NothingInCommon => "nothing_in_common",
+            Self::BrokenHandshake => "broken_handshake",
+            Self::Flood => "flood",
+            Self::TooManyPings => "too_many_pings",
+            Self::Unresponsive => "unresponsive",
+            Self::TooSlow => "too_slow",
+        }
+    }
+}
+
+impl From<Unsecured> for Refused {
+    fn from(why: Unsecured) -> Self {
+        match why {
+            Unsecured::NotTls => Self::NotTls,
+            Unsecured::TooSlow => Self::HandshakeTimeout,
+            Unsecured::ClientCertificate => Self::ClientCertificate,
+            Unsecured::RefusedByClient => Self::RefusedByClient,
+            Unsecured::NothingInCommon => Self::NothingInCommon,
+            Unsecured::Broken => Self::BrokenHandshake,
+        }
+    }
+}
+
+/// A counter for each reason.
+#[derive(Debug, Clone, Default)]
+pub struct Refusals([Counter; Refused::ALL.len()]);
+
+impl Refusals {
+    /// Counts with what `counter` makes for each reason.
+    pub fn counted_by(counter: impl FnMut(Refused) -> Counter) -> Self {
+        Self(Refused::ALL.map(counter))
+    }
+
+    /// Counts one.
+    pub fn count(&self, reason: Refused) {
+        self.0[reason as usize].add(1);
+    }
 }
 
 impl Door {
     /// Lets a connection in as soon as there is room for it, or not at all. Those behind it wait in the kernel's queue.
     async fn admit(&self) -> Option<Admitted> {
+        let bytes = CONNECTION_BYTES + if self.tls.is_some() { TLS_BYTES } else { 0 };
         let charge = match &self.budget {
-            Some(budget) => timeout(ADMISSION_PATIENCE, budget.charge(CONNECTION_BYTES)).await.ok()?,
+            Some(budget) => timeout(ADMISSION_PATIENCE, budget.charge(bytes)).await.ok()?,
             None => Charge::none(),
         };
         self.accepted.add(1);
         self.open.add(1);
         Some(Admitted { open: self.open.clone(), _charge: charge })
+    }
+
+    /// Brings a connection to speak what it must, on its own task.
+    ///
+    /// # Errors
+    /// The connection, if it does not speak TLS and an answer in plain text may help; logged and counted in any case.
+    pub(crate) async fn secure(
+        &self,
+        socket: Socket,
+        peer: Peer,
+    ) -> Result<Stream, Option<ReadAhead<Socket>>> {
+        let Some(acceptor) = &self.tls else { return Ok(Stream::Plain(socket)) };
+        match acceptor.accept(socket).await {
+            Ok(stream) => Ok(Stream::Tls(Box::new(stream))),
+            Err(Rejected { why, message, stream }) => {
+                let reason = Refused::from(why);
+                tracing::warn!(%peer, reason = reason.name(), "TLS handshake error: {message}");
+                self.refused.count(reason);
+                Err(stream)
+            }
+        }
+    }
+
+    /// A client speaks TLS to a port that does not.
+    pub(crate) fn refuse_tls(&self, peer: Peer) {
+        tracing::warn!(%peer, "a client speaks TLS to a port without `tls`; it must be told to send in plain text");
+        self.refused.count(Refused::TlsToPlain);
     }
 }
 
@@ -65,10 +193,10 @@ impl Drop for Admitted {
 pub type Stopping = watch::Receiver<bool>;
 
 /// Accepts connections until `stopping`, serves each as a task, and then waits for them until `deadline` says so.
-pub async fn accept<F, C>(listener: TcpListener, tasks: Tasks, door: Door, mut stopping: Stopping, serve: C)
+pub async fn accept<F, C>(listener: Listener, tasks: Tasks, door: Door, mut stopping: Stopping, serve: C)
 where
     F: Future<Output = ()> + Send + 'static,
-    C: Fn(TcpStream, SocketAddr, Stopping) -> F,
+    C: Fn(Socket, Peer, Stopping) -> F,
 {
     let mut open = JoinSet::new();
     loop {
@@ -79,19 +207,18 @@ where
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, peer)) => {
+            Ok((socket, peer)) => {
                 let admitted = tokio::select! {
                     biased;
                     _ = stopping.wait_for(|stopping| *stopping) => break,
                     admitted = door.admit() => admitted,
                 };
                 let Some(admitted) = admitted else {
-                    // Dropping the stream closes it; the client will come back.
-                    door.refused.add(1);
+                    // Dropping the socket closes it; the client will come back.
+                    door.refused.count(Refused::OverBudget);
                     continue;
                 };
-                tcp::prepare(&stream);
-                let connection = serve(stream, peer, stopping.clone());
+                let connection = serve(socket, peer, stopping.clone());
                 let tasks = tasks.clone();
                 open.spawn(async move {
                     tasks.watch("connection", connection).await;

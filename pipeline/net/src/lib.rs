@@ -10,6 +10,7 @@
 //! - `TCP_NODELAY` is set on every connection, in both directions.
 
 pub mod admin;
+pub mod admission;
 mod coalesce;
 pub mod compression;
 pub mod config;
@@ -21,6 +22,7 @@ pub mod grpc;
 pub mod http;
 pub mod measures;
 mod read_ahead;
+pub mod stream;
 pub mod tcp;
 pub mod tls;
 

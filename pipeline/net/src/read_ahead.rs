@@ -29,6 +29,11 @@ impl Ahead {
         &self.input[self.taken..]
     }
 
+    /// The beginning of what was read last, handed on or not.
+    pub(crate) fn last_read(&self) -> &[u8] {
+        &self.input
+    }
+
     /// Reads into `buf` from what is at hand, else from `stream`; `seen` is shown every byte once, as it is read.
     pub(crate) fn poll_read<S: AsyncRead + Unpin>(
         &mut self,

@@ -22,18 +22,45 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long an address may be silent before the next one is tried beside it.
 const NEXT_AFTER: Duration = Duration::from_secs(1);
 
+/// Which addresses of a name are meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Family {
+    /// IPv4 before IPv6: it is what `localhost` means to most clients.
+    Any,
+    /// IPv4 only.
+    V4,
+    /// IPv6 only.
+    V6,
+}
+
 /// Listens on the first address behind a name that this machine has, as Go does.
 ///
 /// # Errors
 /// Why none of the addresses can be listened on.
 pub async fn listen(host: &str, port: u16) -> io::Result<TcpListener> {
-    let host = if host.is_empty() { "::" } else { host };
-    let mut last = io::Error::new(io::ErrorKind::AddrNotAvailable, "the name has no addresses");
-    // IPv4 first: it is what `localhost` means to most clients.
+    listen_on(host, port, Family::Any).await
+}
+
+/// The same among the addresses of one family.
+///
+/// # Errors
+/// Why none of the addresses can be listened on.
+pub async fn listen_on(host: &str, port: u16, family: Family) -> io::Result<TcpListener> {
+    let host = match (host, family) {
+        ("", Family::V4) => "0.0.0.0",
+        ("", _) => "::",
+        (host, _) => host,
+    };
+    let mut last = io::Error::new(io::ErrorKind::AddrNotAvailable, "the name has no such addresses");
     let mut addresses: Vec<SocketAddr> = tokio::net::lookup_host((host, port)).await?.collect();
+    addresses.retain(|address| match family {
+        Family::Any => true,
+        Family::V4 => address.is_ipv4(),
+        Family::V6 => address.is_ipv6(),
+    });
     addresses.sort_by_key(SocketAddr::is_ipv6);
     for address in addresses {
-        match bind(address) {
+        match bind(address, family) {
             Ok(listener) => return Ok(listener),
             // Taken by another program: the next address would hide from clients that somebody else answers there.
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => return Err(error),
@@ -43,8 +70,12 @@ pub async fn listen(host: &str, port: u16) -> io::Result<TcpListener> {
     Err(last)
 }
 
-fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+fn bind(address: SocketAddr, family: Family) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    if family == Family::V6 {
+        // Or `::` would take IPv4 as well.
+        socket.set_only_v6(true)?;
+    }
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;

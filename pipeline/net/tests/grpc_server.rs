@@ -5,10 +5,16 @@
 mod support;
 
 use h2::Reason;
-use millrace_net::grpc::{Code, Status};
+use http::HeaderMap;
+use millrace_engine::extension::{Denied, Gate, ServerAuth, Unauthenticated};
+use millrace_engine::failure::Reason as Why;
+use millrace_engine::{BoxFuture, Failure, Fault, Identity};
+use millrace_net::admission::Admission;
+use millrace_net::grpc::{Code, PingPolicy, ServerOptions, Status};
+use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
-use support::{GATED, MESSAGE_MAX, PROMPT, framed, prefix, serve};
+use support::{Fixture, GATED, MESSAGE_MAX, PROMPT, framed, prefix, serve, serve_with};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -328,9 +334,187 @@ async fn a_message_may_arrive_byte_by_byte() {
     assert_eq!(&call.answer().await.unwrap().message[..], b"6");
 }
 
+/// Takes those whose `authorization` is `Bearer good`.
+struct Bearer;
+
+impl ServerAuth for Bearer {
+    fn authenticate<'a>(&'a self, headers: &'a HeaderMap) -> BoxFuture<'a, Result<Arc<Identity>, Denied>> {
+        Box::pin(async move {
+            match headers.get("authorization").map(|value| value.as_bytes()) {
+                Some(b"Bearer good") => Ok(Arc::new(vec![("subject".into(), "somebody".into())])),
+                _ => Err(Unauthenticated("who are you?".to_owned()).into()),
+            }
+        })
+    }
+}
+
+struct Closed;
+
+impl Gate for Closed {
+    fn admit(&self) -> Result<(), Failure> {
+        Err(Failure::transient(Fault::Us, Why::OverBudget, "come back later"))
+    }
+}
+
+async fn serve_to(set: impl FnOnce(&mut ServerOptions)) -> Fixture {
+    serve_with(([127, 0, 0, 1], 0).into(), 64 * MIB, set).await
+}
+
+#[tokio::test]
+async fn whoever_does_not_say_who_it_is_is_refused_before_its_message() {
+    let server =
+        serve_to(|options| options.admission = Admission::default().with_auth(Arc::new(Bearer))).await;
+    let mut client = server.connect().await;
+    for headers in [&[][..], &[("authorization", "Bearer bad")]] {
+        let mut call = client.begin(PROMPT, headers).await;
+        call.send(&prefix(1 << 20));
+        let answer = call.answer().await.unwrap();
+        assert_eq!(answer.code, Code::Unauthenticated as u8);
+        assert_eq!(Status::from_trailers(&answer.headers).unwrap().message, "who are you?");
+    }
+    assert_eq!((server.budget.used(), server.service.refused.load(SeqCst)), (0, 2));
+
+    let mut call = client.begin(PROMPT, &[("authorization", "Bearer good")]).await;
+    call.send(&framed(b"hello"));
+    call.end();
+    assert_eq!(call.answer().await.unwrap().code, 0);
+    assert_eq!(*server.service.identities.lock().unwrap(), ["somebody"]);
+}
+
+#[tokio::test]
+async fn a_closed_gate_turns_away_before_the_message() {
+    let server =
+        serve_to(|options| options.admission = Admission::default().with_gate(Arc::new(Closed))).await;
+    let mut client = server.connect().await;
+    let mut call = client.begin(PROMPT, &[]).await;
+    call.send(&prefix(1 << 20));
+    assert_eq!(call.answer().await.unwrap().code, Code::Unavailable as u8);
+    assert_eq!(server.budget.used(), 0);
+}
+
+#[tokio::test]
+async fn pings_too_often_end_the_connection_with_the_words_that_clients_know() {
+    let server = serve(64 * MIB, None).await;
+    let mut peer = RawPeer::connect(server.address).await;
+    for _ in 0..4 {
+        peer.frame(PING, 0, 0, &[0; 8]).await;
+    }
+    let (code, words) = peer.goaway().await;
+    assert_eq!((code, &words[..]), (Reason::ENHANCE_YOUR_CALM, &b"too_many_pings"[..]));
+    assert_eq!(server.refused("too_many_pings"), 1);
+
+    let server = serve_to(|options| {
+        options.pings = PingPolicy { min_time: Duration::ZERO, permit_without_stream: true };
+    })
+    .await;
+    let mut peer = RawPeer::connect(server.address).await;
+    for _ in 0..100 {
+        peer.frame(PING, 0, 0, &[0; 8]).await;
+    }
+    // Answered to the last.
+    peer.frame(PING, 0, 0, b"the last").await;
+    peer.until(|kind, flags, payload| kind == PING && flags == 1 && payload == b"the last").await;
+}
+
+#[tokio::test]
+async fn frames_that_carry_nothing_in_masses_end_the_connection() {
+    let server = serve(64 * MIB, None).await;
+    let floods: [(u8, &[u8]); 4] = [(4, &[]), (8, &[0, 0, 0, 1]), (2, &[0, 0, 0, 3, 10]), (0xEE, &[0; 16])];
+    for (count, (kind, payload)) in floods.into_iter().enumerate() {
+        let mut peer = RawPeer::connect(server.address).await;
+        let stream = if kind == 2 { 1 } else { 0 };
+        let mut sent = 0;
+        while peer.try_frame(kind, 0, stream, payload).await {
+            sent += 1;
+            assert!(sent < 1_000_000, "{kind}");
+        }
+        assert_eq!(server.refused("flood"), count as u64 + 1, "{kind}");
+    }
+    assert_eq!(server.connect().await.call(PROMPT, b"x").await.unwrap().code, 0);
+}
+
+#[tokio::test]
+async fn an_old_connection_takes_nothing_new_and_finishes_what_is_under_way() {
+    let server = serve_to(|options| options.keepalive.max_age = Some(Duration::from_millis(100))).await;
+    let mut client = server.connect().await;
+    let mut under_way = client.begin(GATED, &[]).await;
+    under_way.send(&framed(b"x"));
+    under_way.end();
+    server.begun(1).await;
+    // Until the server's farewell has arrived.
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while client.requests.clone().ready().await.is_ok() {
+        assert!(Instant::now() < deadline);
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    server.service.gate.add_permits(1);
+    assert_eq!(under_way.answer().await.unwrap().code, 0);
+    client.connection.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn what_is_under_way_on_an_old_connection_has_its_grace_and_no_more() {
+    let server = serve_to(|options| {
+        options.keepalive.max_age = Some(Duration::from_millis(50));
+        options.keepalive.max_age_grace = Some(Duration::from_millis(50));
+    })
+    .await;
+    let mut client = server.connect().await;
+    let mut endless = client.begin(GATED, &[]).await;
+    endless.send(&framed(b"x"));
+    endless.end();
+    assert!(endless.answer().await.is_err());
+}
+
+#[tokio::test]
+async fn an_idle_connection_is_ended_and_a_busy_one_is_not() {
+    let server = serve_to(|options| options.keepalive.max_idle = Some(Duration::from_millis(200))).await;
+    let mut client = server.connect().await;
+    let mut under_way = client.begin(GATED, &[]).await;
+    under_way.send(&framed(b"x"));
+    under_way.end();
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    server.service.gate.add_permits(1);
+    assert_eq!(under_way.answer().await.unwrap().code, 0);
+    let answered = Instant::now();
+    client.connection.await.unwrap().unwrap();
+    assert!(answered.elapsed() >= Duration::from_millis(190), "{:?}", answered.elapsed());
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_answer_pings_is_given_up() {
+    let server = serve_to(|options| {
+        options.keepalive.time = Duration::from_millis(50);
+        options.keepalive.timeout = Duration::from_millis(50);
+    })
+    .await;
+    // One that answers stays.
+    let mut alive = server.connect().await;
+    assert_eq!(alive.call(PROMPT, b"x").await.unwrap().code, 0);
+    // One that does not is pinged, and hung up on.
+    let mut silent = RawPeer::connect(server.address).await;
+    silent.until(|kind, flags, _| kind == PING && flags == 0).await;
+    silent.stream.read_to_end(&mut Vec::new()).await.unwrap();
+    assert_eq!(server.refused("unresponsive"), 1);
+    assert_eq!(alive.call(PROMPT, b"x").await.unwrap().code, 0);
+}
+
+#[tokio::test]
+async fn tls_on_a_port_without_it_has_a_name() {
+    let server = serve(64 * MIB, None).await;
+    let mut confused = TcpStream::connect(server.address).await.unwrap();
+    let hello = [&[0x16, 3, 1, 2, 0, 1, 0, 1, 0xFC, 3, 3][..], &[7; 502]].concat();
+    confused.write_all(&hello).await.unwrap();
+    // Whatever is sent back, the end comes.
+    let _ = confused.read_to_end(&mut Vec::new()).await;
+    assert_eq!(server.refused("tls_to_plain_port"), 1);
+}
+
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
+const PING: u8 = 6;
+const GOAWAY: u8 = 7;
 const CONTINUATION: u8 = 9;
 const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
@@ -374,6 +558,30 @@ impl RawPeer {
                 read = reader.read(&mut thrown_away) => if !matches!(read, Ok(1..)) {
                     return false;
                 },
+            }
+        }
+    }
+
+    /// The server's GOAWAY: why, and in which words.
+    async fn goaway(&mut self) -> (Reason, Vec<u8>) {
+        let mut told = Vec::new();
+        self.until(|kind, _, payload| {
+            told = payload.to_vec();
+            kind == GOAWAY
+        })
+        .await;
+        (u32::from_be_bytes(told[4..8].try_into().unwrap()).into(), told[8..].to_vec())
+    }
+
+    /// Reads the server's frames up to one that is as expected.
+    async fn until(&mut self, mut is_it: impl FnMut(u8, u8, &[u8]) -> bool) {
+        loop {
+            let mut head = [0; 9];
+            self.stream.read_exact(&mut head).await.unwrap();
+            let mut payload = vec![0; u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize];
+            self.stream.read_exact(&mut payload).await.unwrap();
+            if is_it(head[3], head[4], &payload) {
+                return;
             }
         }
     }

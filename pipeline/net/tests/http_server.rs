@@ -11,7 +11,7 @@ use millrace_engine::health::Health;
 use millrace_engine::{Budget, Tasks};
 use millrace_net::Encoding;
 use millrace_net::connections::{Door, Running};
-use millrace_net::http::{BodyError, Server, ServerOptions, receive};
+use millrace_net::http::{Accepted, BodyError, Server, ServerOptions, Timeouts, receive};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
@@ -40,7 +40,7 @@ struct Fixture {
 
 async fn prompt(State(handler): State<Arc<Handler>>, request: Request) -> (StatusCode, String) {
     let (head, body): (_, Body) = request.into_parts();
-    match receive(&head.headers, body, BODY_MAX, &handler.budget).await {
+    match receive(&head.headers, body, &Accepted::up_to(BODY_MAX), &handler.budget).await {
         Ok(received) => {
             assert!(received.charge.bytes() >= received.bytes.len() as u64);
             (StatusCode::OK, received.bytes.len().to_string())
@@ -48,7 +48,7 @@ async fn prompt(State(handler): State<Arc<Handler>>, request: Request) -> (Statu
         Err(error) => {
             let status = match error {
                 BodyError::OverBudget => StatusCode::SERVICE_UNAVAILABLE,
-                BodyError::TooSlow => StatusCode::REQUEST_TIMEOUT,
+                BodyError::TooSlow(_) => StatusCode::REQUEST_TIMEOUT,
                 _ => StatusCode::BAD_REQUEST,
             };
             (status, error.to_string())
@@ -63,6 +63,10 @@ async fn gated(State(handler): State<Arc<Handler>>) -> &'static str {
 }
 
 async fn serve(budget_bytes: u64) -> Fixture {
+    serve_at(budget_bytes, Timeouts::same(HEADER_TIMEOUT)).await
+}
+
+async fn serve_at(budget_bytes: u64, timeouts: Timeouts) -> Fixture {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let handler = Arc::new(Handler {
@@ -72,12 +76,7 @@ async fn serve(budget_bytes: u64) -> Fixture {
     });
     let router =
         Router::new().route("/", post(prompt)).route("/gated", post(gated)).with_state(Arc::clone(&handler));
-    let options = ServerOptions {
-        header_timeout: HEADER_TIMEOUT,
-        keep_alive: true,
-        door: Door::default(),
-        windows: None,
-    };
+    let options = ServerOptions { timeouts, keep_alive: true, door: Door::default(), windows: None };
     let tasks = Tasks::new(Health::starting());
     let server = Server::new(router, options, tasks.clone());
     let running = Running::start(&tasks, "server", |stopping| server.serve(listener, stopping));
@@ -346,4 +345,43 @@ async fn requests_sent_ahead_are_answered_in_order() {
     for len in 0..50 {
         assert_eq!(client.answer().await, (200, len.to_string()));
     }
+}
+
+/// A second for an idle connection, a minute for a head, and three seconds for an answer.
+const UNLIKE: Timeouts = Timeouts {
+    header: Duration::from_secs(60),
+    idle: Duration::from_secs(1),
+    write: Some(Duration::from_secs(3)),
+};
+
+#[tokio::test]
+async fn idle_connections_slow_heads_and_slow_answers_have_limits_of_their_own() {
+    async fn closed_after(stream: &mut TcpStream) -> u64 {
+        let begun = tokio::time::Instant::now();
+        let _ = stream.read_to_end(&mut Vec::new()).await;
+        begun.elapsed().as_secs()
+    }
+    const REQUEST: &[u8] = b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\nhi";
+    let server = serve_at(64 << 20, UNLIKE).await;
+    tokio::time::pause();
+
+    let mut never_begun = TcpStream::connect(server.address).await.unwrap();
+    assert_eq!(closed_after(&mut never_begun).await, 60);
+
+    let mut idle = TcpStream::connect(server.address).await.unwrap();
+    for _ in 0..3 {
+        idle.write_all(REQUEST).await.unwrap();
+        let mut answer = [0; 1024];
+        let len = idle.read(&mut answer).await.unwrap();
+        assert!(answer[..len].starts_with(b"HTTP/1.1 200"));
+    }
+    assert_eq!(closed_after(&mut idle).await, 1);
+
+    let mut slow = TcpStream::connect(server.address).await.unwrap();
+    slow.write_all(&REQUEST[..20]).await.unwrap();
+    assert!((59..=60).contains(&closed_after(&mut slow).await));
+
+    let mut unanswered = TcpStream::connect(server.address).await.unwrap();
+    unanswered.write_all(b"POST /gated HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n").await.unwrap();
+    assert_eq!(closed_after(&mut unanswered).await, 3);
 }

@@ -247,7 +247,7 @@ async fn what_is_not_tls_is_told_from_what_is_broken_and_from_silence() {
     async fn say(acceptor: &Acceptor, bytes: &[u8], close: bool) -> Unsecured {
         let (mut near, far): (DuplexStream, _) = duplex(1 << 16);
         near.write_all(bytes).await.unwrap();
-        let _open = if close { None } else { Some(near) };
+        let _open = Some(near).filter(|_| !close);
         acceptor.accept(far).await.err().map(|rejected| rejected.why).unwrap()
     }
     let (files, site) = (Files::new(), Site::of(&context()));
@@ -256,7 +256,7 @@ async fn what_is_not_tls_is_told_from_what_is_broken_and_from_silence() {
     assert_eq!(say(&acceptor, &[0; 100], false).await, Unsecured::NotTls);
     assert_eq!(say(&acceptor, b"", true).await, Unsecured::Broken);
     assert_eq!(
-        say(&acceptor, &[&[0x16, 3, 1, 0, 9][..], &[0xFF; 9]].concat(), false).await,
+        say(&acceptor, &[0x16, 3, 1, 0, 9, 1, 0, 0, 5, 9, 9, 9, 9, 9], false).await,
         Unsecured::Broken
     );
     assert_eq!(say(&acceptor, &[0x16, 3, 1, 0, 5, 1, 2, 3, 4, 5], true).await, Unsecured::Broken);

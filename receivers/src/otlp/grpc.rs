@@ -45,7 +45,8 @@ impl Unary for Service {
             format: Format::Protobuf,
             body: call.message,
             charge: call.charge,
-            peer: Some(call.peer),
+            peer: call.peer,
+            identity: call.identity,
             metadata,
             received: call.received,
         };
@@ -58,8 +59,15 @@ impl Unary for Service {
         })
     }
 
-    fn refused(&self, _: &Status) {
-        self.intake.count_refused(Transport::Grpc);
+    fn status(&self, failure: &Failure) -> Status {
+        status(failure)
+    }
+
+    fn refused(&self, status: &Status) {
+        match status.code {
+            Code::Unauthenticated => self.intake.count_unauthenticated(Transport::Grpc),
+            _ => self.intake.count_refused(Transport::Grpc),
+        }
     }
 
     fn answered(&self, path: &str, code: Code, received: Instant) {

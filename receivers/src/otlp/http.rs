@@ -7,25 +7,33 @@ use super::media_type::format;
 use super::within;
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{ConnectInfo, State};
+use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use http::header::{CONNECTION, CONTENT_TYPE, LOCATION, RETRY_AFTER};
+use http::header::{CONNECTION, CONTENT_TYPE, LOCATION, RETRY_AFTER, VARY};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
+use millrace_config::GivenOnly;
 use millrace_engine::component::Shared as Process;
-use millrace_engine::{Budget, Failure, Metadata, Reason};
+use millrace_engine::extension::Denied;
+use millrace_engine::{Budget, Failure, Identity, Metadata, Reason};
+use millrace_net::admission::Admission;
+use millrace_net::config::HttpServerAuthConfig;
 use millrace_net::grpc::{Code, Status};
-use millrace_net::http::{BodyError, receive};
+use millrace_net::http::{Accepted, BodyError, Cors, discard, receive};
 use millrace_net::measures::HttpServer;
+use millrace_net::stream::Peer;
 use millrace_wire::{Signal, response};
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
+use tokio::time::timeout;
 
 struct Shared {
     paths: Vec<(String, Signal)>,
     intake: Arc<Intake>,
     budget: Budget,
-    max_body: usize,
+    accepted: Accepted,
+    admission: Admission,
+    auth: GivenOnly<HttpServerAuthConfig>,
+    cors: Option<Cors>,
     include_metadata: bool,
     response_headers: HeaderMap,
     measures: HttpServer,
@@ -33,13 +41,21 @@ struct Shared {
 
 /// The routes of the signals that a pipeline takes. Paths are compared as they are: they come from the configuration,
 /// where nothing in them has a meaning of its own.
-pub(super) fn router(intake: Arc<Intake>, config: &HttpConfig, process: &Process) -> Router {
+pub(super) fn router(
+    intake: Arc<Intake>,
+    config: &HttpConfig,
+    admission: Admission,
+    process: &Process,
+) -> Router {
     let budget = process.intake.clone();
     let paths = config.paths.by_signal().into_iter().filter(|(signal, _)| intake.takes(*signal));
     let shared = Shared {
         paths: paths.map(|(signal, path)| (rooted(path), signal)).collect(),
         intake,
-        max_body: within(&budget, config.server.max_body()),
+        accepted: config.server.accepted(within(&budget, config.server.max_body())),
+        admission,
+        auth: config.server.auth.clone(),
+        cors: config.server.cors.as_option().and_then(Cors::of),
         budget,
         include_metadata: config.server.include_metadata,
         response_headers: millrace_net::config::header_map(&config.server.response_headers),
@@ -52,6 +68,8 @@ fn rooted(path: &str) -> String {
     if path.starts_with('/') { path.to_owned() } else { format!("/{path}") }
 }
 
+/// In the Go collector's order: headers of every answer, other origins, who sends it, whether it may come in now, and
+/// only then where it wants to go.
 async fn serve(State(shared): State<Arc<Shared>>, request: axum::extract::Request) -> Response {
     if shared.measures.is_active() {
         let route =
@@ -62,15 +80,75 @@ async fn serve(State(shared): State<Arc<Shared>>, request: axum::extract::Reques
 }
 
 async fn routed(shared: &Shared, request: axum::extract::Request) -> Response {
-    let path = request.uri().path();
-    let mut response = match shared.paths.iter().find(|(known, _)| known == path) {
-        Some((_, signal)) => exchange(shared, *signal, request).await,
-        None => no_such_path(request.uri()),
+    let mut crossing = HeaderMap::new();
+    let mut preflight = false;
+    if let Some(cors) = &shared.cors {
+        preflight = Cors::is_preflight(request.method(), request.headers());
+        if preflight {
+            cors.answer_preflight(request.headers(), &mut crossing);
+        } else {
+            cors.answer_request(request.method(), request.headers(), &mut crossing);
+        }
+    }
+    let mut response = match preflight {
+        true => StatusCode::NO_CONTENT.into_response(),
+        false => admitted(&shared, request).await,
     };
     for (name, value) in &shared.response_headers {
-        response.headers_mut().insert(name, value.clone());
+        if name == VARY {
+            response.headers_mut().append(name, value.clone());
+        } else {
+            response.headers_mut().insert(name, value.clone());
+        }
+    }
+    for (name, value) in &crossing {
+        response.headers_mut().append(name, value.clone());
     }
     response
+}
+
+/// Answers a request if it may come in.
+async fn admitted(shared: &Shared, request: axum::extract::Request) -> Response {
+    let mut identity = None;
+    if !shared.admission.asks_nothing() {
+        match admit(shared, request.headers(), request.uri().query()).await {
+            Ok(sender) => identity = sender,
+            Err(status) => {
+                match status.code {
+                    Code::Unauthenticated => shared.intake.count_unauthenticated(Transport::Http),
+                    _ => shared.intake.count_refused(Transport::Http),
+                }
+                let (head, body) = request.into_parts();
+                // So that its sender hears the answer, and can use the connection again.
+                discard(body).await;
+                return refusal(format(&head.headers).unwrap_or(Format::Json), &status);
+            }
+        }
+    }
+    let path = request.uri().path();
+    match shared.paths.iter().find(|(known, _)| known == path) {
+        Some((_, signal)) => exchange(shared, *signal, identity, request).await,
+        None => no_such_path(request.uri()),
+    }
+}
+
+async fn admit(
+    shared: &Shared,
+    headers: &HeaderMap,
+    query: Option<&str>,
+) -> Result<Option<Arc<Identity>>, Status> {
+    let sources = shared.auth.as_option().map(|auth| auth.sources(headers, query));
+    let authenticating = shared.admission.authenticate(sources.as_deref().unwrap_or(headers));
+    let identity = match timeout(shared.accepted.timeout, authenticating).await {
+        Ok(Ok(identity)) => identity,
+        Ok(Err(Denied::Unauthenticated(denied))) => {
+            return Err(Status::new(Code::Unauthenticated, denied.to_string()));
+        }
+        Ok(Err(Denied::NotNow(failure))) => return Err(http_refusal(&failure)),
+        Err(_) => return Err(Status::new(Code::DeadlineExceeded, "authentication took too long")),
+    };
+    shared.admission.pass().map_err(|failure| http_refusal(&failure))?;
+    Ok(identity)
 }
 
 /// A path with empty or dotted segments is redirected to the one it means, as Go's multiplexer does: senders whose
@@ -106,7 +184,12 @@ fn cleaned(path: &str) -> String {
     format!("/{}{end}", segments.join("/"))
 }
 
-async fn exchange(shared: &Shared, signal: Signal, request: axum::extract::Request) -> Response {
+async fn exchange(
+    shared: &Shared,
+    signal: Signal,
+    identity: Option<Arc<Identity>>,
+    request: axum::extract::Request,
+) -> Response {
     let received = Instant::now();
     let (head, body) = request.into_parts();
     if head.method != Method::POST {
@@ -120,7 +203,7 @@ async fn exchange(shared: &Shared, signal: Signal, request: axum::extract::Reque
             "415 unsupported media type, supported: [application/json, application/x-protobuf]",
         );
     };
-    let body = match receive(&head.headers, body, shared.max_body, &shared.budget).await {
+    let body = match receive(&head.headers, body, &shared.accepted, &shared.budget).await {
         Ok(body) => body,
         Err(error) => {
             shared.intake.count_refused(Transport::Http);
@@ -133,7 +216,8 @@ async fn exchange(shared: &Shared, signal: Signal, request: axum::extract::Reque
         format,
         body: body.bytes,
         charge: body.charge,
-        peer: head.extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0),
+        peer: head.extensions.get::<Peer>().and_then(|peer| peer.0),
+        identity,
         metadata,
         received,
     };
@@ -146,8 +230,8 @@ async fn exchange(shared: &Shared, signal: Signal, request: axum::extract::Reque
 fn body_status(error: &BodyError) -> Status {
     let code = match error {
         BodyError::OverBudget => Code::Unavailable,
-        BodyError::TooSlow => Code::DeadlineExceeded,
-        BodyError::UnknownEncoding(_)
+        BodyError::TooSlow(_) => Code::DeadlineExceeded,
+        BodyError::UnknownEncoding { .. }
         | BodyError::TooLarge(_)
         | BodyError::Damaged(_)
         | BodyError::CutOff(_) => return Status::new(Code::InvalidArgument, error.to_string()),

@@ -6,7 +6,7 @@ use millrace_engine::budget::REQUEST_BYTES;
 use millrace_engine::component::{Context, Outputs};
 use millrace_engine::ledger::{Held, Term};
 use millrace_engine::{
-    Account, Batch, Charge, Cost, Entry, Failure, Fault, Metadata, Origin, Piece, Reason, Until,
+    Account, Batch, Charge, Cost, Entry, Failure, Fault, Identity, Metadata, Origin, Piece, Reason, Until,
 };
 use millrace_telemetry::catalogue::{millrace as ours, receiver as go};
 use millrace_telemetry::{Counter, Labels};
@@ -37,6 +37,7 @@ pub(super) struct Request {
     pub(super) body: Bytes,
     pub(super) charge: Charge,
     pub(super) peer: Option<SocketAddr>,
+    pub(super) identity: Option<Arc<Identity>>,
     pub(super) metadata: Metadata,
     pub(super) received: Instant,
 }
@@ -47,6 +48,7 @@ pub(super) struct Intake {
     signals: [Option<SignalIntake>; 4],
     malformed: [[Counter; 2]; 2],
     refused_before_decoding: [Counter; 2],
+    unauthenticated: [Counter; 2],
 }
 
 struct SignalIntake {
@@ -99,6 +101,7 @@ impl Intake {
             signals,
             malformed: [refusals("protobuf"), refusals("json")],
             refused_before_decoding: refusals("transport"),
+            unauthenticated: refusals("unauthenticated"),
         }
     }
 
@@ -112,6 +115,11 @@ impl Intake {
         self.refused_before_decoding[transport as usize].add(1);
     }
 
+    /// A request was refused because it does not prove who sent it.
+    pub(super) fn count_unauthenticated(&self, transport: Transport) {
+        self.unauthenticated[transport as usize].add(1);
+    }
+
     /// Validates a request and hands it to the pipelines; returns when responsibility has passed on.
     pub(super) async fn take(&self, signal: Signal, request: Request) -> Result<(), Failure> {
         let Some(intake) = &self.signals[signal as usize] else {
@@ -121,7 +129,7 @@ impl Intake {
                 format!("no pipeline takes {signal}"),
             ));
         };
-        let Request { transport, format, body, charge, peer, metadata, received } = request;
+        let Request { transport, format, body, charge, peer, identity, metadata, received } = request;
         let counts = &intake.counts[transport as usize];
         let Decoded { payload, repaired, mut charge } =
             match decode(signal, format, body, charge, self.policy).await {
@@ -146,7 +154,7 @@ impl Intake {
             counts.refused.add(items);
             return Err(over_budget());
         }
-        let origin = Arc::new(Origin { received, peer, metadata, identity: None });
+        let origin = Arc::new(Origin { received, peer, metadata, identity });
         let batch = Batch::of(Piece { payload, origin, charge });
         let cost = batch.cost();
         let handing = Handing::new(&intake.account, cost);

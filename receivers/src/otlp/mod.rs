@@ -17,16 +17,18 @@ use millrace_engine::component::{
     BuildError, Context, Factory, Outputs, Receiver, ReceiverConfig, Stability,
 };
 use millrace_engine::{BoxFuture, Budget};
-use millrace_net::config::listen_address;
-use millrace_net::connections::{Door, Running, Windows};
+use millrace_net::admission::Admission;
+use millrace_net::config::{TlsServerConfig, listen};
+use millrace_net::connections::{Door, Refusals, Running, Windows};
 use millrace_net::measures::RpcServer;
-use millrace_net::{grpc::ServerOptions as GrpcOptions, http::ServerOptions as HttpOptions, tcp};
+use millrace_net::stream::Listener;
+use millrace_net::tls::{ALPN_H2, ALPN_HTTP1, Site};
+use millrace_net::{grpc::ServerOptions as GrpcOptions, http::ServerOptions as HttpOptions};
 use millrace_telemetry::Labels;
 use millrace_telemetry::catalogue::millrace as catalogue;
 use millrace_wire::Signal;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
-use tokio::net::TcpListener;
 
 /// The `otlp` receiver.
 pub const FACTORY: Factory<dyn ReceiverConfig> = Factory {
@@ -40,15 +42,30 @@ pub const FACTORY: Factory<dyn ReceiverConfig> = Factory {
 
 impl ReceiverConfig for Config {
     fn build(&self, context: Context, outputs: Outputs) -> Result<Arc<dyn Receiver>, BuildError> {
+        let protocols = &self.protocols;
+        let offers = &context.shared.offers;
+        let grpc = protocols.grpc.as_option().map_or(Ok(Admission::default()), |grpc| {
+            let auth = grpc.auth.as_option().and_then(|auth| auth.authenticator.as_ref());
+            Admission::of(offers, auth, &grpc.middlewares)
+        });
+        let http = protocols.http.as_option().map_or(Ok(Admission::default()), |http| {
+            let auth = http.server.auth.as_option().and_then(|auth| auth.authenticator.as_ref());
+            Admission::of(offers, auth, &http.server.middlewares)
+        });
+        let admission =
+            (grpc.map_err(|error| context.error(error))?, http.map_err(|error| context.error(error))?);
         let intake = Arc::new(Intake::new(&context, &outputs));
         let windows = Windows::new(context.shared.intake.clone());
-        Ok(Arc::new(Otlp { config: self.clone(), context, intake, windows, running: Mutex::default() }))
+        let config = self.clone();
+        Ok(Arc::new(Otlp { config, context, admission, intake, windows, running: Mutex::default() }))
     }
 }
 
 struct Otlp {
     config: Config,
     context: Context,
+    /// Of gRPC and of HTTP.
+    admission: (Admission, Admission),
     intake: Arc<Intake>,
     /// Shared by both transports, so that together they stay within their share of the budget.
     windows: Arc<Windows>,
@@ -58,14 +75,18 @@ struct Otlp {
 impl Otlp {
     async fn start_grpc(&self) -> Result<(), BuildError> {
         let Some(config) = self.config.protocols.grpc.as_option() else { return Ok(()) };
-        let listener = self.listen(&config.endpoint, "GRPC").await?;
+        let door = self.door("grpc", config.tls.as_option(), &[ALPN_H2])?;
+        let listener = self.listen(&config.transport, &config.endpoint, "GRPC").await?;
         let shared = &self.context.shared;
         let options = GrpcOptions {
             max_message: within(&shared.intake, config.max_message()),
             max_streams: (config.max_concurrent_streams > 0).then_some(config.max_concurrent_streams),
             budget: shared.intake.clone(),
             windows: Arc::clone(&self.windows),
-            door: self.door("grpc"),
+            door,
+            admission: self.admission.0.clone(),
+            keepalive: config.lives(),
+            pings: config.pings(),
         };
         let service = grpc::Service::new(
             Arc::clone(&self.intake),
@@ -79,23 +100,23 @@ impl Otlp {
 
     async fn start_http(&self) -> Result<(), BuildError> {
         let Some(config) = self.config.protocols.http.as_option() else { return Ok(()) };
-        let listener = self.listen(&config.server.endpoint, "HTTP").await?;
+        let door = self.door("http", config.server.tls.as_option(), &[ALPN_H2, ALPN_HTTP1])?;
+        let listener = self.listen(&config.server.transport, &config.server.endpoint, "HTTP").await?;
         let shared = &self.context.shared;
         let options = HttpOptions {
-            header_timeout: config.server.header_timeout(),
+            timeouts: config.server.timeouts(),
             keep_alive: config.server.keep_alives_enabled,
-            door: self.door("http"),
+            door,
             windows: Some(Arc::clone(&self.windows)),
         };
-        let router = http::router(Arc::clone(&self.intake), config, shared);
+        let router = http::router(Arc::clone(&self.intake), config, self.admission.1.clone(), shared);
         let server = millrace_net::http::Server::new(router, options, shared.tasks.clone());
         self.run(Running::start(&shared.tasks, "http server", |stopping| server.serve(listener, stopping)));
         Ok(())
     }
 
-    async fn listen(&self, endpoint: &str, protocol: &str) -> Result<TcpListener, BuildError> {
-        let (host, port) = listen_address(endpoint).map_err(|error| self.context.error(error))?;
-        let listener = tcp::listen(&host, port).await.map_err(|error| {
+    async fn listen(&self, transport: &str, endpoint: &str, protocol: &str) -> Result<Listener, BuildError> {
+        let listener = listen(transport, endpoint).await.map_err(|error| {
             self.context
                 .error(format!("cannot listen on {endpoint}: {error}; is another collector running there?"))
         })?;
@@ -103,16 +124,25 @@ impl Otlp {
         Ok(listener)
     }
 
-    fn door(&self, transport: &'static str) -> Door {
+    fn door(
+        &self,
+        transport: &'static str,
+        tls: Option<&TlsServerConfig>,
+        alpn: &'static [&'static [u8]],
+    ) -> Result<Door, BuildError> {
         let labels = Labels::new().with("receiver", self.context.id.to_string()).with("transport", transport);
         let registry = &self.context.shared.registry;
-        Door {
+        let tls = tls.map(|tls| tls.acceptor(&Site::transport(&self.context, transport), alpn)).transpose();
+        Ok(Door {
             open: registry.updown(&catalogue::CONNECTIONS, &labels),
             accepted: registry.counter(&catalogue::CONNECTIONS_ACCEPTED, &labels),
-            refused: registry
-                .counter(&catalogue::CONNECTIONS_REFUSED, &labels.clone().with("reason", "over_budget")),
+            refused: Refusals::counted_by(|reason| {
+                registry
+                    .counter(&catalogue::CONNECTIONS_REFUSED, &labels.clone().with("reason", reason.name()))
+            }),
             budget: Some(self.context.shared.intake.clone()),
-        }
+            tls: tls.map_err(|error| self.context.error(error))?,
+        })
     }
 
     fn run(&self, running: Running) {

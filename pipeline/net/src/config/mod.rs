@@ -13,7 +13,10 @@ pub use client::{
     CompressionParams, CookiesConfig, GrpcClientConfig, HttpClientConfig, KeepAliveConfig, check_endpoint,
     check_url,
 };
-pub use server::{GrpcServerConfig, HttpServerConfig, MAX_RECEIVE_MIB, check_listen, listen_address};
+pub use server::{
+    CorsConfig, EnforcementPolicyConfig, GrpcServerConfig, HttpServerConfig, KeepaliveServerConfig,
+    MAX_RECEIVE_MIB, ServerParametersConfig, check_listen, listen, listen_address,
+};
 pub use tls::{TlsClientConfig, TlsClientKeys, TlsConfig, TlsServerConfig, TlsServerKeys};
 
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -61,6 +64,38 @@ impl JsonSchema for NotYet {
 }
 
 impl Validate for NotYet {}
+
+/// A value that nobody reads.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Ignored;
+
+impl<'de> Deserialize<'de> for Ignored {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        IgnoredAny::deserialize(deserializer).map(|_| Self)
+    }
+}
+
+impl Serialize for Ignored {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_unit_struct(ABSENT)
+    }
+}
+
+impl JsonSchema for Ignored {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Ignored".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({})
+    }
+}
+
+impl Validate for Ignored {}
 
 pub(crate) fn check_headers(at: &mut Checker<'_>, key: &str, headers: &BTreeMap<String, Secret<String>>) {
     for (name, value) in headers {

@@ -1,12 +1,10 @@
 //! configtls's keys.
 
+use super::Ignored;
 use crate::tls::choices::{self, Curve, Suite, Version};
-use millrace_config::encode::ABSENT;
 use millrace_config::{Checker, Duration, Secret, Validate};
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::de::{Deserializer, IgnoredAny};
-use serde::{Deserialize, Serialize, Serializer};
-use std::borrow::Cow;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 /// What servers and clients say about TLS alike.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
@@ -54,36 +52,6 @@ pub struct Tpm {
     pub owner_auth: Ignored,
     /// Without meaning while it is off.
     pub auth: Ignored,
-}
-
-/// A value that nobody reads.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Ignored;
-
-impl<'de> Deserialize<'de> for Ignored {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        IgnoredAny::deserialize(deserializer).map(|_| Self)
-    }
-}
-
-impl Serialize for Ignored {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_unit_struct(ABSENT)
-    }
-}
-
-impl JsonSchema for Ignored {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> Cow<'static, str> {
-        "Ignored".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({})
-    }
 }
 
 impl Validate for Tpm {

@@ -3,14 +3,19 @@
 //! Reference: the gRPC over HTTP/2 protocol document (length-prefixed messages, trailers, status codes).
 
 mod client;
+mod conduct;
 mod head;
+mod keepalive;
 mod message;
 mod server;
 mod status;
+pub(crate) mod watch;
 
 pub use client::{Balancing, CallError, Channel, ChannelOptions, KeepAlive, Reply};
+pub use keepalive::Keepalive;
 pub use server::{Call, Server, ServerOptions, Unary};
 pub use status::{Code, Status};
+pub use watch::PingPolicy;
 
 /// A message is preceded by a flag and its length.
 const PREFIX_LEN: usize = 5;

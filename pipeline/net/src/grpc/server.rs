@@ -1,21 +1,28 @@
 //! The server: one task per connection, one per request.
 
+use super::conduct::Conduct;
 use super::head::{Head, Refusal, unknown_method};
+use super::keepalive::{Act, Keepalive, Life, Signs};
 use super::message::{Message, receive};
+use super::watch::{FrameWatch, Misuse, PingPolicy, calm_down};
 use super::{Code, Status, prefix};
-use crate::coalesce::{Coalesced, coalesce};
-use crate::connections::{Door, Lease, Stopping, WINDOW_MAX, WINDOW_MIN, Windows, accept};
+use crate::admission::Admission;
+use crate::coalesce::{Coalesced, Flusher, coalesce_watched};
+use crate::connections::{Door, Lease, Refused, Stopping, WINDOW_MAX, WINDOW_MIN, Windows, accept};
+use crate::stream::{Listener, Peer, Socket, Stream};
+use crate::tls::server::HELLO;
 use bytes::{BufMut, Bytes, BytesMut};
-use h2::RecvStream;
+use futures_util::task::noop_waker;
 use h2::server::{Connection, SendResponse};
+use h2::{Ping, PingPong, RecvStream};
 use http::{HeaderMap, HeaderValue, Request, Response};
-use millrace_engine::{BoxFuture, Budget, Charge, Tasks};
+use millrace_engine::extension::Denied;
+use millrace_engine::{BoxFuture, Budget, Charge, Failure, Identity, Tasks};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::task::Context;
 use std::time::{Duration, Instant};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::time::{timeout, timeout_at};
+use tokio::time::{sleep_until, timeout, timeout_at};
 
 /// The limit for the HTTP/2 preface and settings of a new connection.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -30,6 +37,9 @@ const STREAMS_MAX: u32 = 1000;
 /// Streams that a peer may reset before we have answered them; more is an attack.
 const RESETS_MAX: usize = 100;
 
+/// A connection's stream: what is written to it gathers, and what is read is watched.
+type Watched = Coalesced<Stream, FrameWatch>;
+
 /// What the server is given.
 #[derive(Debug, Clone)]
 pub struct ServerOptions {
@@ -41,8 +51,14 @@ pub struct ServerOptions {
     pub budget: Budget,
     /// What windows are leased from.
     pub windows: Arc<Windows>,
-    /// Counts of connections, and what they are charged to.
+    /// Counts of connections, what they are charged to, and their TLS.
     pub door: Door,
+    /// Who may come in.
+    pub admission: Admission,
+    /// How long connections live.
+    pub keepalive: Keepalive,
+    /// How often clients may ping.
+    pub pings: PingPolicy,
 }
 
 /// One call, received whole.
@@ -56,8 +72,10 @@ pub struct Call {
     pub charge: Charge,
     /// Its size on the wire.
     pub wire_bytes: usize,
-    /// Who sent it.
-    pub peer: SocketAddr,
+    /// Where it came from; Unix sockets have no addresses.
+    pub peer: Option<SocketAddr>,
+    /// Who sent it, where that is asked for.
+    pub identity: Option<Arc<Identity>>,
     /// Its headers.
     pub headers: HeaderMap,
     /// When its headers arrived.
@@ -71,6 +89,9 @@ pub trait Unary: Send + Sync + 'static {
 
     /// Handles a call; the answer is the encoded response message.
     fn call(&self, call: Call) -> BoxFuture<'_, Result<Bytes, Status>>;
+
+    /// What a sender is told of a failure.
+    fn status(&self, failure: &Failure) -> Status;
 
     /// A call was refused before it reached [`Unary::call`].
     fn refused(&self, status: &Status);
@@ -93,13 +114,38 @@ impl<U: Unary> Server<U> {
     }
 
     /// Serves until `stopping`, and then until every connection has ended.
-    pub async fn serve(self: Arc<Self>, listener: TcpListener, stopping: Stopping) {
+    pub async fn serve(self: Arc<Self>, listener: impl Into<Listener>, stopping: Stopping) {
         let (tasks, door) = (self.tasks.clone(), self.options.door.clone());
-        let serve = |stream, peer, stopping| Arc::clone(&self).connection(stream, peer, stopping);
-        accept(listener, tasks, door, stopping, serve).await;
+        let serve = |socket, peer, stopping| Arc::clone(&self).connection(socket, peer, stopping);
+        accept(listener.into(), tasks, door, stopping, serve).await;
     }
 
-    async fn connection(self: Arc<Self>, stream: TcpStream, peer: SocketAddr, mut stopping: Stopping) {
+    async fn connection(self: Arc<Self>, socket: Socket, peer: Peer, mut stopping: Stopping) {
+        let secured = tokio::select! {
+            secured = self.options.door.secure(socket, peer) => secured,
+            _ = stopping.wait_for(|stopping| *stopping) => return,
+        };
+        // Whoever does not speak TLS does not wait for an answer in plain text either.
+        let Ok(stream) = secured else { return };
+        let conduct = Conduct::begin(self.options.keepalive.max_idle.is_some());
+        let watch = FrameWatch::new().with_pings(self.options.pings, &conduct);
+        let (stream, flusher) = coalesce_watched(stream, watch);
+        let handshake = flusher.drive_watched(self.http2().handshake(stream));
+        let connection = match timeout(HANDSHAKE_TIMEOUT, handshake).await {
+            Ok(Ok(Ok(connection))) => connection,
+            Ok(Ok(Err(error))) => {
+                if self.options.door.tls.is_none() && flusher.first_at_hand() == Some(HELLO) {
+                    self.options.door.refuse_tls(peer);
+                }
+                return tracing::debug!(%peer, %error, "the HTTP/2 handshake failed");
+            }
+            Ok(Err(misuse)) => return self.end_misuse(peer, misuse, &flusher).await,
+            Err(_) => return tracing::debug!(%peer, "the HTTP/2 handshake took too long"),
+        };
+        self.drive(connection, &flusher, conduct, peer, stopping).await;
+    }
+
+    fn http2(&self) -> h2::server::Builder {
         let mut builder = h2::server::Builder::new();
         builder
             .initial_window_size(WINDOW_MIN)
@@ -108,37 +154,117 @@ impl<U: Unary> Server<U> {
             .max_header_list_size(HEADER_LIST_MAX)
             .max_concurrent_streams(self.options.max_streams.unwrap_or(STREAMS_MAX))
             .max_pending_accept_reset_streams(RESETS_MAX);
-        let (stream, flusher) = coalesce(stream);
-        let handshake = flusher.drive(builder.handshake(stream));
-        let mut connection = match timeout(HANDSHAKE_TIMEOUT, handshake).await {
-            Ok(Ok(connection)) => connection,
-            Ok(Err(error)) => return tracing::debug!(%peer, %error, "the HTTP/2 handshake failed"),
-            Err(_) => return tracing::debug!(%peer, "the HTTP/2 handshake took too long"),
-        };
-        let window = Arc::new(Window::default());
+        builder
+    }
+
+    /// From the first request of a connection to its end.
+    async fn drive(
+        self: Arc<Self>,
+        mut connection: Connection<Watched, Bytes>,
+        flusher: &Flusher<Stream, FrameWatch>,
+        conduct: Arc<Conduct>,
+        peer: Peer,
+        mut stopping: Stopping,
+    ) {
+        let mut pings = connection.ping_pong();
+        let mut life = Life::begin(self.options.keepalive, now(), fastrand::f64());
+        let timer = sleep_until(life.next().into());
+        tokio::pin!(timer);
         let mut lease = None;
         let mut finishing = false;
-        loop {
+        let misuse = loop {
             tokio::select! {
-                request = flusher.drive(connection.accept()) => match request {
-                    Some(Ok((request, respond))) => {
-                        window.grow(&mut connection, &self.options.windows, &mut lease);
-                        let exchange = Arc::clone(&self).exchange(request, respond, peer, Arc::clone(&window));
+                request = flusher.drive_watched(connection.accept()) => match request {
+                    Ok(Some(Ok((request, respond)))) => {
+                        self.grow(&conduct, &mut connection, &mut lease);
+                        let exchange = Arc::clone(&self).exchange(request, respond, peer, Arc::clone(&conduct));
                         self.tasks.spawn("request", exchange);
                     }
-                    Some(Err(error)) => {
+                    Ok(Some(Err(error))) => {
                         tracing::debug!(%peer, %error, "the connection broke");
-                        break;
+                        break None;
                     }
-                    None => break,
+                    Ok(None) => break None,
+                    Err(misuse) => break Some(misuse),
                 },
                 _ = stopping.wait_for(|stopping| *stopping), if !finishing => {
                     connection.graceful_shutdown();
                     finishing = true;
                 }
+                () = timer.as_mut() => {
+                    let signs = Signs {
+                        reads: flusher.reads(),
+                        requests: conduct.under_way(),
+                        last_request: conduct.last_end().into_std(),
+                    };
+                    match life.act(now(), signs) {
+                        Act::Nothing => {}
+                        Act::Ping => ping(pings.as_mut()),
+                        Act::Drain => connection.graceful_shutdown(),
+                        Act::Cut => break None,
+                        Act::Unresponsive => {
+                            tracing::info!(%peer, "a client does not answer pings; closing its connection");
+                            self.options.door.refused.count(Refused::Unresponsive);
+                            break None;
+                        }
+                    }
+                    timer.as_mut().reset(life.next().into());
+                }
             }
+        };
+        drop(connection);
+        match misuse {
+            Some(misuse) => self.end_misuse(peer, misuse, flusher).await,
+            None => flusher.finish().await,
         }
-        flusher.finish().await;
+    }
+
+    async fn end_misuse(&self, peer: Peer, misuse: Misuse, flusher: &Flusher<Stream, FrameWatch>) {
+        let (reason, what) = match misuse {
+            Misuse::Flood => (Refused::Flood, "a client sends HTTP/2 frames that carry nothing, in masses"),
+            Misuse::TooManyPings => (
+                Refused::TooManyPings,
+                "a client pings more often than `keepalive::enforcement_policy` allows",
+            ),
+        };
+        tracing::warn!(%peer, reason = reason.name(), "{what}; closing its connection");
+        self.options.door.refused.count(reason);
+        let last_stream = flusher.watched(FrameWatch::last_stream);
+        flusher.finish_with(&calm_down(last_stream, misuse)).await;
+    }
+
+    /// Grows the windows of a connection once, if its requests ask for it and the budget grants a lease.
+    fn grow(
+        &self,
+        conduct: &Conduct,
+        connection: &mut Connection<Watched, Bytes>,
+        lease: &mut Option<Lease>,
+    ) {
+        if lease.is_some() || !conduct.take_wants_window() {
+            return;
+        }
+        if let Some(granted) = self.options.windows.lease(WINDOW_MAX)
+            // Fails only while an earlier change is still unanswered, and there has been none.
+            && connection.set_initial_window_size(granted.size()).is_ok()
+        {
+            connection.set_target_window_size(granted.size());
+            *lease = Some(granted);
+        }
+    }
+
+    /// Who sent a request, if it may come in.
+    async fn admit(&self, headers: &HeaderMap, latest: Instant) -> Result<Option<Arc<Identity>>, Status> {
+        let admission = &self.options.admission;
+        let identity = match timeout_at(latest.into(), admission.authenticate(headers)).await {
+            Ok(Ok(identity)) => identity,
+            Ok(Err(Denied::Unauthenticated(denied))) => {
+                return Err(Status::new(Code::Unauthenticated, denied.to_string()));
+            }
+            Ok(Err(Denied::NotNow(failure))) => return Err(self.service.status(&failure)),
+            Err(_) => return Err(Status::new(Code::DeadlineExceeded, "authentication took too long")),
+        };
+        admission.pass().map_err(|failure| self.service.status(&failure))?;
+        Ok(identity)
     }
 
     /// One request and its answer.
@@ -146,8 +272,19 @@ impl<U: Unary> Server<U> {
         self: Arc<Self>,
         request: Request<RecvStream>,
         mut respond: SendResponse<Bytes>,
-        peer: SocketAddr,
-        window: Arc<Window>,
+        peer: Peer,
+        conduct: Arc<Conduct>,
+    ) {
+        self.answer(request, &mut respond, peer, &conduct).await;
+        conduct.answered();
+    }
+
+    async fn answer(
+        &self,
+        request: Request<RecvStream>,
+        respond: &mut SendResponse<Bytes>,
+        peer: Peer,
+        conduct: &Conduct,
     ) {
         let received = Instant::now();
         let (request, mut body) = request.into_parts();
@@ -159,16 +296,28 @@ impl<U: Unary> Server<U> {
                 if refusal.http == http::StatusCode::OK && self.service.route(path).is_some() {
                     self.service.answered(path, refusal.status.code, received);
                 }
-                return refuse(&mut respond, HeaderValue::from_static("application/grpc"), &refusal);
+                return refuse(respond, HeaderValue::from_static("application/grpc"), &refusal);
             }
         };
         let Some(route) = self.service.route(request.uri.path()) else {
             let status = unknown_method(request.uri.path());
             self.service.refused(&status);
-            return refuse(&mut respond, content_type, &status.into());
+            return refuse(respond, content_type, &status.into());
         };
         let latest = received + RECEIVE_TIMEOUT;
         let latest = deadline.map_or(latest, |deadline| deadline.min(latest));
+        let identity = if self.options.admission.asks_nothing() {
+            None
+        } else {
+            match self.admit(&request.headers, latest).await {
+                Ok(identity) => identity,
+                Err(status) => {
+                    self.service.refused(&status);
+                    self.service.answered(request.uri.path(), status.code, received);
+                    return refuse(respond, content_type, &status.into());
+                }
+            }
+        };
         let receiving = receive(&mut body, encoding, self.options.max_message, &self.options.budget);
         let message = timeout_at(latest.into(), receiving).await.unwrap_or_else(|_| {
             Err(Status::new(Code::DeadlineExceeded, "the request took too long to arrive"))
@@ -178,17 +327,20 @@ impl<U: Unary> Server<U> {
             Err(status) => {
                 self.service.refused(&status);
                 self.service.answered(request.uri.path(), status.code, received);
-                return refuse(&mut respond, content_type, &status.into());
+                return refuse(respond, content_type, &status.into());
             }
         };
         drop(body);
-        window.saw(wire_bytes);
+        if wire_bytes > WINDOW_MIN as usize / 2 {
+            conduct.want_window();
+        }
         let call = self.service.call(Call {
             route,
             message,
             charge,
             wire_bytes,
-            peer,
+            peer: peer.0,
+            identity,
             headers: request.headers,
             received,
         });
@@ -201,43 +353,23 @@ impl<U: Unary> Server<U> {
         let code = answer.as_ref().err().map_or(Code::Ok, |status| status.code);
         self.service.answered(request.uri.path(), code, received);
         match answer {
-            Ok(message) => answer_with(&mut respond, content_type, &message),
-            Err(status) => refuse(&mut respond, content_type, &status.into()),
+            Ok(message) => answer_with(respond, content_type, &message),
+            Err(status) => refuse(respond, content_type, &status.into()),
         }
     }
 }
 
-/// Whether a connection's requests are large enough for a larger window to help.
-#[derive(Default)]
-struct Window {
-    wanted: AtomicBool,
+/// The time by the clock that timers go by.
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
 }
 
-impl Window {
-    fn saw(&self, bytes: usize) {
-        if bytes > WINDOW_MIN as usize / 2 && !self.wanted.load(Relaxed) {
-            self.wanted.store(true, Relaxed);
-        }
-    }
-
-    /// Grows the windows of a connection once, if its requests ask for it and the budget grants a lease.
-    fn grow(
-        &self,
-        connection: &mut Connection<Coalesced<TcpStream>, Bytes>,
-        windows: &Arc<Windows>,
-        lease: &mut Option<Lease>,
-    ) {
-        if lease.is_some() || !self.wanted.swap(false, Relaxed) {
-            return;
-        }
-        if let Some(granted) = windows.lease(WINDOW_MAX)
-            // Fails only while an earlier change is still unanswered, and there has been none.
-            && connection.set_initial_window_size(granted.size()).is_ok()
-        {
-            connection.set_target_window_size(granted.size());
-            *lease = Some(granted);
-        }
-    }
+/// Sends a ping, unless the last one is still unanswered. Its answer is a read like any other.
+fn ping(pings: Option<&mut PingPong>) {
+    let Some(pings) = pings else { return };
+    // Takes note of the last answer, or another could not be sent.
+    let _ = pings.poll_pong(&mut Context::from_waker(&noop_waker()));
+    let _ = pings.send_ping(Ping::opaque());
 }
 
 /// Headers, one message, trailers. Errors mean that the peer has gone; it will send again.

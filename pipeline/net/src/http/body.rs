@@ -5,7 +5,7 @@ use crate::compression::{InflateError, OFFLOAD_ABOVE};
 use crate::gathering::{Gathering, NotKept};
 use axum::body::Body;
 use bytes::Bytes;
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue};
 use http_body::Body as _;
 use http_body_util::BodyExt;
 use millrace_engine::{Budget, Charge};
@@ -13,12 +13,61 @@ use std::time::Duration;
 use thiserror::Error;
 use tokio::time::timeout;
 
-/// The limit for receiving one body; a sender slower than this holds memory for too long.
+/// The limit for receiving one body unless it is configured; a sender slower than this holds memory for too long.
 const RECEIVE_TIMEOUT: Duration = Duration::from_secs(60);
 /// What is read and thrown away of a refused body, so that the connection can be used again.
 const DISCARD_MAX: usize = 1 << 20;
 /// How long that may take.
 const DISCARD_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Which bodies are taken.
+#[derive(Debug, Clone)]
+pub struct Accepted {
+    /// The largest, before and after inflating, in bytes.
+    pub limit: usize,
+    /// How long one may take to arrive.
+    pub timeout: Duration,
+    /// How one may be compressed, by the names that `Content-Encoding` has for it, with `""` for not at all.
+    pub encodings: Encodings,
+}
+
+/// Which compressions are undone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Encodings {
+    /// All that there are.
+    All,
+    /// None: a body is taken as it is, whatever its headers say of it.
+    Raw,
+    /// Those of these names.
+    Named(Vec<String>),
+}
+
+impl Accepted {
+    /// Bodies of at most `limit` bytes, in any encoding, that take a minute at most.
+    #[must_use]
+    pub fn up_to(limit: usize) -> Self {
+        Self { limit, timeout: RECEIVE_TIMEOUT, encodings: Encodings::All }
+    }
+
+    fn encoding(&self, headers: &HeaderMap) -> Result<Encoding, BodyError> {
+        let name = headers.get(http::header::CONTENT_ENCODING).map_or(&b""[..], HeaderValue::as_bytes);
+        let encoding = match &self.encodings {
+            Encodings::Raw => return Ok(Encoding::None),
+            Encodings::Named(names) if !names.iter().any(|known| known.as_bytes() == name) => None,
+            Encodings::All | Encodings::Named(_) if name.is_empty() => Some(Encoding::None),
+            Encodings::All | Encodings::Named(_) => Encoding::from_content_encoding(name),
+        };
+        encoding.ok_or_else(|| BodyError::UnknownEncoding {
+            name: String::from_utf8_lossy(name).into_owned(),
+            known: match &self.encodings {
+                Encodings::Named(names) => names.join(", "),
+                Encodings::All | Encodings::Raw => {
+                    "gzip, zstd, zlib, deflate, snappy, x-snappy-framed or lz4".to_owned()
+                }
+            },
+        })
+    }
+}
 
 /// A body, inflated, with what it holds of the budget.
 #[derive(Debug)]
@@ -35,10 +84,13 @@ pub struct Received {
 #[derive(Debug, Error)]
 pub enum BodyError {
     /// `Content-Encoding` names one that we do not have.
-    #[error(
-        "unsupported Content-Encoding: {0}; use gzip, zstd, zlib, deflate, snappy, x-snappy-framed or lz4"
-    )]
-    UnknownEncoding(String),
+    #[error("unsupported Content-Encoding: {name}; use {known}")]
+    UnknownEncoding {
+        /// What it names.
+        name: String,
+        /// What it could have named.
+        known: String,
+    },
     /// Larger than the limit, compressed or not.
     #[error("request body too large: the limit is {0} bytes")]
     TooLarge(usize),
@@ -52,11 +104,11 @@ pub enum BodyError {
     #[error("the request body did not arrive: {0}")]
     CutOff(String),
     /// The sender was too slow.
-    #[error("the request body did not arrive within {} seconds", RECEIVE_TIMEOUT.as_secs())]
-    TooSlow,
+    #[error("the request body did not arrive within {} seconds", .0.as_secs_f64())]
+    TooSlow(Duration),
 }
 
-/// Receives a body of at most `limit` bytes, before and after inflating, charged to `budget`.
+/// Receives a body, charged to `budget`.
 ///
 /// # Errors
 /// See [`BodyError`]. A refused body is read to its end and thrown away where that is cheap, so that the connection
@@ -64,19 +116,20 @@ pub enum BodyError {
 pub async fn receive(
     headers: &HeaderMap,
     mut body: Body,
-    limit: usize,
+    accepted: &Accepted,
     budget: &Budget,
 ) -> Result<Received, BodyError> {
+    let limit = accepted.limit;
     let gathered = async {
-        let encoding = encoding(headers)?;
-        let gathered = timeout(RECEIVE_TIMEOUT, gather(&mut body, limit, budget)).await;
-        let (bytes, charge) = gathered.unwrap_or(Err(BodyError::TooSlow))?;
+        let encoding = accepted.encoding(headers)?;
+        let gathered = timeout(accepted.timeout, gather(&mut body, limit, budget)).await;
+        let (bytes, charge) = gathered.unwrap_or(Err(BodyError::TooSlow(accepted.timeout)))?;
         Ok((encoding, bytes, charge))
     };
     let (encoding, bytes, charge) = match gathered.await {
         Ok(gathered) => gathered,
         Err(error) => {
-            if !matches!(error, BodyError::CutOff(_) | BodyError::TooSlow) {
+            if !matches!(error, BodyError::CutOff(_) | BodyError::TooSlow(_)) {
                 discard(body).await;
             }
             return Err(error);
@@ -88,12 +141,6 @@ pub async fn receive(
     }
     let (bytes, charge) = inflate(encoding, bytes, charge, limit, budget).await?;
     Ok(Received { bytes, charge, wire_bytes })
-}
-
-fn encoding(headers: &HeaderMap) -> Result<Encoding, BodyError> {
-    let Some(name) = headers.get(http::header::CONTENT_ENCODING) else { return Ok(Encoding::None) };
-    Encoding::from_content_encoding(name.as_bytes())
-        .ok_or_else(|| BodyError::UnknownEncoding(String::from_utf8_lossy(name.as_bytes()).into_owned()))
 }
 
 fn announced(body: &Body) -> Option<usize> {
@@ -123,7 +170,7 @@ async fn gather(body: &mut Body, limit: usize, budget: &Budget) -> Result<(Bytes
 }
 
 /// Reads what is left of a body where that is little; whatever comes of it, the answer is the same.
-async fn discard(mut body: Body) {
+pub async fn discard(mut body: Body) {
     if announced(&body).is_some_and(|len| len > DISCARD_MAX) {
         return;
     }

@@ -2,8 +2,12 @@
 
 mod body;
 mod client;
+mod cors;
+mod pace;
 mod server;
 
-pub use body::{BodyError, Received, receive};
+pub use body::{Accepted, BodyError, Encodings, Received, discard, receive};
 pub use client::{Client, ClientError, ClientOptions, Ping, Response};
+pub use cors::Cors;
+pub use pace::Timeouts;
 pub use server::{Server, ServerOptions};

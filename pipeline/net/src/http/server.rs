@@ -1,43 +1,63 @@
-//! Serving HTTP/1.1: an axum router behind limits on headers, time and memory.
+//! Serving HTTP: an axum router behind limits on headers, time and memory. HTTP/1.1 in plain text; over TLS also
+//! HTTP/2, where the client asks for it.
 
-use crate::connections::{Door, Stopping, Windows, accept};
+use super::pace::{Over, Pace, Paced, Timeouts};
+use crate::coalesce::coalesce_watched;
+use crate::connections::{Door, Refused, Stopping, WINDOW_MIN, Windows, accept};
+use crate::grpc::watch::{FrameWatch, calm_down};
+use crate::stream::{Listener, Peer, Socket, Stream};
+use crate::tls::ALPN_H2;
+use crate::tls::server::HELLO;
 use axum::Router;
 use axum::body::Body;
-use axum::extract::ConnectInfo;
 use axum::response::{IntoResponse, Response};
 use http::header::{CONNECTION, CONTENT_TYPE, HOST};
-use http::{Request, StatusCode, Version};
+use http::{HeaderValue, Request, StatusCode, Version};
 use hyper::body::Incoming;
-use hyper::server::conn::http1;
+use hyper::rt::Executor;
+use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use millrace_engine::Tasks;
 use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::future::{Future, poll_fn};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::task::Poll;
 use std::time::Duration;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::time::{Instant, sleep, timeout};
 use tower::ServiceExt;
 
 /// The most that a connection reads ahead. Small, because every connection may.
 const READ_BUFFER: usize = 16 << 10;
-/// What it reads ahead under a lease: large bodies take fewer system calls.
+/// What it reads ahead under a lease: large bodies take fewer system calls. Also the window of HTTP/2 under one.
 const READ_BUFFER_LEASED: u32 = 128 << 10;
+/// Requests under way per HTTP/2 connection; what Go's server allows.
+const STREAMS_MAX: u32 = 250;
+/// The headers of an HTTP/2 request, in all.
+const HEADER_LIST_MAX: u32 = 16 << 10;
+/// Streams that a peer may reset before we have answered them; more is an attack.
+const RESETS_MAX: usize = 100;
+/// How long a client in plain text may take to be told that this is no place for it.
+const FAREWELL_TIMEOUT: Duration = Duration::from_secs(1);
+/// What Go's server tells it.
+const NOT_TLS: &[u8] = b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n";
 
 /// What a server is given.
 #[derive(Debug, Clone)]
 pub struct ServerOptions {
-    /// The limit for receiving the head of a request, idle time between requests included; zero means none.
-    pub header_timeout: Duration,
+    /// How slow peers may be.
+    pub timeouts: Timeouts,
     /// Whether connections are used for more than one request.
     pub keep_alive: bool,
-    /// Counts of connections, and what they are charged to.
+    /// Counts of connections, what they are charged to, and their TLS.
     pub door: Door,
-    /// What read buffers are leased from; without it they stay small.
+    /// What read buffers and windows are leased from; without it they stay small.
     pub windows: Option<Arc<Windows>>,
 }
 
-/// An HTTP/1.1 server for one router. Handlers find the peer's address in the extension `ConnectInfo<SocketAddr>`.
+/// An HTTP server for one router. Handlers find out who is at the other end by the extension [`Peer`].
 #[derive(Debug, Clone)]
 pub struct Server {
     router: Router,
@@ -53,29 +73,81 @@ impl Server {
     }
 
     /// Serves until `stopping`, and then until every connection has ended.
-    pub async fn serve(self, listener: TcpListener, stopping: Stopping) {
+    pub async fn serve(self, listener: impl Into<Listener>, stopping: Stopping) {
         let (tasks, door) = (self.tasks.clone(), self.options.door.clone());
-        let serve = |stream, peer, stopping| self.clone().connection(stream, peer, stopping);
-        accept(listener, tasks, door, stopping, serve).await;
+        let serve = |socket, peer, stopping| self.clone().connection(socket, peer, stopping);
+        accept(listener.into(), tasks, door, stopping, serve).await;
     }
 
-    async fn connection(self, stream: TcpStream, peer: SocketAddr, mut stopping: Stopping) {
+    async fn connection(self, socket: Socket, peer: Peer, mut stopping: Stopping) {
+        let secured = tokio::select! {
+            secured = self.secure(socket, peer) => secured,
+            _ = stopping.wait_for(|stopping| *stopping) => return,
+        };
+        match secured {
+            Some(stream) if stream.alpn() == Some(ALPN_H2) => self.http2(stream, peer, stopping).await,
+            Some(stream) => self.http1(stream, peer, stopping).await,
+            None => {}
+        }
+    }
+
+    /// A connection that speaks what it must; whoever does not is told so.
+    async fn secure(&self, socket: Socket, peer: Peer) -> Option<Stream> {
+        let door = &self.options.door;
+        if door.tls.is_none() {
+            // One look per connection, so that what would be an unreadable request has a name.
+            let first = timeout(self.options.timeouts.header, socket.first()).await.ok()?;
+            if first == Some(HELLO) {
+                door.refuse_tls(peer);
+                return None;
+            }
+        }
+        match door.secure(socket, peer).await {
+            Ok(stream) => Some(stream),
+            Err(plain) => {
+                if let Some(mut plain) = plain {
+                    // It is gone, or has heard; either way that was all.
+                    let _ = timeout(FAREWELL_TIMEOUT, farewell(&mut plain)).await;
+                }
+                None
+            }
+        }
+    }
+
+    async fn http1(self, stream: Stream, peer: Peer, mut stopping: Stopping) {
         let lease = self.options.windows.as_ref().and_then(|windows| windows.lease(READ_BUFFER_LEASED));
         let read_buffer = lease.as_ref().map_or(READ_BUFFER, |lease| lease.size() as usize);
+        let timeouts = self.options.timeouts;
+        let pace = Pace::begin(timeouts);
         let mut builder = http1::Builder::new();
-        builder.timer(TokioTimer::new()).max_buf_size(read_buffer).keep_alive(self.options.keep_alive);
-        if !self.options.header_timeout.is_zero() {
-            builder.header_read_timeout(self.options.header_timeout);
-        }
-        let service = service_fn(|request| answer(self.router.clone(), peer, request));
+        builder
+            .timer(TokioTimer::new())
+            .max_buf_size(read_buffer)
+            .keep_alive(self.options.keep_alive)
+            .header_read_timeout(pace.is_none().then_some(timeouts.header));
+        let service = service_fn(|request| paced(pace.clone(), answer(self.router.clone(), peer, request)));
+        let stream = Paced { stream, pace: pace.clone() };
         let serving = builder.serve_connection(TokioIo::new(stream), service);
         tokio::pin!(serving);
+        let timer = sleep(Duration::ZERO);
+        tokio::pin!(timer);
         let mut finishing = false;
         loop {
+            let ended = poll_fn(|cx| {
+                if let Poll::Ready(ended) = serving.as_mut().poll(cx) {
+                    return Poll::Ready(Ok(ended));
+                }
+                match &pace {
+                    Some(pace) => pace.poll_over(timer.as_mut(), cx).map(Err),
+                    None => Poll::Pending,
+                }
+            });
             tokio::select! {
-                ended = serving.as_mut() => {
-                    if let Err(error) = ended {
-                        tracing::debug!(%peer, %error, "the connection broke");
+                ended = ended => {
+                    match ended {
+                        Ok(Err(error)) => tracing::debug!(%peer, %error, "the connection broke"),
+                        Err(Over::TooSlow) => self.options.door.refused.count(Refused::TooSlow),
+                        Ok(Ok(())) | Err(Over::Idle) => {}
                     }
                     return;
                 }
@@ -86,19 +158,121 @@ impl Server {
             }
         }
     }
+
+    async fn http2(self, stream: Stream, peer: Peer, mut stopping: Stopping) {
+        let lease = self.options.windows.as_ref().and_then(|windows| windows.lease(READ_BUFFER_LEASED));
+        let window = lease.as_ref().map_or(WINDOW_MIN, |lease| lease.size());
+        let (stream, flusher) = coalesce_watched(stream, FrameWatch::new());
+        let mut builder = http2::Builder::new(Supervised(self.tasks.clone()));
+        builder
+            .timer(TokioTimer::new())
+            .initial_stream_window_size(window)
+            .initial_connection_window_size(window)
+            .max_header_list_size(HEADER_LIST_MAX)
+            .max_concurrent_streams(STREAMS_MAX)
+            .max_pending_accept_reset_streams(RESETS_MAX);
+        // Requests that have come, and a clone for each that is under way.
+        let requests = Arc::new(AtomicU64::new(0));
+        let service = service_fn(|request| {
+            let under_way = Arc::clone(&requests);
+            under_way.fetch_add(1, Relaxed);
+            let answering = answer(self.router.clone(), peer, request);
+            async move {
+                let answer = answering.await;
+                drop(under_way);
+                answer
+            }
+        });
+        let mut serving = Box::pin(builder.serve_connection(TokioIo::new(stream), service));
+        let idle = self.options.timeouts.idle;
+        let timer = sleep(idle);
+        tokio::pin!(timer);
+        let (mut seen, mut finishing) = (0, false);
+        let misuse = loop {
+            tokio::select! {
+                ended = flusher.drive_watched(serving.as_mut()) => match ended {
+                    Ok(Ok(())) => break None,
+                    Ok(Err(error)) => {
+                        tracing::debug!(%peer, %error, "the connection broke");
+                        break None;
+                    }
+                    Err(misuse) => break Some(misuse),
+                },
+                _ = stopping.wait_for(|stopping| *stopping), if !finishing => {
+                    serving.as_mut().graceful_shutdown();
+                    finishing = true;
+                }
+                () = timer.as_mut() => {
+                    let come = requests.load(Relaxed);
+                    if Arc::strong_count(&requests) == 1 && come == seen {
+                        if finishing {
+                            break None;
+                        }
+                        serving.as_mut().graceful_shutdown();
+                        finishing = true;
+                    }
+                    seen = come;
+                    timer.as_mut().reset(Instant::now() + idle);
+                }
+            }
+        };
+        drop(serving);
+        let Some(misuse) = misuse else { return flusher.finish().await };
+        tracing::warn!(%peer, "a client sends HTTP/2 frames that carry nothing, in masses; closing its connection");
+        self.options.door.refused.count(Refused::Flood);
+        let last_stream = flusher.watched(FrameWatch::last_stream);
+        flusher.finish_with(&calm_down(last_stream, misuse)).await;
+    }
+}
+
+/// Tells a client that it should have spoken TLS.
+async fn farewell<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S) -> std::io::Result<()> {
+    stream.write_all(NOT_TLS).await?;
+    stream.shutdown().await
+}
+
+/// Tells whoever keeps the pace when a request begins and when its answer is known.
+async fn paced(
+    pace: Option<Pace>,
+    answering: impl Future<Output = Result<Response, Infallible>>,
+) -> Result<Response, Infallible> {
+    if let Some(pace) = &pace {
+        pace.request();
+    }
+    let answer = answering.await;
+    if let Some(pace) = &pace {
+        pace.answer();
+    }
+    answer
 }
 
 /// Hands a request to the router. One without a host is answered here, as RFC 9112 (section 3.2) demands.
-async fn answer(
-    router: Router,
-    peer: SocketAddr,
-    mut request: Request<Incoming>,
-) -> Result<Response, Infallible> {
-    if request.version() >= Version::HTTP_11 && !request.headers().contains_key(HOST) {
+async fn answer(router: Router, peer: Peer, mut request: Request<Incoming>) -> Result<Response, Infallible> {
+    if request.version() == Version::HTTP_11 && !request.headers().contains_key(HOST) {
         let headers = [(CONTENT_TYPE, "text/plain; charset=utf-8"), (CONNECTION, "close")];
         let text = "400 Bad Request: missing required Host header";
         return Ok((StatusCode::BAD_REQUEST, headers, text).into_response());
     }
-    request.extensions_mut().insert(ConnectInfo(peer));
+    if request.version() == Version::HTTP_2
+        && let Some(authority) = request.uri().authority()
+        && let Ok(host) = HeaderValue::from_str(authority.as_str())
+    {
+        // So that handlers find it in one place.
+        request.headers_mut().entry(HOST).or_insert(host);
+    }
+    request.extensions_mut().insert(peer);
     router.oneshot(request.map(Body::new)).await
+}
+
+/// Runs what HTTP/2 does beside its connection under supervision.
+#[derive(Clone)]
+struct Supervised(Tasks);
+
+impl<F> Executor<F> for Supervised
+where
+    F: Future<Output: Send> + Send + 'static,
+{
+    fn execute(&self, future: F) {
+        self.0.spawn("request", future);
+    }
 }

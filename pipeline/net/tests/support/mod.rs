@@ -8,9 +8,10 @@ use h2::client::{ResponseFuture, SendRequest};
 use h2::{RecvStream, SendStream};
 use http::{HeaderMap, Request, Response};
 use millrace_engine::health::Health;
-use millrace_engine::{BoxFuture, Budget, Tasks};
-use millrace_net::connections::{Door, Running, Windows};
-use millrace_net::grpc::{Call, Server, ServerOptions, Status, Unary};
+use millrace_engine::{BoxFuture, Budget, Failure, Tasks};
+use millrace_net::admission::Admission;
+use millrace_net::connections::{Door, Refusals, Running, Windows};
+use millrace_net::grpc::{Call, Code, Keepalive, PingPolicy, Server, ServerOptions, Status, Unary};
 use millrace_telemetry::catalogue::millrace as catalogue;
 use millrace_telemetry::{Labels, Level, Registry};
 use std::net::SocketAddr;
@@ -35,6 +36,8 @@ pub struct Service {
     pub begun: AtomicUsize,
     /// Calls that were refused before they began.
     pub refused: AtomicUsize,
+    /// Who sent the calls, where that was asked for.
+    pub identities: std::sync::Mutex<Vec<String>>,
 }
 
 impl Unary for Service {
@@ -49,11 +52,18 @@ impl Unary for Service {
     fn call(&self, call: Call) -> BoxFuture<'_, Result<Bytes, Status>> {
         Box::pin(async move {
             self.begun.fetch_add(1, SeqCst);
+            if let Some(identity) = &call.identity {
+                self.identities.lock().expect("no panic").push(identity[0].1.to_string());
+            }
             if call.route == 1 {
                 self.gate.acquire().await.expect("never closed").forget();
             }
             Ok(call.message.len().to_string().into())
         })
+    }
+
+    fn status(&self, failure: &Failure) -> Status {
+        Status::new(Code::Unavailable, failure.message.clone())
     }
 
     fn refused(&self, _: &Status) {
@@ -68,6 +78,7 @@ pub struct Fixture {
     pub service: Arc<Service>,
     pub running: Running,
     door: Door,
+    registry: Registry,
 }
 
 /// Starts a server on a free port.
@@ -77,6 +88,15 @@ pub async fn serve(budget_bytes: u64, max_streams: Option<u32>) -> Fixture {
 
 /// Starts a server at an address.
 pub async fn serve_at(address: SocketAddr, budget_bytes: u64, max_streams: Option<u32>) -> Fixture {
+    serve_with(address, budget_bytes, |options| options.max_streams = max_streams).await
+}
+
+/// Starts a server at an address with options of its own.
+pub async fn serve_with(
+    address: SocketAddr,
+    budget_bytes: u64,
+    set: impl FnOnce(&mut ServerOptions),
+) -> Fixture {
     let listener = TcpListener::bind(address).await.expect("a free port");
     let address = listener.local_addr().expect("it is bound");
     let budget = Budget::new(budget_bytes);
@@ -84,20 +104,29 @@ pub async fn serve_at(address: SocketAddr, budget_bytes: u64, max_streams: Optio
         gate: Semaphore::new(0),
         begun: AtomicUsize::new(0),
         refused: AtomicUsize::new(0),
+        identities: std::sync::Mutex::default(),
     });
-    let accepted = Registry::new(Level::Detailed).counter(&catalogue::CONNECTIONS_ACCEPTED, &Labels::new());
-    let door = Door { accepted, ..Door::default() };
-    let options = ServerOptions {
+    let registry = Registry::new(Level::Detailed);
+    let accepted = registry.counter(&catalogue::CONNECTIONS_ACCEPTED, &Labels::new());
+    let refused = Refusals::counted_by(|reason| {
+        registry.counter(&catalogue::CONNECTIONS_REFUSED, &Labels::new().with("reason", reason.name()))
+    });
+    let door = Door { accepted, refused, ..Door::default() };
+    let mut options = ServerOptions {
         max_message: MESSAGE_MAX,
-        max_streams,
+        max_streams: None,
+        admission: Admission::default(),
+        keepalive: Keepalive::default(),
+        pings: PingPolicy::default(),
         budget: budget.clone(),
         windows: Windows::new(budget.clone()),
         door: door.clone(),
     };
+    set(&mut options);
     let tasks = Tasks::new(Health::starting());
     let server = Server::new(Arc::clone(&service), options, tasks.clone());
     let running = Running::start(&tasks, "server", |stopping| server.serve(listener, stopping));
-    Fixture { address, budget, service, running, door }
+    Fixture { address, budget, service, running, door, registry }
 }
 
 impl Fixture {
@@ -114,6 +143,12 @@ impl Fixture {
     /// Connections ever accepted.
     pub fn accepted(&self) -> u64 {
         self.door.accepted.value()
+    }
+
+    /// Connections turned away or cut off for a reason.
+    pub fn refused(&self, reason: &str) -> u64 {
+        let labels = Labels::new().with("reason", reason.to_owned());
+        self.registry.counter(&catalogue::CONNECTIONS_REFUSED, &labels).value()
     }
 
     /// Waits until the budget is used as far as `enough` asks.

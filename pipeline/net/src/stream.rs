@@ -1,0 +1,212 @@
+//! What connections arrive on and run over: TCP or a Unix socket, with TLS or without.
+//!
+//! Enums, not trait objects: which one it is is decided once per connection, and costs a branch per system call.
+
+use crate::read_ahead::ReadAhead;
+use crate::tcp;
+use std::fmt;
+use std::fs;
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio_rustls::server::TlsStream;
+
+/// Who is at the other end; a Unix socket has no address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Peer(pub Option<SocketAddr>);
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(address) => address.fmt(f),
+            None => f.write_str("unix"),
+        }
+    }
+}
+
+/// Where connections arrive.
+#[derive(Debug)]
+pub enum Listener {
+    /// A port.
+    Tcp(TcpListener),
+    /// A file, removed when the listener is.
+    Unix(UnixListener, SocketFile),
+}
+
+impl From<TcpListener> for Listener {
+    fn from(listener: TcpListener) -> Self {
+        Self::Tcp(listener)
+    }
+}
+
+impl Listener {
+    /// Listens on a Unix socket. A file left behind by a process that is gone is replaced, one that somebody listens on
+    /// is not. The file's mode is what the process's umask leaves of 0777, as in Go.
+    ///
+    /// # Errors
+    /// Why that is not possible.
+    pub fn unix(path: &Path) -> io::Result<Self> {
+        let listener = match UnixListener::bind(path) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && is_abandoned(path) => {
+                fs::remove_file(path)?;
+                UnixListener::bind(path)?
+            }
+            bound => bound?,
+        };
+        let file = SocketFile { path: path.to_owned(), identity: identity(path)? };
+        Ok(Self::Unix(listener, file))
+    }
+
+    pub(crate) async fn accept(&self) -> io::Result<(Socket, Peer)> {
+        match self {
+            Self::Tcp(listener) => {
+                let (stream, peer) = listener.accept().await?;
+                tcp::prepare(&stream);
+                Ok((Socket::Tcp(stream), Peer(Some(peer))))
+            }
+            Self::Unix(listener, _) => Ok((Socket::Unix(listener.accept().await?.0), Peer(None))),
+        }
+    }
+}
+
+/// Whether a path is a socket that nobody listens on.
+fn is_abandoned(path: &Path) -> bool {
+    let is_socket = fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket());
+    is_socket
+        && std::os::unix::net::UnixStream::connect(path)
+            .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
+}
+
+fn identity(path: &Path) -> io::Result<(u64, u64)> {
+    fs::symlink_metadata(path).map(|file| (file.dev(), file.ino()))
+}
+
+/// The file of a Unix socket. Dropping it removes it, unless another has taken its place.
+#[derive(Debug)]
+pub struct SocketFile {
+    path: PathBuf,
+    identity: (u64, u64),
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        if identity(&self.path).is_ok_and(|found| found == self.identity) {
+            // Whoever removes it first has done the same.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// A connection as it was accepted.
+#[derive(Debug)]
+pub enum Socket {
+    /// Over TCP.
+    Tcp(TcpStream),
+    /// Over a Unix socket.
+    Unix(UnixStream),
+}
+
+impl Socket {
+    /// The first byte that the client sends, which stays unread; `None` where the system cannot say it.
+    pub(crate) async fn first(&self) -> Option<u8> {
+        let Self::Tcp(stream) = self else { return None };
+        let mut first = [0];
+        let len = stream.peek(&mut first).await.ok()?;
+        (len > 0).then_some(first[0])
+    }
+}
+
+/// A connection as it is spoken over.
+#[derive(Debug)]
+pub enum Stream {
+    /// In plain text.
+    Plain(Socket),
+    /// In TLS.
+    Tls(Box<TlsStream<ReadAhead<Socket>>>),
+}
+
+impl Stream {
+    /// The protocol that was agreed upon, if any was.
+    #[must_use]
+    pub fn alpn(&self) -> Option<&[u8]> {
+        match self {
+            Self::Plain(_) => None,
+            Self::Tls(stream) => stream.get_ref().1.alpn_protocol(),
+        }
+    }
+}
+
+macro_rules! over {
+    ($enum:ident { $($variant:ident),+ }) => {
+        impl AsyncRead for $enum {
+            fn poll_read(
+                self: Pin<&mut Self>,
+                cx: &mut Context<'_>,
+                buf: &mut ReadBuf<'_>,
+            ) -> Poll<io::Result<()>> {
+                match self.get_mut() { $(Self::$variant(stream) => Pin::new(stream).poll_read(cx, buf),)+ }
+            }
+        }
+
+        impl AsyncWrite for $enum {
+            fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+                match self.get_mut() { $(Self::$variant(stream) => Pin::new(stream).poll_write(cx, buf),)+ }
+            }
+
+            fn poll_write_vectored(
+                self: Pin<&mut Self>,
+                cx: &mut Context<'_>,
+                bufs: &[io::IoSlice<'_>],
+            ) -> Poll<io::Result<usize>> {
+                match self.get_mut() { $(Self::$variant(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),)+ }
+            }
+
+            fn is_write_vectored(&self) -> bool {
+                match self { $(Self::$variant(stream) => stream.is_write_vectored(),)+ }
+            }
+
+            fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+                match self.get_mut() { $(Self::$variant(stream) => Pin::new(stream).poll_flush(cx),)+ }
+            }
+
+            fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+                match self.get_mut() { $(Self::$variant(stream) => Pin::new(stream).poll_shutdown(cx),)+ }
+            }
+        }
+    };
+}
+
+over!(Socket { Tcp, Unix });
+over!(Stream { Plain, Tls });
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_abandoned_socket_is_replaced_and_one_in_use_is_not() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("otlp.sock");
+        let listener = Listener::unix(&path).expect("a new socket");
+        let taken = Listener::unix(&path).expect_err("somebody listens");
+        assert_eq!(taken.kind(), io::ErrorKind::AddrInUse);
+        drop(listener);
+        assert!(!path.exists(), "removed with its listener");
+
+        drop(std::os::unix::net::UnixListener::bind(&path).expect("a socket"));
+        assert!(path.exists(), "left behind");
+        let listener = Listener::unix(&path).expect("it is abandoned");
+
+        fs::remove_file(&path).expect("it is there");
+        fs::write(&path, "another's").expect("written");
+        drop(listener);
+        assert!(path.exists(), "not ours");
+        Listener::unix(&path).expect_err("an ordinary file is nobody's socket");
+        assert!(path.exists());
+    }
+}
