@@ -2,6 +2,7 @@
 //!
 //! Flags are those of the Go collector.
 
+use crate::describe::{PrintConfig, SchemaOptions};
 use clap::builder::RangedU64ValueParser;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
@@ -63,6 +64,17 @@ pub enum Command {
         #[command(flatten)]
         source: Source,
     },
+    /// Print a configuration as it is understood: sources joined, `${…}` replaced, defaults filled in, secrets hidden.
+    ///
+    /// What is printed is a configuration again: with `--mode=unredacted` it does what the original does.
+    #[command(alias = "print-initial-config")]
+    PrintConfig(PrintConfig),
+    /// Print what a configuration can say, as JSON Schema (draft 2020-12): for editors, and for other tools.
+    ///
+    /// With it an editor completes keys, shows what they mean and underlines mistakes. For those that use
+    /// yaml-language-server: `millrace schema > millrace.json`, and `# yaml-language-server: $schema=millrace.json` as
+    /// the first line of the configuration.
+    Schema(SchemaOptions),
     /// List the components in this binary, with the signals they handle.
     Components,
     /// List the feature gates, or tell about one.
@@ -209,7 +221,12 @@ impl Cli {
     fn understand(args: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
         let matches = Self::command().try_get_matches_from(args)?;
         let mut cli = Self::from_arg_matches(&matches)?;
-        if let Some(Command::Validate { source } | Command::Demo(Demo { source, .. })) = &mut cli.command {
+        if let Some(
+            Command::Validate { source }
+            | Command::Demo(Demo { source, .. })
+            | Command::PrintConfig(PrintConfig { source, .. }),
+        ) = &mut cli.command
+        {
             source.inherit(&cli.source);
         }
         Ok(cli)

@@ -1,5 +1,6 @@
 //! The one list of all components. A component is added in one folder, one feature, and one line here.
 
+use millrace_config::Shape;
 use millrace_config::catalog::{Catalog, Kind, Known, Signals};
 use millrace_engine::component::{
     ConnectorConfig, ExporterConfig, ExtensionConfig, Factory, ProcessorConfig, ReceiverConfig, Stability,
@@ -35,21 +36,26 @@ pub static EXTENSIONS: &[Factory<dyn ExtensionConfig>] = &[
 
 /// What a factory says about its component, whatever kind it is.
 #[derive(Debug, Clone, Copy)]
-struct Entry {
-    name: &'static str,
-    aliases: &'static [&'static str],
+pub struct Entry {
+    /// The present name.
+    pub name: &'static str,
+    /// Older names.
+    pub aliases: &'static [&'static str],
+    /// What its section looks like.
+    pub schema: Shape,
     signals: &'static [Signal],
     stability: Stability,
 }
 
 impl<C: ?Sized> From<&Factory<C>> for Entry {
     fn from(factory: &Factory<C>) -> Self {
-        let Factory { name, aliases, signals, stability, .. } = *factory;
-        Self { name, aliases, signals, stability }
+        let Factory { name, aliases, signals, stability, schema, .. } = *factory;
+        Self { name, aliases, schema, signals, stability }
     }
 }
 
-fn entries(kind: Kind) -> Vec<Entry> {
+/// The components of a kind.
+pub fn entries(kind: Kind) -> Vec<Entry> {
     match kind {
         Kind::Receiver => RECEIVERS.iter().map(Entry::from).collect(),
         Kind::Processor => PROCESSORS.iter().map(Entry::from).collect(),

@@ -3,6 +3,7 @@
 mod cli;
 mod components;
 mod demo;
+mod describe;
 mod featuregate;
 mod fetch;
 mod metrics;
@@ -29,6 +30,8 @@ fn main() -> ExitCode {
         Some(Command::Validate { source }) => {
             source.required("millrace validate --config=my.yaml").map(|input| plan::validate(&input))
         }
+        Some(Command::PrintConfig(options)) => describe::print_config(options),
+        Some(Command::Schema(options)) => describe::schema(options),
         Some(Command::Components) => Ok(components::list()),
         Some(Command::Featuregate { id }) => featuregate::tell(id.as_deref()),
         Some(Command::Demo(options)) => demo::demo(options, cli.shutdown_timeout),

@@ -10,6 +10,7 @@ use millrace_engine::component::Factory;
 use millrace_engine::graph::Plans;
 use millrace_processors::memory_limiter;
 use millrace_telemetry::config::TelemetryConfig;
+use std::borrow::Cow;
 use std::io::Write as _;
 use std::process::ExitCode;
 
@@ -132,14 +133,18 @@ impl Decoder<'_> {
 
     fn decode<C: ?Sized>(&mut self, factories: &[Factory<C>], component: &Component) -> Option<Box<C>> {
         let factory = factories.iter().find(|factory| factory.name == component.canonical)?;
-        let path = component.path();
-        if self.gates.queue_batch && component.kind == Kind::Exporter && QUEUED.contains(&factory.name) {
-            let mut node = component.node.clone();
-            node.set_default(&["sending_queue", "batch"], Node::synthetic(Value::Map(Map::new())));
-            return (factory.plan)(&node, &path, self.diags);
-        }
-        (factory.plan)(&component.node, &path, self.diags)
+        (factory.plan)(&section(component, self.gates), &component.path(), self.diags)
     }
+}
+
+/// The section of a component, with what gates add to it.
+pub fn section(component: &Component, gates: Gates) -> Cow<'_, Node> {
+    if gates.queue_batch && component.kind == Kind::Exporter && QUEUED.contains(&component.canonical) {
+        let mut node = component.node.clone();
+        node.set_default(&["sending_queue", "batch"], Node::synthetic(Value::Map(Map::new())));
+        return Cow::Owned(node);
+    }
+    Cow::Borrowed(&component.node)
 }
 
 fn telemetry(node: &Node, diags: &mut Diagnostics) -> Option<TelemetryConfig> {

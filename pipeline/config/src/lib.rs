@@ -32,6 +32,7 @@ pub mod source;
 mod suggest;
 pub mod validate;
 pub mod values;
+pub mod write;
 
 pub use catalog::{Catalog, Kind, Known, Role, Signals};
 pub use decode::{decode, decode_over};

@@ -139,6 +139,21 @@ impl Node {
         }
     }
 
+    /// The same tree with the keys of every map in alphabetical order.
+    #[must_use]
+    pub fn sorted(self) -> Self {
+        let value = match self.value {
+            Value::Seq(items) => Value::Seq(items.into_iter().map(Self::sorted).collect()),
+            Value::Map(mut map) => {
+                map.entries.sort_by(|one, other| one.key.cmp(&other.key));
+                let sorted = |entry: Entry| Entry { value: entry.value.sorted(), ..entry };
+                Value::Map(Map { entries: map.entries.into_iter().map(sorted).collect() })
+            }
+            value => value,
+        };
+        Self { value, ..self }
+    }
+
     /// The same tree as if nobody had written it: without places.
     #[must_use]
     pub fn unwritten(self) -> Self {

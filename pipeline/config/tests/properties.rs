@@ -2,7 +2,8 @@
 
 mod support;
 
-use millrace_config::{Duration, Gates, Node, Value, parse_str};
+use millrace_config::write::{to_json, to_yaml};
+use millrace_config::{Duration, Entry, Gates, Node, Span, Value, parse_str};
 use proptest::prelude::*;
 use support::check;
 
@@ -70,6 +71,106 @@ fn configuration_like() -> impl Strategy<Value = String> {
     prop::collection::vec(piece, 0..60).prop_map(|pieces| pieces.concat())
 }
 
+/// Texts that YAML might take for something else.
+fn treacherous_text() -> impl Strategy<Value = String> {
+    let piece = prop::sample::select(vec![
+        "a",
+        "B",
+        "0",
+        "1",
+        "9",
+        ".",
+        "-",
+        "+",
+        "e",
+        "x",
+        "_",
+        "_",
+        ":",
+        ": ",
+        " ",
+        "#",
+        " #",
+        "'",
+        "\"",
+        "\\",
+        "\n",
+        "\r",
+        "\t",
+        "$",
+        "${",
+        "${env:A}",
+        "}",
+        "{",
+        "[",
+        "]",
+        ",",
+        "&",
+        "*",
+        "!",
+        "|",
+        ">",
+        "%",
+        "@",
+        "`",
+        "?",
+        "? ",
+        "- ",
+        "~",
+        "null",
+        "true",
+        "yes",
+        "<<",
+        "=",
+        "inf",
+        ".nan",
+        "2025-01-01",
+        "é",
+        "\u{feff}",
+        "\u{85}",
+        "\u{2028}",
+        "\u{0}",
+        "\u{7f}",
+        "\u{1f600}",
+        "/",
+        "(",
+        ")",
+        ";",
+        "---",
+        "...",
+    ]);
+    prop::collection::vec(piece, 0..5).prop_map(|pieces| pieces.concat())
+}
+
+/// Any tree.
+fn tree() -> impl Strategy<Value = Node> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::Bool),
+        any::<i64>().prop_map(|number| Value::Int(number.into())),
+        any::<u64>().prop_map(|number| Value::Int(number.into())),
+        any::<f64>()
+            .prop_filter("NaN is not equal to itself", |number| !number.is_nan())
+            .prop_map(Value::Float),
+        treacherous_text().prop_map(Value::String),
+    ];
+    leaf.prop_map(Node::synthetic).prop_recursive(5, 40, 5, |inner| {
+        let entry = |(key, value)| Entry { key, key_span: Span::NONE, value };
+        let entries = prop::collection::vec((treacherous_text(), inner.clone()), 0..5);
+        prop_oneof![
+            prop::collection::vec(inner, 0..5).prop_map(|items| Node::synthetic(Value::Seq(items))),
+            entries.prop_map(move |entries| Node::synthetic(Value::Map(
+                entries.into_iter().map(entry).collect()
+            ))),
+        ]
+    })
+}
+
+/// What it holds, without the places.
+fn content(node: &Node) -> Value {
+    node.clone().unwritten().value
+}
+
 fn every_place_is_inside(node: &Node, length: usize) -> bool {
     let span = node.span;
     let inside = span.start.byte <= span.end.byte && span.end.byte as usize <= length;
@@ -83,6 +184,17 @@ fn every_place_is_inside(node: &Node, length: usize) -> bool {
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn what_is_written_is_read_as_the_same(node in tree()) {
+        let read = |text: &str| parse_str("test.yaml", text, &|_| Some("expanded".to_owned())).node;
+        let yaml = to_yaml(&node);
+        let again = read(&yaml);
+        prop_assert!(again.is_some(), "{yaml}");
+        prop_assert_eq!(again.as_ref().map(content), Some(content(&node)), "{}", yaml);
+        let json = to_json(&node);
+        prop_assert_eq!(read(&json).map(|node| node.to_json()), Some(node.to_json()), "{}", json);
+    }
 
     #[test]
     fn any_text_is_read_or_refused(text in "\\PC*|(?s).*", content in ".*") {

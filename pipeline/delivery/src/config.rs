@@ -140,6 +140,8 @@ pub struct BatchConfig {
     /// No batch is larger; 0 means no limit.
     pub max_size: u64,
     /// The unit of both; the queue's own unless that counts requests, then items.
+    ///
+    /// Go: the same, though its default is told as `items`.
     pub sizer: Option<Sizer>,
     /// What is never joined.
     pub partition: PartitionConfig,

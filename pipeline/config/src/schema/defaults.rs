@@ -62,10 +62,12 @@ impl Place<'_> {
 
 fn section(schema: &mut Map<String, Json>, place: &Place<'_>) {
     schema.remove("default");
-    if let Some(Json::Object(keys)) = schema.get_mut("properties")
-        && !keys.is_empty()
-        && let Some(Node { value: Value::Map(content), .. }) = place.content()
-    {
+    if let Some(Json::Object(keys)) = schema.get_mut("properties") {
+        // A section with keys that it must have cannot be empty, and so tells nothing of the others.
+        let content = match place.content() {
+            Some(Node { value: Value::Map(content), .. }) => content,
+            _ => NodeMap::new(),
+        };
         for (key, schema) in keys.iter_mut() {
             let Json::Object(schema) = schema else { continue };
             let is_switch = key == "enabled" && schema.contains_key("default") && content.get(key).is_none();

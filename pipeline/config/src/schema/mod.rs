@@ -6,11 +6,13 @@
 //! [`Shape::schema`]), so a default that one component lays over those of a shared section is told as well.
 //!
 //! # What a comment can say besides
-//! - A paragraph that begins with `Go:` says in what way the key differs from the Go collector's, and why.
-//! - `Accepted for compatibility` at the beginning says that the key changes nothing.
+//! - A paragraph that begins with `Go:` says in what way the key differs from the Go collector's, and why; `Go: the
+//!   same` that it does not, although it may look so.
+//! - `Accepted` at the beginning says that the key changes nothing, `Not built yet` that it is refused.
 
 mod combine;
 mod defaults;
+mod editor;
 
 pub use schemars;
 
@@ -23,6 +25,7 @@ use std::collections::BTreeMap;
 pub(crate) use self::combine::optional;
 #[doc(hidden)]
 pub use self::combine::side_by_side;
+pub use self::editor::as_written;
 use crate::decode::{self, Overlaid};
 use crate::encode::{Secrets, encode};
 use crate::node::Node;

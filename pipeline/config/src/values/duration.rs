@@ -237,7 +237,10 @@ impl JsonSchema for Duration {
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
-            "type": "string",
+            "type": ["string", "integer"],
+            // `0` needs no unit.
+            "minimum": 0,
+            "maximum": 0,
             "format": "go-duration",
             "pattern": r"^\+?(0|((\d+\.?\d*|\.\d+)(ns|us|µs|μs|ms|s|m|h))+)$",
         })

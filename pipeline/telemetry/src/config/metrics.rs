@@ -125,14 +125,24 @@ impl Validate for PullExporter {
 #[serde(deny_unknown_fields, default)]
 pub struct Prometheus {
     /// The host name or address to listen on.
+    ///
+    /// Go: required in a reader that is written out; here it is as in the reader that is there by default.
     pub host: String,
     /// The port to listen on.
+    ///
+    /// Go: required in a reader that is written out; here it is as in the reader that is there by default.
     pub port: u16,
     /// Leaves out labels that say who defines a metric.
+    ///
+    /// Go: the same; it is decided where the reader is made.
     pub without_scope_info: bool,
-    /// Leaves out units in names. See [`Options::without_units`].
+    /// Leaves out units in names.
+    ///
+    /// Go: the same; it is decided where the reader is made.
     pub without_units: bool,
-    /// Leaves out `_total` in names of counters. See [`Options::without_units`].
+    /// Leaves out `_total` in names of counters.
+    ///
+    /// Go: the same; it is decided where the reader is made.
     pub without_type_suffix: bool,
     /// Which attributes of the resource are labels of every series.
     pub with_resource_constant_labels: Option<IncludeExclude>,

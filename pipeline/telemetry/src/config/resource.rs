@@ -17,6 +17,8 @@ use crate::metrics::Labels;
 #[serde(default)]
 pub struct ResourceConfig {
     /// The schema that the attributes follow.
+    ///
+    /// Go: that of the conventions it was built with; what is said of the process here is the same in all of them.
     pub schema_url: Option<String>,
     /// The list of attributes.
     pub attributes: Vec<Attribute>,
