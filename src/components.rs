@@ -12,8 +12,11 @@ use std::process::ExitCode;
 pub static RECEIVERS: &[Factory<dyn ReceiverConfig>] = &[millrace_receivers::otlp::FACTORY];
 
 /// The processors.
-pub static PROCESSORS: &[Factory<dyn ProcessorConfig>] =
-    &[millrace_processors::batch::FACTORY, millrace_processors::memory_limiter::FACTORY];
+pub static PROCESSORS: &[Factory<dyn ProcessorConfig>] = &[
+    millrace_processors::batch::FACTORY,
+    millrace_processors::memory_limiter::FACTORY,
+    millrace_processors::resource_detection::FACTORY,
+];
 
 /// The connectors.
 pub static CONNECTORS: &[Factory<dyn ConnectorConfig>] = &[millrace_connectors::forward::FACTORY];
@@ -25,6 +28,7 @@ pub static EXPORTERS: &[Factory<dyn ExporterConfig>] = &[
     millrace_exporters::nop::FACTORY,
     millrace_exporters::otlp::GRPC_FACTORY,
     millrace_exporters::otlp::HTTP_FACTORY,
+    millrace_exporters::prometheus::FACTORY,
 ];
 
 /// The extensions.

@@ -8,8 +8,10 @@ pub mod file;
 pub mod nop;
 #[cfg(feature = "otlp")]
 pub mod otlp;
+#[cfg(feature = "prometheus")]
+pub mod prometheus;
 
-#[cfg(any(feature = "debug", feature = "file", feature = "nop"))]
+#[cfg(any(feature = "debug", feature = "file", feature = "nop", feature = "prometheus"))]
 mod local;
 #[cfg(test)]
 mod testing;

@@ -4,3 +4,5 @@
 pub mod batch;
 #[cfg(feature = "memory_limiter")]
 pub mod memory_limiter;
+#[cfg(feature = "resource_detection")]
+pub mod resource_detection;

@@ -9,5 +9,6 @@ mod destinations;
 mod files;
 mod http2;
 mod lifecycle;
+mod series;
 #[path = "../support/mod.rs"]
 mod support;

@@ -11,6 +11,7 @@ CACHE = Path(os.environ.get("MILLRACE_PEERS") or Path.home() / ".cache/millrace-
 PYTHON = CACHE / "python/bin/python"
 NODE_DIRECTORY = CACHE / "node"
 VICTORIA_METRICS = CACHE / "debian/usr/bin/victoria-metrics"
+PROMETHEUS = CACHE / "debian/usr/bin/prometheus"
 GO_COLLECTOR = CACHE / "otelcol/build/otelcol-contrib"
 
 

@@ -66,10 +66,21 @@ impl Protobuf {
         timestamp_ms: Option<i64>,
         value: &Value<'_>,
     ) {
+        const TIMESTAMP: u32 = 6;
         let out = &mut self.family;
+        let put_timestamp = |out: &mut Vec<u8>| {
+            if let Some(timestamp_ms) = timestamp_ms {
+                put_varint_field(out, TIMESTAMP, timestamp_ms.cast_unsigned());
+            }
+        };
         let metric = begin_message(out, 4);
         for (name, value) in labels {
             put_label(out, 1, &escape(name, self.escaping), value);
+        }
+        // Fields are in the order of their numbers, as the Go library writes them.
+        let is_histogram = matches!(value, Value::Histogram(_) | Value::Native(_));
+        if is_histogram {
+            put_timestamp(out);
         }
         match value {
             Value::Number(number) => {
@@ -90,8 +101,8 @@ impl Protobuf {
             Value::Histogram(histogram) => put_histogram(out, histogram),
             Value::Native(native) => put_native(out, native),
         }
-        if let Some(timestamp_ms) = timestamp_ms {
-            put_varint_field(out, 6, timestamp_ms.cast_unsigned());
+        if !is_histogram {
+            put_timestamp(out);
         }
         end_message(out, metric);
     }

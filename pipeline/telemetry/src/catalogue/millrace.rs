@@ -198,6 +198,27 @@ pub static TLS_CERTIFICATE_EXPIRY: Def = Def::gauge(
     "s",
 );
 
+/// Series that a Prometheus exporter serves. Label: `exporter`; observed.
+pub static PROMETHEUS_SERIES: Def = Def::gauge(
+    "otelcol_millrace_prometheus_series",
+    "Number of series the Prometheus exporter serves, target_info included.",
+    "{series}",
+);
+
+/// What they take. Label: `exporter`; observed.
+pub static PROMETHEUS_SERIES_BYTES: Def = Def::gauge(
+    "otelcol_millrace_prometheus_series_bytes",
+    "Memory that the series of the Prometheus exporter take.",
+    "By",
+);
+
+/// Data points that a Prometheus exporter does not serve. Labels: `exporter`, `reason`.
+pub static PROMETHEUS_REFUSED: Def = Def::counter(
+    "otelcol_millrace_prometheus_refused_points",
+    "Number of data points that the Prometheus exporter does not serve, by reason.",
+    "{datapoint}",
+);
+
 /// Log lines that were not written. Label: `reason` (`sampled`, `buffer_full`, `write_error`).
 pub static LOG_LINES_DROPPED: Def = Def::counter(
     "otelcol_millrace_log_lines_dropped",
@@ -236,6 +257,9 @@ pub(super) const ALL: &[&Def] = &[
     &CONNECTIONS_REFUSED,
     &TLS_RELOAD_FAILURES,
     &TLS_CERTIFICATE_EXPIRY,
+    &PROMETHEUS_SERIES,
+    &PROMETHEUS_SERIES_BYTES,
+    &PROMETHEUS_REFUSED,
     &LOG_LINES_DROPPED,
     &PANICS,
 ];

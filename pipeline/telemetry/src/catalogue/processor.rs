@@ -16,6 +16,10 @@ const QUEUEBATCH_BYTE_BOUNDS: &[f64] = &[
     6000000.0, 7000000.0, 8000000.0, 9000000.0,
 ];
 
+const DETECTION: Scope = Scope::named(
+    "github.com/open-telemetry/opentelemetry-collector-contrib/processor/resourcedetectionprocessor",
+);
+
 /// Items given to a processor. Also labelled `otel.signal`. In Go not counted by `batch`, `tail_sampling` and
 /// `groupbytrace`.
 pub static INCOMING_ITEMS: Def =
@@ -115,6 +119,33 @@ pub static BATCH_METADATA_CARDINALITY: Def = Def::updown(
 .at(Level::Normal)
 .of(BATCH);
 
+/// Attributes that a `resource_detection` processor has found; without labels.
+pub static DETECTED_ATTRIBUTES: Def = Def::updown(
+    "otelcol.resourcedetection.attributes.detected",
+    "Number of resource attributes in the currently detected resource.",
+    "{attribute}",
+)
+.stability(Stability::Development)
+.of(DETECTION);
+
+/// How long a detector took, its retries included. Labels: `detector`, `outcome` (`success`, `failure`).
+pub static DETECTION_DURATION: Def = Def::histogram(
+    "otelcol.resourcedetection.detector.duration",
+    "Time taken by an individual detector to run, including backoff between retries.",
+    "s",
+)
+.stability(Stability::Development)
+.of(DETECTION);
+
+/// How often a detector was asked. Labels: `detector`, `outcome` (`success`, `failure`).
+pub static DETECTION_RESULTS: Def = Def::counter(
+    "otelcol.resourcedetection.detector.results",
+    "Number of resource detection results, by detector and outcome.",
+    "{detection}",
+)
+.stability(Stability::Development)
+.of(DETECTION);
+
 pub(super) const ALL: &[&Def] = &[
     &INCOMING_ITEMS,
     &OUTGOING_ITEMS,
@@ -126,5 +157,8 @@ pub(super) const ALL: &[&Def] = &[
     &BATCH_SIZE_TRIGGER_SEND,
     &BATCH_TIMEOUT_TRIGGER_SEND,
     &BATCH_METADATA_CARDINALITY,
+    &DETECTED_ATTRIBUTES,
+    &DETECTION_DURATION,
+    &DETECTION_RESULTS,
 ];
 pub(super) const PER_SIGNAL: &[&PerSignal] = &[&MEMORY_LIMITER_ACCEPTED, &MEMORY_LIMITER_REFUSED];

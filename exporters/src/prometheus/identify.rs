@@ -1,0 +1,324 @@
+//! Which series a data point belongs to, and what that is called.
+//!
+//! Series are found by 128 bits of a hash over what tells them apart, under a seed that nobody outside knows; names
+//! and labels are made only of the first data point of a series.
+
+use super::refusal::Refusal;
+use super::series::Label;
+use millrace_formats::go::Plain;
+use millrace_formats::prometheus::Kind;
+use millrace_formats::prometheus::names::{Names, Suffix, join_labels};
+use millrace_wire::view::{Attributes, Metric, MetricData, Resource, Scope, Text, Value};
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::sync::OnceLock;
+use xxhash_rust::xxh3::xxh3_128_with_seed;
+
+const SERVICE_NAME: &[u8] = b"service.name";
+const SERVICE_NAMESPACE: &[u8] = b"service.namespace";
+const SERVICE_INSTANCE_ID: &[u8] = b"service.instance.id";
+
+/// What a series is found by.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub(super) struct Key(u128);
+
+impl Key {
+    fn of(bytes: &[u8]) -> Self {
+        static SEED: OnceLock<u64> = OnceLock::new();
+        let seed = *SEED.get_or_init(|| RandomState::new().build_hasher().finish());
+        Self(xxh3_128_with_seed(bytes, seed))
+    }
+
+    /// What a name and labels look like to whoever scrapes them.
+    pub(super) fn of_output(name: &str, labels: &[Label]) -> Self {
+        let texts = labels.iter().flat_map(|(name, value)| [&**name, &**value]);
+        let mut bytes = Vec::with_capacity(256);
+        for text in [name].into_iter().chain(texts) {
+            put(&mut bytes, text.as_bytes());
+        }
+        Self::of(&bytes)
+    }
+
+    /// Together with another, in this order.
+    fn then(self, other: Self) -> Self {
+        let mut both = [0; 32];
+        both[..16].copy_from_slice(&self.0.to_le_bytes());
+        both[16..].copy_from_slice(&other.0.to_le_bytes());
+        Self::of(&both)
+    }
+
+    /// Which of `count` shards it lies in.
+    pub(super) fn shard(self, count: usize) -> usize {
+        (self.0 >> 64) as usize % count
+    }
+}
+
+/// Appends a text so that what follows cannot be taken for a part of it.
+fn put(bytes: &mut Vec<u8>, text: &[u8]) {
+    bytes.extend_from_slice(&(text.len() as u64).to_le_bytes());
+    bytes.extend_from_slice(text);
+}
+
+/// What a new series is called.
+#[derive(Debug)]
+pub(super) struct Found {
+    pub name: String,
+    pub help: String,
+    pub kind: Kind,
+    /// Sorted by name.
+    pub labels: Box<[Label]>,
+}
+
+impl Found {
+    pub(super) fn output(&self) -> Key {
+        Key::of_output(&self.name, &self.labels)
+    }
+}
+
+/// The rules of one exporter.
+#[derive(Debug)]
+pub(super) struct Rules {
+    pub names: Names,
+    pub const_labels: BTreeMap<String, String>,
+    pub with_scope: bool,
+    pub with_resource: bool,
+}
+
+/// A resource, and what it adds to its series.
+pub(super) struct Source<'a> {
+    resource: Resource<'a>,
+    pub job: Option<String>,
+    pub instance: Option<String>,
+    key: Key,
+}
+
+impl<'a> Source<'a> {
+    pub(super) fn of(rules: &Rules, resource: Resource<'a>, scratch: &mut Vec<u8>) -> Self {
+        let [name, namespace, instance] =
+            resource.attributes().get_each([SERVICE_NAME, SERVICE_NAMESPACE, SERVICE_INSTANCE_ID]);
+        let job = name.map(|name| match namespace {
+            Some(namespace) => format!("{}/{}", Plain(namespace), Plain(name)),
+            None => Plain(name).to_string(),
+        });
+        let instance = instance.map(|instance| Plain(instance).to_string());
+        scratch.clear();
+        for text in [&job, &instance] {
+            // What is absent differs from what is empty.
+            scratch.push(u8::from(text.is_some()));
+            put(scratch, text.as_deref().unwrap_or_default().as_bytes());
+        }
+        let mut key = Key::of(scratch);
+        if rules.with_resource {
+            key = key.then(hash(resource.attributes(), |_| true, scratch));
+        }
+        Self { resource, job, instance, key }
+    }
+
+    /// What `target_info` is kept by: the target, and all of its attributes. `None` unless it has a job and an instance.
+    pub(super) fn target(&self, scratch: &mut Vec<u8>) -> Option<(Key, Key)> {
+        let (Some(job), Some(instance)) = (&self.job, &self.instance) else { return None };
+        if job.is_empty() || instance.is_empty() {
+            return None;
+        }
+        scratch.clear();
+        put(scratch, job.as_bytes());
+        put(scratch, instance.as_bytes());
+        let target = Key::of(scratch);
+        Some((target, hash(self.resource.attributes(), |_| true, scratch)))
+    }
+
+    /// The labels of `target_info`. An attribute whose name cannot be translated is left out.
+    pub(super) fn target_labels(&self, names: &Names) -> Box<[Label]> {
+        let identifies =
+            |key: Text<'_>| [SERVICE_NAME, SERVICE_NAMESPACE, SERVICE_INSTANCE_ID].contains(&key.as_bytes());
+        let mut labels = Vec::new();
+        for (key, value) in sorted(self.resource.attributes(), |key| !identifies(key)) {
+            if let Ok(name) = names.label(&key)
+                && !name.starts_with("__")
+            {
+                join_labels(&mut labels, name, &value);
+            }
+        }
+        let own = [("instance", &self.instance), ("job", &self.job)];
+        for (name, value) in own {
+            labels.retain(|(taken, _)| taken != name);
+            labels.extend(value.as_ref().map(|value| (name.to_owned(), value.clone())));
+        }
+        finished(labels)
+    }
+}
+
+/// A metric under its resource and scope.
+pub(super) struct Subject<'a, 's> {
+    pub rules: &'s Rules,
+    pub source: &'s Source<'a>,
+    scope: Scope<'a>,
+    schema_url: Text<'a>,
+    metric: Metric<'a>,
+    data: MetricData<'a>,
+    key: Key,
+}
+
+/// The part of the key that is the scope's.
+pub(super) fn scope_key(rules: &Rules, scope: Scope<'_>, schema_url: Text<'_>, scratch: &mut Vec<u8>) -> Key {
+    if !rules.with_scope {
+        return Key::default();
+    }
+    scratch.clear();
+    for text in [scope.name(), scope.version(), schema_url] {
+        put(scratch, &text);
+    }
+    Key::of(scratch).then(hash(scope.attributes(), |_| true, scratch))
+}
+
+impl<'a, 's> Subject<'a, 's> {
+    pub(super) fn of(
+        rules: &'s Rules,
+        source: &'s Source<'a>,
+        (scope, schema_url, scope_key): (Scope<'a>, Text<'a>, Key),
+        (metric, data): (Metric<'a>, MetricData<'a>),
+        scratch: &mut Vec<u8>,
+    ) -> Self {
+        scratch.clear();
+        put(scratch, &metric.name());
+        scratch.push(match data {
+            MetricData::Gauge(_) => 0,
+            MetricData::Sum(sum) => 1 + u8::from(sum.is_monotonic()),
+            MetricData::Histogram(_) => 3,
+            MetricData::ExponentialHistogram(_) => 4,
+            MetricData::Summary(_) => 5,
+        });
+        let key = Key::of(scratch).then(scope_key).then(source.key);
+        Self { rules, source, scope, schema_url, metric, data, key }
+    }
+
+    /// What the series of a data point with these attributes is found by.
+    pub(super) fn key(&self, attributes: Attributes<'_>, scratch: &mut Vec<u8>) -> Key {
+        self.key.then(hash(attributes, |key| !self.is_overridden(key), scratch))
+    }
+
+    /// Whether an attribute of the resource takes the place of a data point's.
+    fn is_overridden(&self, key: Text<'_>) -> bool {
+        self.rules.with_resource && self.source.resource.attributes().get(&key).is_some()
+    }
+
+    /// What that series is called.
+    pub(super) fn found(&self, attributes: Attributes<'_>) -> Result<Found, Refusal> {
+        let kind = match self.data {
+            MetricData::Sum(sum) if sum.is_monotonic() => Kind::Counter,
+            MetricData::Gauge(_) | MetricData::Sum(_) => Kind::Gauge,
+            MetricData::Histogram(_) | MetricData::ExponentialHistogram(_) => Kind::Histogram,
+            MetricData::Summary(_) => Kind::Summary,
+        };
+        let suffix = match (kind, self.data) {
+            (Kind::Counter, _) => Suffix::Total,
+            (_, MetricData::Gauge(_)) => Suffix::Ratio,
+            _ => Suffix::None,
+        };
+        let (name, unit) = (self.metric.name().to_str_lossy(), self.metric.unit().to_str_lossy());
+        let name = self.rules.names.metric(&name, &unit, suffix).map_err(|_| Refusal::Name)?;
+        if name.is_empty() {
+            return Err(Refusal::Name);
+        }
+        let labels = self.labels(attributes, kind)?;
+        Ok(Found { name, help: self.metric.description().to_string(), kind, labels })
+    }
+
+    fn labels(&self, attributes: Attributes<'_>, kind: Kind) -> Result<Box<[Label]>, Refusal> {
+        let own = self.own_labels();
+        let mut labels = Vec::with_capacity(own.len() + 8);
+        let mut all = sorted(attributes, |key| !self.is_overridden(key));
+        if self.rules.with_resource {
+            all.extend(sorted(self.source.resource.attributes(), |_| true));
+            all.sort();
+        }
+        for (key, value) in all {
+            let mut name = self.rules.names.label(&key).map_err(|_| Refusal::Name)?;
+            let is_part = matches!((kind, &*name), (Kind::Histogram, "le") | (Kind::Summary, "quantile"));
+            if name.starts_with("__") || is_part {
+                return Err(Refusal::Name);
+            }
+            if own.iter().any(|(taken, _)| *taken == name) {
+                // As Prometheus does with labels of its own.
+                name = Cow::Owned(format!("exported_{name}"));
+            }
+            join_labels(&mut labels, name, &value);
+        }
+        labels.extend(own.into_iter().map(|(name, value)| (name.into_owned(), value.into_owned())));
+        Ok(finished(labels))
+    }
+
+    /// Labels that are not attributes. Of equal names the first holds.
+    fn own_labels(&self) -> Vec<(Cow<'_, str>, Cow<'_, str>)> {
+        let constant = self.rules.const_labels.iter();
+        let mut own: Vec<(Cow<'_, str>, Cow<'_, str>)> =
+            constant.map(|(name, value)| (name.as_str().into(), value.as_str().into())).collect();
+        let mut add = |name: Cow<'static, str>, value| {
+            if own.iter().all(|(taken, _)| *taken != name) {
+                own.push((name, value));
+            }
+        };
+        if let Some(job) = &self.source.job {
+            add("job".into(), job.as_str().into());
+        }
+        if let Some(instance) = &self.source.instance {
+            add("instance".into(), instance.as_str().into());
+        }
+        if self.rules.with_scope {
+            add("otel_scope_name".into(), self.scope.name().to_str_lossy());
+            add("otel_scope_version".into(), self.scope.version().to_str_lossy());
+            add("otel_scope_schema_url".into(), self.schema_url.to_str_lossy());
+            let is_told = |key: Text<'_>| ["name", "version", "schema_url"].iter().any(|told| key == *told);
+            for (key, value) in sorted(self.scope.attributes(), |key| !is_told(key)) {
+                let name = format!("otel_scope_{key}");
+                if let Ok(name) = self.rules.names.label(&name) {
+                    add(name.into_owned().into(), value.into());
+                }
+            }
+        }
+        own
+    }
+}
+
+/// Attributes by their names.
+fn sorted(attributes: Attributes<'_>, takes: impl Fn(Text<'_>) -> bool) -> Vec<(String, String)> {
+    let taken = attributes.iter().filter(|entry| takes(entry.key()));
+    let mut sorted: Vec<_> =
+        taken.map(|entry| (entry.key().to_string(), Plain(entry.value()).to_string())).collect();
+    sorted.sort();
+    sorted
+}
+
+fn finished(mut labels: Vec<(String, String)>) -> Box<[Label]> {
+    labels.sort();
+    labels.into_iter().map(|(name, value)| (name.into_boxed_str(), value.into_boxed_str())).collect()
+}
+
+/// A hash of attributes that does not depend on their order.
+fn hash(attributes: Attributes<'_>, takes: impl Fn(Text<'_>) -> bool, scratch: &mut Vec<u8>) -> Key {
+    let mut sum = 0u128;
+    for entry in attributes {
+        if takes(entry.key()) {
+            scratch.clear();
+            put(scratch, &entry.key());
+            put_value(scratch, entry.value());
+            sum = sum.wrapping_add(Key::of(scratch).0);
+        }
+    }
+    Key(sum)
+}
+
+/// The value as it will be read in a label, since that is what tells series apart.
+fn put_value(scratch: &mut Vec<u8>, value: Value<'_>) {
+    match value {
+        Value::Text(text) => scratch.extend_from_slice(&text),
+        value => {
+            let mut text = String::new();
+            // Writing to a string cannot fail.
+            let _ = write!(text, "{}", Plain(value));
+            scratch.extend_from_slice(text.as_bytes());
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! The `resource_detection` processor: adds to resources what is known of the machine that the collector runs on.
+//!
+//! It looks once before the pipelines start, and again now and then if it is told to. What it found is put onto every
+//! resource in one rewrite that does not look at the items.
+
+mod attributes;
+mod config;
+mod detection;
+pub mod detectors;
+mod http;
+
+#[cfg(test)]
+mod tests;
+
+pub use attributes::{Attribute, Attributes};
+pub use config::{Azure, Config, Docker, Ec2, Gcp, K8sNode, Plain, Retry, System, Want, Wanted};
+pub use detectors::Surroundings;
+
+use detection::Detection;
+use millrace_engine::component::{BuildError, Context, Factory, ProcessorConfig, Stability};
+use millrace_engine::entry::Route;
+use millrace_engine::{Batch, Failure, Transform};
+use millrace_telemetry::catalogue::processor as catalogue;
+use millrace_telemetry::{Counter, Labels, Registration};
+use millrace_wire::Signal;
+use millrace_wire::edit::{Edit, Message, Reach, Resource, Verdict, rewrite};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
+use std::time::Duration;
+use tokio::runtime::Builder;
+use tokio::time::sleep;
+
+/// The `resource_detection` processor.
+pub const FACTORY: Factory<dyn ProcessorConfig> = Factory {
+    name: "resource_detection",
+    aliases: &["resourcedetection"],
+    signals: &[Signal::Traces, Signal::Metrics, Signal::Logs],
+    stability: Stability::Alpha,
+    schema: millrace_config::Shape::of::<Config>(),
+    plan: |node, path, diags| Some(Box::new(millrace_config::decode::<Config>(node, path, diags)?)),
+};
+
+impl ProcessorConfig for Config {
+    fn build(&self, context: Context, signal: Signal, next: Arc<Route>) -> Result<Route, BuildError> {
+        let detected = detected(self, &context)?;
+        let labels =
+            Labels::new().with("processor", context.id.to_string()).with("otel.signal", signal.name());
+        let registry = &context.shared.registry;
+        let processor = ResourceDetection {
+            detected,
+            override_existing: self.r#override,
+            incoming: registry.counter(&catalogue::INCOMING_ITEMS, &labels),
+            outgoing: registry.counter(&catalogue::OUTGOING_ITEMS, &labels),
+        };
+        Ok(Route::Apply(Arc::new(processor), next))
+    }
+}
+
+/// What has been found, shared by the pipelines that a processor is in.
+struct Detected {
+    attributes: RwLock<Arc<Attributes>>,
+    visible: Mutex<Option<Registration>>,
+}
+
+impl Detected {
+    fn current(&self) -> Arc<Attributes> {
+        Arc::clone(&self.attributes.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn replace(&self, attributes: Attributes) {
+        *self.attributes.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(attributes);
+    }
+}
+
+/// Detections in use, by processor and what it asks for. A processor is built for each of its pipelines; they all get
+/// what the first one found.
+static IN_USE: Mutex<BTreeMap<String, Weak<Detected>>> = Mutex::new(BTreeMap::new());
+
+fn detected(config: &Config, context: &Context) -> Result<Arc<Detected>, BuildError> {
+    let key = format!("{} {config:?}", context.id);
+    let mut in_use = IN_USE.lock().unwrap_or_else(PoisonError::into_inner);
+    in_use.retain(|_, detected| detected.strong_count() > 0);
+    if let Some(detected) = in_use.get(&key).and_then(Weak::upgrade) {
+        return Ok(detected);
+    }
+    let detection = Arc::new(Detection::new(config, context, Surroundings::real()));
+    let attributes = first(&detection).map_err(|error| {
+        context.error(format!(
+            "cannot detect the resource: {error}; remove a detector that does not belong here"
+        ))
+    })?;
+    tracing::info!(
+        otelcol.component.id = %context.id,
+        otelcol.component.kind = "processor",
+        attributes = attributes.len(),
+        "detected resource information"
+    );
+    let detected =
+        Arc::new(Detected { attributes: RwLock::new(Arc::new(attributes)), visible: Mutex::default() });
+    let seen = Arc::downgrade(&detected);
+    let visible =
+        context.shared.registry.observe(&catalogue::DETECTED_ATTRIBUTES, &Labels::new(), move || {
+            seen.upgrade().map_or(f64::NAN, |detected| detected.current().len() as f64)
+        });
+    *detected.visible.lock().unwrap_or_else(PoisonError::into_inner) = Some(visible);
+    let interval = config.refresh_interval.get();
+    if !interval.is_zero() {
+        let again = again(detection, Arc::downgrade(&detected), interval, context.id.to_string());
+        context.shared.tasks.spawn("detect", again);
+    }
+    in_use.insert(key, Arc::downgrade(&detected));
+    Ok(detected)
+}
+
+/// Asks for the first time. Blocks, on a thread of its own: nothing runs before this is known.
+fn first(detection: &Arc<Detection>) -> Result<Attributes, String> {
+    let detection = Arc::clone(detection);
+    let ask = move || {
+        let runtime =
+            Builder::new_current_thread().enable_all().build().map_err(|error| error.to_string())?;
+        runtime.block_on(detection.run())
+    };
+    let thread = std::thread::Builder::new().name("detect".to_owned()).spawn(ask);
+    let asked = thread.map_err(|error| error.to_string())?.join();
+    asked.unwrap_or_else(|_| Err("a detector panicked; this is a bug".to_owned()))
+}
+
+/// Asks again, until nobody needs to know any more. What was found stays as long as nothing new is.
+async fn again(detection: Arc<Detection>, detected: Weak<Detected>, interval: Duration, processor: String) {
+    loop {
+        sleep(interval).await;
+        if detected.strong_count() == 0 {
+            return;
+        }
+        match (detection.run().await, detected.upgrade()) {
+            (Ok(attributes), Some(detected)) => detected.replace(attributes),
+            (Err(error), Some(_)) => tracing::warn!(
+                otelcol.component.id = processor,
+                otelcol.component.kind = "processor",
+                error,
+                "resource refresh failed; keeping previous snapshot"
+            ),
+            (_, None) => return,
+        }
+    }
+}
+
+struct ResourceDetection {
+    detected: Arc<Detected>,
+    override_existing: bool,
+    incoming: Counter,
+    outgoing: Counter,
+}
+
+impl Transform for ResourceDetection {
+    fn apply(&self, batch: Batch) -> Result<Option<Batch>, Failure> {
+        let items = batch.cost().items;
+        self.incoming.add(items);
+        self.outgoing.add(items);
+        let attributes = self.detected.current();
+        if attributes.is_empty() {
+            return Ok(Some(batch));
+        }
+        let mut stamp = Stamp { attributes: &attributes, override_existing: self.override_existing };
+        let mut stamped = Batch::empty(batch.signal());
+        for piece in batch.into_pieces() {
+            let edited = rewrite(&piece.payload, &mut stamp);
+            stamped.push(piece.with_payload(edited.payload));
+        }
+        Ok(Some(stamped))
+    }
+}
+
+/// Puts what was detected onto every resource.
+struct Stamp<'a> {
+    attributes: &'a Attributes,
+    override_existing: bool,
+}
+
+impl Edit for Stamp<'_> {
+    fn reach(&self) -> Reach {
+        Reach::RESOURCE
+    }
+
+    fn resource(&mut self, resource: &mut Message<'_, Resource>) -> Verdict {
+        self.attributes.put(resource, self.override_existing);
+        Verdict::Skip
+    }
+}
