@@ -21,7 +21,7 @@ use millrace_engine::component::{BuildError, Context, Factory, ProcessorConfig, 
 use millrace_engine::entry::Route;
 use millrace_engine::{Batch, Failure, Transform};
 use millrace_telemetry::catalogue::processor as catalogue;
-use millrace_telemetry::{Counter, Labels, Registration};
+use millrace_telemetry::{Labels, Registration};
 use millrace_wire::Signal;
 use millrace_wire::edit::{Edit, Message, Reach, Resource, Verdict, rewrite};
 use std::collections::BTreeMap;
@@ -41,17 +41,9 @@ pub const FACTORY: Factory<dyn ProcessorConfig> = Factory {
 };
 
 impl ProcessorConfig for Config {
-    fn build(&self, context: Context, signal: Signal, next: Arc<Route>) -> Result<Route, BuildError> {
+    fn build(&self, context: Context, _: Signal, next: Arc<Route>) -> Result<Route, BuildError> {
         let detected = detected(self, &context)?;
-        let labels =
-            Labels::new().with("processor", context.id.to_string()).with("otel.signal", signal.name());
-        let registry = &context.shared.registry;
-        let processor = ResourceDetection {
-            detected,
-            override_existing: self.r#override,
-            incoming: registry.counter(&catalogue::INCOMING_ITEMS, &labels),
-            outgoing: registry.counter(&catalogue::OUTGOING_ITEMS, &labels),
-        };
+        let processor = ResourceDetection { detected, override_existing: self.r#override };
         Ok(Route::Apply(Arc::new(processor), next))
     }
 }
@@ -148,15 +140,10 @@ async fn again(detection: Arc<Detection>, detected: Weak<Detected>, interval: Du
 struct ResourceDetection {
     detected: Arc<Detected>,
     override_existing: bool,
-    incoming: Counter,
-    outgoing: Counter,
 }
 
 impl Transform for ResourceDetection {
     fn apply(&self, batch: Batch) -> Result<Option<Batch>, Failure> {
-        let items = batch.cost().items;
-        self.incoming.add(items);
-        self.outgoing.add(items);
         let attributes = self.detected.current();
         if attributes.is_empty() {
             return Ok(Some(batch));
