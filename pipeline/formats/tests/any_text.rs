@@ -39,7 +39,8 @@ proptest! {
             let text = String::from_utf8(out.finish()).expect("text is UTF-8");
             let lines: Vec<_> = text.split_terminator('\n').collect();
             prop_assert_eq!(lines.len(), 3, "{}", text);
-            prop_assert!(lines[0].starts_with("# HELP ") && lines[1].ends_with(" gauge") && lines[2].ends_with("} 1"));
+            let in_form = lines[0].starts_with("# HELP ") && lines[1].ends_with(" gauge") && lines[2].ends_with("} 1");
+            prop_assert!(in_form, "{text}");
         }
     }
 }
