@@ -123,12 +123,14 @@ async fn exchange(
         let body = body.map_err(|error| error.to_string())?.to_bytes();
         Ok(Answer { status, body })
     };
-    tokio::pin!(connection);
+    tokio::pin!(answered);
     tokio::select! {
         biased;
-        answer = answered => answer,
-        ended = &mut connection => Err(ended.err().map_or("the connection ended".to_owned(), |error| error.to_string())),
+        answer = &mut answered => return answer,
+        // Whatever it brought is there; should it have broken, the request knows.
+        _ = connection => {}
     }
+    answered.await
 }
 
 #[cfg(test)]

@@ -321,12 +321,10 @@ async fn google_s_machines_and_clusters_say_what_they_are() {
             "host.name=gke-node"
         ]
     );
-    assert!(
-        detect(&yaml, variables(&[("K_SERVICE", "x")]))
-            .await
-            .expect_err("not supported")
-            .contains("Cloud Run")
-    );
+    let elsewhere =
+        format!("{{detectors: [gcp], gcp: {{endpoint: '{}'}}, retry: {{enabled: false}}}}", service.origin);
+    let error = detect(&elsewhere, variables(&[("K_SERVICE", "x")])).await.expect_err("not supported");
+    assert!(error.contains("Cloud Run"), "{error}");
 }
 
 #[tokio::test]
