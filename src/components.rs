@@ -16,10 +16,12 @@ pub static PROCESSORS: &[Factory<dyn ProcessorConfig>] = &[
     millrace_processors::batch::FACTORY,
     millrace_processors::memory_limiter::FACTORY,
     millrace_processors::resource_detection::FACTORY,
+    millrace_processors::queue_batch::FACTORY,
 ];
 
 /// The connectors.
-pub static CONNECTORS: &[Factory<dyn ConnectorConfig>] = &[millrace_connectors::forward::FACTORY];
+pub static CONNECTORS: &[Factory<dyn ConnectorConfig>] =
+    &[millrace_connectors::failover::FACTORY, millrace_connectors::forward::FACTORY];
 
 /// The exporters.
 pub static EXPORTERS: &[Factory<dyn ExporterConfig>] = &[

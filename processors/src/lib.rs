@@ -6,3 +6,5 @@ pub mod batch;
 pub mod memory_limiter;
 #[cfg(feature = "resource_detection")]
 pub mod resource_detection;
+#[cfg(feature = "queue_batch")]
+pub mod queue_batch;

@@ -56,3 +56,31 @@ async fn a_file_that_cannot_be_opened_stops_the_start() {
     assert_eq!(code, Some(1), "{log}");
     assert!(log.contains("no/such/folder/logs.jsonl") && log.contains("No such file"), "{log}");
 }
+
+#[tokio::test]
+async fn rotation_keeps_every_record_in_one_file_or_another() {
+    let exporter =
+        "file: {path: '{folder}/out/logs.jsonl', create_directory: true, rotation: {max_megabytes: 1}}";
+    let collector = Setup::to(exporter).start().await;
+    let long = "x".repeat(1_000);
+    for _ in 0..10 {
+        let body = requests::logs_saying(&long, 300);
+        let reply = post(collector.setup.http, "/v1/logs", PROTOBUF, &body).await.expect("an answer");
+        assert_eq!(reply.status, 200, "{}", reply.words());
+    }
+    let folder = collector.setup.folder.path().join("out");
+    let files: Vec<_> = fs::read_dir(&folder)
+        .expect("the folder is there")
+        .map(|entry| entry.expect("an entry").path())
+        .collect();
+    assert!(files.len() >= 3, "{files:?}");
+    let mut records = 0;
+    for file in &files {
+        let text = fs::read_to_string(file).expect("text");
+        assert!(text.len() <= 1 << 20 && text.ends_with('\n'), "{}", file.display());
+        records += text.matches(&long).count();
+    }
+    assert_eq!(records, 3_000);
+    let stopped = collector.finish().await;
+    assert_eq!(stopped.account("lost"), 0);
+}

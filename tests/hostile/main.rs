@@ -6,6 +6,7 @@
 mod bodies;
 mod connections;
 mod destinations;
+mod failover;
 mod files;
 mod http2;
 mod lifecycle;

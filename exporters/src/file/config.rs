@@ -1,9 +1,12 @@
 //! The section `exporters::file`.
 
+use super::groups::Groups;
 use millrace_config::{Checker, Duration, Optional, Validate};
 use millrace_net::config::NotYet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::sync::{Arc, OnceLock};
 
 /// The file exporter's configuration.
 #[derive(Debug, Clone, Default, Deserialize, Serialize, JsonSchema)]
@@ -25,19 +28,54 @@ pub struct Config {
     pub create_directory: bool,
     /// Its permissions, in octal, before the process's umask; 0755 if empty.
     pub directory_permissions: String,
-    /// Not built yet.
+    /// Move the file aside when it is full; on as soon as the key is present.
+    ///
+    /// Go: tears a line off from its end where the file is exactly full, and loses what is larger than a file; here it
+    /// is sent in halves.
     pub rotation: Optional<Rotation>,
-    /// Not built yet; may be present as long as it is off.
+    /// A file for each value of a resource attribute.
+    ///
+    /// Go: loses resources without the attribute without a word; here they are counted as lost and logged.
     pub group_by: GroupBy,
-    /// Not built yet.
+    /// The extension that encodes instead of `format`.
     pub encoding: NotYet,
+    /// What the signals of one exporter share when it groups.
+    #[serde(skip)]
+    pub(super) shared_groups: SharedGroups,
 }
 
 impl Config {
     /// The permissions of a folder to be made, if it is to be made.
     #[must_use]
     pub fn directory_mode(&self) -> Option<u32> {
-        self.create_directory.then(|| octal(&self.directory_permissions).unwrap_or(0o755))
+        self.create_directory.then(|| self.group_directory_mode())
+    }
+
+    /// The permissions of the folders that grouping makes.
+    pub(super) fn group_directory_mode(&self) -> u32 {
+        octal(&self.directory_permissions).unwrap_or(0o755)
+    }
+
+    fn check_grouping(&self, at: &mut Checker<'_>) {
+        if self.path.matches('*').count() != 1 {
+            at.error(
+                "path",
+                "must contain exactly one `*` when `group_by` is enabled\nfor example /data/*.json",
+            );
+        } else if self.path.starts_with('*') {
+            at.error(
+                "path",
+                "must not start with `*` when `group_by` is enabled\nwrite ./* for the current folder",
+            );
+        }
+        at.within("group_by", |at| {
+            if self.group_by.resource_attribute.is_empty() {
+                at.error("resource_attribute", "must not be empty when `group_by` is enabled");
+            }
+            if self.group_by.max_open_files < 1 {
+                at.error("max_open_files", "must be at least 1");
+            }
+        });
     }
 }
 
@@ -46,14 +84,16 @@ impl Validate for Config {
         if self.path.is_empty() {
             at.error("path", "is required: the file to write to");
         }
-        if self.rotation.is_on() {
+        if self.append && self.rotation.is_on() {
             at.error(
-                "rotation",
-                "is not supported yet; remove it\nlogrotate with `copytruncate` can rotate the file from outside",
+                "append",
+                "append and rotation enabled at the same time is not supported\nremove `append`: a file that is rotated is \
+                 never emptied",
             );
         }
-        if self.group_by.enabled {
-            at.error("group_by", "is not supported yet; remove it or set `enabled: false`");
+        at.nested("rotation", &self.rotation);
+        if self.group_by.enabled && !self.path.is_empty() {
+            self.check_grouping(at);
         }
         if self.compression == Compression::None && self.compression_params.level != 0 {
             at.warning("compression_params", "has no effect without `compression: zstd`");
@@ -116,28 +156,71 @@ pub struct CompressionParams {
     pub level: i32,
 }
 
-/// `rotation`; read so that it can be refused as a whole.
-#[derive(Debug, Clone, Default, Deserialize, Serialize, JsonSchema)]
+/// `rotation`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Rotation {
-    /// Unused.
+    /// The most that a file holds; 0 stands for 100.
     pub max_megabytes: i64,
-    /// Unused.
+    /// Files that were moved aside are removed after so many days of 24 hours; 0 means never.
     pub max_days: i64,
-    /// Unused.
+    /// So many files that were moved aside are kept; 0 means all.
     pub max_backups: i64,
-    /// Unused.
+    /// Whether the times in their names are local, instead of UTC.
     pub localtime: bool,
 }
 
+impl Default for Rotation {
+    fn default() -> Self {
+        Self { max_megabytes: 0, max_days: 0, max_backups: 100, localtime: false }
+    }
+}
+
+impl Validate for Rotation {
+    fn validate(&self, at: &mut Checker<'_>) {
+        if self.max_megabytes < 0 {
+            at.error("max_megabytes", "must not be negative; 0 stands for 100");
+        }
+    }
+}
+
 /// `group_by`.
-#[derive(Debug, Clone, Default, Deserialize, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct GroupBy {
-    /// Must be off.
+    /// Whether `path` has a `*` in which the value of the attribute is put.
     pub enabled: bool,
-    /// Unused.
+    /// Which attribute of the resource.
     pub resource_attribute: String,
-    /// Unused.
+    /// The most files that are open at once.
     pub max_open_files: i64,
+}
+
+impl Default for GroupBy {
+    fn default() -> Self {
+        Self {
+            enabled: false,
+            resource_attribute: "fileexporter.path_segment".to_owned(),
+            max_open_files: 100,
+        }
+    }
+}
+
+/// The open files of an exporter that groups, made by the first of its signals; clones of a configuration share them.
+#[derive(Clone, Default)]
+pub(super) struct SharedGroups(Arc<OnceLock<Arc<tokio::sync::Mutex<Groups>>>>);
+
+impl fmt::Debug for SharedGroups {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SharedGroups").finish_non_exhaustive()
+    }
+}
+
+impl Config {
+    /// The open files of an exporter that groups.
+    pub(super) fn groups(&self) -> Arc<tokio::sync::Mutex<Groups>> {
+        let groups =
+            self.shared_groups.0.get_or_init(|| Arc::new(tokio::sync::Mutex::new(Groups::new(self))));
+        Arc::clone(groups)
+    }
 }

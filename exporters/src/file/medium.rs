@@ -10,6 +10,10 @@ use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+/// The permissions of a new file, before the umask.
+#[cfg(unix)]
+const FILE_MODE: u32 = 0o644;
+
 /// Which file, and how to make it.
 #[derive(Debug, Clone)]
 pub(super) struct Opening {
@@ -32,7 +36,7 @@ impl Opening {
         // Reading, too, as Go does: opening a named pipe does not wait for its reader then.
         options.read(true).append(true).create(true);
         #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o644);
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, FILE_MODE);
         options.open(&self.path)
     }
 }
@@ -96,7 +100,36 @@ impl OnDisk {
         self.file.write_all(b"\n")?;
         Ok(true)
     }
+
+    fn rotate(&mut self, aside: &Path) -> io::Result<()> {
+        let path = &self.opening.path;
+        let before = self.file.metadata()?;
+        std::fs::rename(path, aside)?;
+        match self.opening.open() {
+            Ok(file) => self.file = file,
+            Err(error) => {
+                // Then the old one is written to, wherever it is; its place may have been taken in the meantime.
+                let _ = std::fs::rename(aside, path);
+                return Err(error);
+            }
+        }
+        make_alike(&self.opening.path, &before);
+        Ok(())
+    }
 }
+
+/// Gives a new file the mode that all have that are rotated, whatever the umask says, and the owner of the one before.
+#[cfg(unix)]
+fn make_alike(path: &Path, before: &std::fs::Metadata) {
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
+    let mode = std::fs::set_permissions(path, std::fs::Permissions::from_mode(FILE_MODE));
+    if let Err(error) = mode.and_then(|()| chown(path, Some(before.uid()), Some(before.gid()))) {
+        tracing::warn!(path = %path.display(), %error, "cannot give a new file the mode and owner of the one before");
+    }
+}
+
+#[cfg(not(unix))]
+fn make_alike(_path: &Path, _before: &std::fs::Metadata) {}
 
 impl Medium for OnDisk {
     fn add(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -132,6 +165,16 @@ fn is_deleted(_metadata: &std::fs::Metadata) -> bool {
     false
 }
 
+impl Appender<OnDisk> {
+    /// Moves the file aside and begins a new one.
+    ///
+    /// # Errors
+    /// The file is where it was, and can be added to.
+    pub(super) fn rotate(&mut self, aside: &Path) -> io::Result<()> {
+        self.medium.rotate(aside)
+    }
+}
+
 /// Adds messages.
 #[derive(Debug)]
 pub(super) struct Appender<M> {
@@ -145,17 +188,19 @@ impl<M: Medium> Appender<M> {
         Self { medium, torn: None }
     }
 
-    /// Adds a message.
+    /// Adds a message, and says where it lies; `None` where that means nothing.
     ///
     /// # Errors
     /// The message is not in the file, or part of it is at its very end, to be cut away before the next.
-    pub(super) fn append(&mut self, message: &[u8]) -> io::Result<()> {
+    pub(super) fn append(&mut self, message: &[u8]) -> io::Result<Option<Range<u64>>> {
         let len = self.mended()?;
         let mut added = 0;
         let error = loop {
             match self.medium.add(&message[added..]) {
                 Ok(0) => break io::ErrorKind::WriteZero.into(),
-                Ok(more) if added + more == message.len() => return Ok(()),
+                Ok(more) if added + more == message.len() => {
+                    return Ok(len.map(|start| start..start + message.len() as u64));
+                }
                 Ok(more) => added += more,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => break error,
@@ -169,6 +214,23 @@ impl<M: Medium> Appender<M> {
             let _ = self.mended();
         }
         Err(error)
+    }
+
+    /// Takes the last message back, unless something follows it.
+    pub(super) fn undo(&mut self, message: Range<u64>) {
+        if self.torn.is_none() {
+            self.torn = Some(message);
+            // If it does not work now, it is tried again before the next message.
+            let _ = self.mended();
+        }
+    }
+
+    /// How long the file is, without what is left of a failed message.
+    ///
+    /// # Errors
+    /// When it cannot be told, or what is left cannot be cut away.
+    pub(super) fn len(&mut self) -> io::Result<Option<u64>> {
+        self.mended()
     }
 
     /// Cuts away what is left of a failed message, and says how long the file is then.
@@ -264,5 +326,18 @@ mod tests {
         appender.medium.content.extend_from_slice(b"\ntheirs\n");
         appender.append(b"ours\n").expect("there is room");
         assert_eq!(appender.medium.content, b"too long f\ntheirs\nours\n");
+    }
+
+    #[test]
+    fn a_message_can_be_taken_back_until_another_follows() {
+        let mut appender = Small::appender(100);
+        appender.append(b"one\n").expect("there is room");
+        let two = appender.append(b"two\n").expect("there is room").expect("it has a place");
+        appender.undo(two.clone());
+        assert_eq!(appender.medium.content, b"one\n");
+        appender.append(b"2\n").expect("there is room");
+        appender.append(b"three\n").expect("there is room");
+        appender.undo(two);
+        assert_eq!(appender.medium.content, b"one\n2\nthree\n", "the end is elsewhere by now");
     }
 }

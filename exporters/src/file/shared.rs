@@ -5,11 +5,15 @@
 //! - Two messages never interleave, and a file that is being written to is never emptied.
 //! - At most one message of a file is being encoded or written at any time.
 
+use super::config::Rotation;
 use super::medium::{Appender, OnDisk, Opening};
 use super::message::{Encoder, Layout};
+use super::rotation::Rotator;
+use jiff::Timestamp;
 use millrace_engine::{Batch, Failure, Fault, Reason};
 use std::collections::BTreeMap;
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use thiserror::Error;
@@ -20,7 +24,12 @@ pub(super) struct Writer {
     layout: Layout,
     encoder: Encoder,
     appender: Appender<OnDisk>,
+    rotator: Option<Rotator>,
 }
+
+/// Where a batch lies that has just been written, to take it back.
+#[derive(Debug)]
+pub(super) struct Written(Option<Range<u64>>);
 
 /// A writer that many share, one at a time and in the order in which they come.
 pub(super) type Shared = Arc<tokio::sync::Mutex<Writer>>;
@@ -55,8 +64,13 @@ struct Open {
     writer: Weak<tokio::sync::Mutex<Writer>>,
 }
 
-/// The writer of a file, opened if nobody has. Blocks.
-pub(super) fn writer(opening: Opening, layout: Layout) -> Result<Shared, OpenError> {
+/// The writer of a file, opened if nobody has. A file that is rotated is never emptied. Blocks.
+pub(super) fn writer(
+    mut opening: Opening,
+    layout: Layout,
+    rotation: Option<&Rotation>,
+) -> Result<Shared, OpenError> {
+    opening.append |= rotation.is_some();
     let failed = |source| OpenError::File { path: opening.path.clone(), source };
     let mut in_use = IN_USE.lock().unwrap_or_else(PoisonError::into_inner);
     in_use.retain(|_, open| open.writer.strong_count() > 0);
@@ -76,7 +90,12 @@ pub(super) fn writer(opening: Opening, layout: Layout) -> Result<Shared, OpenErr
         tracing::warn!(path = %opening.path.display(), "the last line of the file was cut off; starting a new one after it");
     }
     let encoder = Encoder::new(layout).map_err(failed)?;
-    let writer = Writer { path: opening.path, layout, encoder, appender: Appender::new(medium) };
+    let rotator = rotation.map(|rotation| Rotator::new(&opening.path, rotation));
+    if let Some(rotator) = &rotator {
+        rotator.adopt();
+        rotator.clean(Timestamp::now());
+    }
+    let writer = Writer { path: opening.path, layout, encoder, appender: Appender::new(medium), rotator };
     let writer = Arc::new(tokio::sync::Mutex::new(writer));
     in_use.insert(real, Open { layout, writer: Arc::downgrade(&writer) });
     Ok(writer)
@@ -94,11 +113,55 @@ impl Writer {
     }
 
     /// Writes a batch. Blocks.
-    pub(super) fn write(&mut self, batch: &Batch) -> Result<(), Failure> {
-        let message = self.encoder.encode(batch)?;
-        self.appender.append(message).map_err(|error| {
-            let message = format!("cannot write to `{}`: {error}", self.path.display());
+    pub(super) fn write(&mut self, batch: &Batch) -> Result<Written, Failure> {
+        let Self { path, encoder, appender, rotator, .. } = self;
+        let failed = |error: io::Error| {
+            let message = format!("cannot write to `{}`: {error}", path.display());
             Failure::transient(Fault::Destination, Reason::Storage, message)
-        })
+        };
+        let message = encoder.encode(batch)?;
+        if let Some(rotator) = rotator {
+            make_room(rotator, appender, message.len() as u64).map_err(|refusal| match refusal {
+                NoRoom::Never(most) => Failure::permanent(
+                    Fault::Us,
+                    Reason::TooLarge,
+                    format!(
+                        "the request takes {} bytes, and a file holds {most}; raise `max_megabytes`",
+                        message.len()
+                    ),
+                ),
+                NoRoom::Now(error) => failed(error),
+            })?;
+        }
+        appender.append(message).map(Written).map_err(failed)
     }
+
+    /// Takes back what was written last.
+    pub(super) fn undo(&mut self, written: Written) {
+        if let Written(Some(range)) = written {
+            self.appender.undo(range);
+        }
+    }
+}
+
+/// Why a message has no place in a file that is rotated.
+enum NoRoom {
+    /// It is larger than a file may be.
+    Never(u64),
+    /// The file could not be moved aside.
+    Now(io::Error),
+}
+
+/// Begins a new file if the message does not fit into the old one.
+fn make_room(rotator: &mut Rotator, appender: &mut Appender<OnDisk>, len: u64) -> Result<(), NoRoom> {
+    if len > rotator.max_bytes() {
+        return Err(NoRoom::Never(rotator.max_bytes()));
+    }
+    let Some(size) = appender.len().map_err(NoRoom::Now)? else { return Ok(()) };
+    if rotator.is_due(size, len) {
+        let now = Timestamp::now();
+        appender.rotate(&rotator.aside(now)).map_err(NoRoom::Now)?;
+        rotator.clean(now);
+    }
+    Ok(())
 }

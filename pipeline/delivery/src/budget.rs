@@ -32,13 +32,14 @@ impl RetryBudget {
         self.requests.add(0, 1);
     }
 
-    /// Takes a retry, and says how long from `now` it is held back; at most the engine's [`HELD_BACK_MAX`].
+    /// Takes a retry, and says how long from `now` it is held back; at most the engine's [`HELD_BACK_MAX`]. `dice` is a
+    /// random number from 0 to 1.
     ///
     /// [`HELD_BACK_MAX`]: millrace_engine::retries::HELD_BACK_MAX
-    pub(crate) fn spend(&self, now: Instant) -> Duration {
+    pub(crate) fn spend(&self, now: Instant, dice: f64) -> Duration {
         let requests = self.requests.sum(0);
         let mut earned = self.earned.lock().unwrap_or_else(PoisonError::into_inner);
-        if earned.spend(requests) { Duration::ZERO } else { self.process.book(now) }
+        if earned.spend(requests) { Duration::ZERO } else { self.process.book(now, dice) }
     }
 }
 
@@ -85,11 +86,11 @@ mod tests {
         let (one, other) = (RetryBudget::new(&process), RetryBudget::new(&process));
         let now = Instant::now();
         for _ in 0..(BURST as usize / 2) {
-            assert!(one.spend(now).is_zero() && other.spend(now).is_zero());
+            assert!(one.spend(now, 0.5).is_zero() && other.spend(now, 0.5).is_zero());
         }
-        assert!(!one.spend(now).is_zero() && !other.spend(now).is_zero(), "it is empty for both");
+        assert!(!one.spend(now, 0.5).is_zero() && !other.spend(now, 0.5).is_zero(), "it is empty for both");
         (0..5).for_each(|_| one.earn());
-        assert!(one.spend(now).is_zero(), "what is earned is not held back");
-        assert!(!other.spend(now).is_zero());
+        assert!(one.spend(now, 0.5).is_zero(), "what is earned is not held back");
+        assert!(!other.spend(now, 0.5).is_zero());
     }
 }

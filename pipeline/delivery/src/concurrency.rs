@@ -1,7 +1,7 @@
 //! How many attempts are under way at once: all that the configuration allows, and fewer while the destination
 //! refuses or does not answer.
 //!
-//! Additive increase, multiplicative decrease, as TCP does it: from `num_consumers` down to seven tenths with each round
+//! Additive increase, multiplicative decrease, as TCP does it: from `num_consumers` down to four fifths with each round
 //! in which the destination asked for less, at least one; back up by one with each success to where trouble began, and
 //! from there by one with each round of successes. Latency alone changes nothing: a destination that takes everything
 //! is always sent as much as the configuration says.
@@ -11,7 +11,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 /// What is left of the window after a round with a refusal.
-const DECREASE: f64 = 0.7;
+const DECREASE: f64 = 0.8;
 
 /// How an attempt ended, for the window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -203,13 +203,13 @@ mod tests {
         let mut window = Window::new(100);
         feed(&mut window, Outcome::Overloaded, 50);
         assert_eq!(window.size(), 1);
-        feed(&mut window, Outcome::Taken, 69);
-        assert_eq!(window.size(), 70, "one by one to where trouble began");
-        feed(&mut window, Outcome::Taken, 70);
-        assert_eq!(window.size(), 70, "and slower from there");
+        feed(&mut window, Outcome::Taken, 79);
+        assert_eq!(window.size(), 80, "one by one to where trouble began");
+        feed(&mut window, Outcome::Taken, 80);
+        assert_eq!(window.size(), 80, "and slower from there");
         feed(&mut window, Outcome::Taken, 2);
-        assert_eq!(window.size(), 71);
-        feed(&mut window, Outcome::Taken, 100 * 30);
+        assert_eq!(window.size(), 81);
+        feed(&mut window, Outcome::Taken, 100 * 20);
         assert_eq!(window.size(), 100);
     }
 
@@ -218,9 +218,9 @@ mod tests {
         let mut window = Window::new(10);
         let round = window.round();
         (0..10).for_each(|_| window.note(round, Outcome::Overloaded));
-        assert_eq!(window.size(), 7);
+        assert_eq!(window.size(), 8);
         window.note(round, Outcome::Taken);
-        assert_eq!(window.size(), 7, "what began before says nothing about now");
+        assert_eq!(window.size(), 8, "what began before says nothing about now");
     }
 
     #[tokio::test]
@@ -229,17 +229,17 @@ mod tests {
         let mut under_way: Vec<_> = std::iter::from_fn(|| slots.try_enter()).collect();
         assert_eq!(under_way.len(), 10);
         under_way.pop().expect("ten").ended(Outcome::Overloaded);
-        assert_eq!(slots.size(), 7);
-        assert!(slots.try_enter().is_none(), "nine are under way, seven are allowed");
-        under_way.truncate(7);
+        assert_eq!(slots.size(), 8);
+        assert!(slots.try_enter().is_none(), "nine are under way, eight are allowed");
+        under_way.truncate(8);
         assert!(slots.try_enter().is_none());
-        under_way.truncate(6);
-        let slot = slots.try_enter().expect("the seventh");
+        under_way.truncate(7);
+        let slot = slots.try_enter().expect("the eighth");
         slot.ended(Outcome::Overloaded);
-        assert_eq!(slots.size(), 4);
+        assert_eq!(slots.size(), 6);
         drop(under_way);
         let under_way: Vec<_> = std::iter::from_fn(|| slots.try_enter()).collect();
-        assert_eq!(under_way.len(), 4);
+        assert_eq!(under_way.len(), 6);
         under_way.into_iter().for_each(|slot| slot.ended(Outcome::Taken));
         for _ in 0..100 {
             slots.try_enter().expect("free").ended(Outcome::Taken);

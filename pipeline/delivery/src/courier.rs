@@ -251,7 +251,7 @@ impl Sending<'_> {
             return;
         }
         let now = Instant::now();
-        let wait = self.protocol.budget.spend(now.into_std());
+        let wait = self.protocol.budget.spend(now.into_std(), fastrand::f64());
         if !wait.is_zero() {
             self.courier.measures.held_back.add(1);
             self.wait(wait).await;

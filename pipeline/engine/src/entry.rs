@@ -89,12 +89,26 @@ impl Entry {
         self.commit(permits, batch, until).await
     }
 
-    /// Reserves room on every branch, for a stage that decides by it where a batch goes.
+    /// Reserves room for `copies` batches of at most `cost` on every branch, all or nothing, for a stage that decides by
+    /// it where batches go.
     ///
     /// # Errors
     /// When a branch refuses; no room is held then.
-    pub async fn admit(&self, cost: Cost) -> Result<Admission, Failure> {
-        self.reserve(cost, 0..self.leaves.len()).await.map(Admission)
+    pub async fn admit_copies(&self, cost: Cost, copies: u32) -> Result<Vec<Admission>, Failure> {
+        if copies == 1 {
+            return Ok(vec![Admission(self.reserve(cost, 0..self.leaves.len()).await?)]);
+        }
+        let mut by_stage = Vec::with_capacity(self.stages.len());
+        for reached in &self.stages {
+            let copies = reached.copies * copies;
+            let permit = reached.stage.reserve_copies(cost, copies).decided().await?;
+            by_stage.push((permit.units() / u64::from(copies.max(1)), permit));
+        }
+        let mut share = |leaf: &usize| {
+            let (units, permit) = &mut by_stage[*leaf];
+            Some(permit.split(*units))
+        };
+        Ok((0..copies).map(|_| Admission(self.leaves.iter().map(&mut share).collect())).collect())
     }
 
     /// Runs the transforms and commits under an admission of this entry.

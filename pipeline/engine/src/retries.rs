@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 pub const PER_SECOND: f64 = 10.0;
 /// How many of these may be made at once after a quiet time.
 pub const BURST: f64 = 100.0;
-/// The longest that a retry is held back. What would have to wait longer goes then, whatever else does.
+/// The longest that a retry is held back. What would have to wait longer goes in the second half of that time, at
+/// random, whatever else does.
 pub const HELD_BACK_MAX: Duration = Duration::from_secs(30);
 
 /// The bucket of the process; clones share it.
@@ -19,10 +20,11 @@ pub const HELD_BACK_MAX: Duration = Duration::from_secs(30);
 pub struct Retries(Arc<Mutex<Bucket>>);
 
 impl Retries {
-    /// Books a retry for as soon as there is one to be had, and says how long that is from `now`.
+    /// Books a retry for as soon as there is one to be had, and says how long that is from `now`. `dice` is a random
+    /// number from 0 to 1.
     #[must_use]
-    pub fn book(&self, now: Instant) -> Duration {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).book(now)
+    pub fn book(&self, now: Instant, dice: f64) -> Duration {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).book(now, dice)
     }
 
     /// How many retries there are to be had; below zero, how many are booked ahead.
@@ -54,12 +56,12 @@ impl Bucket {
         self.filled_at = Some(self.filled_at.map_or(now, |at| at.max(now)));
     }
 
-    fn book(&mut self, now: Instant) -> Duration {
+    fn book(&mut self, now: Instant, dice: f64) -> Duration {
         self.fill(now);
         let after = self.balance - 1.0;
         let wait = Duration::from_secs_f64((-after / PER_SECOND).max(0.0));
         if wait > HELD_BACK_MAX {
-            return HELD_BACK_MAX;
+            return HELD_BACK_MAX.mul_f64(0.5 + dice.clamp(0.0, 1.0) / 2.0);
         }
         self.balance = after;
         wait
@@ -74,7 +76,7 @@ mod tests {
     fn a_burst_goes_at_once_and_what_is_beyond_it_one_after_the_other() {
         let retries = Retries::default();
         let start = Instant::now();
-        let waits: Vec<_> = (0..103).map(|_| retries.book(start)).collect();
+        let waits: Vec<_> = (0..103).map(|_| retries.book(start, 1.0)).collect();
         assert!(waits[..100].iter().all(Duration::is_zero), "{waits:?}");
         let millis: Vec<_> = waits[100..].iter().map(Duration::as_millis).collect();
         assert_eq!(millis, [100, 200, 300]);
@@ -91,7 +93,7 @@ mod tests {
         for second in 0..10 {
             let now = start + Duration::from_secs(second);
             let ends = Duration::from_secs(10 - second);
-            gone += (0..100).filter(|_| retries.book(now) < ends).count();
+            gone += (0..100).filter(|_| retries.book(now, 1.0) < ends).count();
         }
         assert!((190..=200).contains(&gone), "{gone}");
     }
@@ -100,8 +102,9 @@ mod tests {
     fn nothing_is_held_back_for_longer_than_the_limit() {
         let retries = Retries::default();
         let now = Instant::now();
-        let longest = (0..10_000).map(|_| retries.book(now)).max();
+        let longest = (0..10_000).map(|_| retries.book(now, 1.0)).max();
         assert_eq!(longest, Some(HELD_BACK_MAX));
+        assert_eq!(retries.book(now, 0.0), HELD_BACK_MAX / 2, "they do not all go together in the end");
         assert!(retries.balance(now) >= -300.0, "what goes at the limit is not booked");
     }
 
@@ -110,8 +113,8 @@ mod tests {
         let retries = Retries::default();
         let start = Instant::now();
         let later = start + Duration::from_secs(5);
-        (0..100).for_each(|_| assert!(retries.book(later).is_zero()));
-        assert!(!retries.book(start).is_zero());
-        assert!(!retries.book(later).is_zero());
+        (0..100).for_each(|_| assert!(retries.book(later, 1.0).is_zero()));
+        assert!(!retries.book(start, 1.0).is_zero());
+        assert!(!retries.book(later, 1.0).is_zero());
     }
 }

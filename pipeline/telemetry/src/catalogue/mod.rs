@@ -1,12 +1,13 @@
 //! The definitions of the collector's own metrics.
 //!
-//! [`receiver`], [`exporter`], [`processor`], [`process`] and [`rpc`] hold the Go collector's: names, help texts,
+//! [`connector`], [`receiver`], [`exporter`], [`processor`], [`process`] and [`rpc`] hold the Go collector's: names, help texts,
 //! units, bounds and levels are those of its release 0.159.0, so that dashboards and alert rules made for it work
 //! unchanged. Even its oddities are kept (`Number of log record successfully sent`). [`millrace`] holds our own, which
 //! all begin with `otelcol_millrace_`.
 //!
 //! The labels of each metric are said beside it; a component fills them in and keeps the handles.
 
+pub mod connector;
 pub mod exporter;
 pub mod millrace;
 pub mod process;
@@ -79,7 +80,7 @@ const BYTE_BOUNDS: &[f64] = &[
 
 /// Every definition of the catalogue.
 pub fn all() -> impl Iterator<Item = &'static Def> {
-    [receiver::ALL, exporter::ALL, processor::ALL, process::ALL, rpc::ALL, millrace::ALL]
+    [connector::ALL, receiver::ALL, exporter::ALL, processor::ALL, process::ALL, rpc::ALL, millrace::ALL]
         .into_iter()
         .flatten()
         .copied()
