@@ -4,7 +4,7 @@
 pub mod batch;
 #[cfg(feature = "memory_limiter")]
 pub mod memory_limiter;
-#[cfg(feature = "resource_detection")]
-pub mod resource_detection;
 #[cfg(feature = "queue_batch")]
 pub mod queue_batch;
+#[cfg(feature = "resource_detection")]
+pub mod resource_detection;
