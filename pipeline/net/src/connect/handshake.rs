@@ -31,10 +31,21 @@ impl Handshake {
     pub(crate) async fn shake(&self, stream: Stream) -> io::Result<Stream> {
         match self.connector.connect(&self.host, stream).await {
             Ok(stream) => Ok(Stream::Tls(Box::new(stream))),
-            Err(error) => Err(io::Error::new(error.kind(), format!("no TLS with `{}`: {error}", self.host))),
+            Err(error) => {
+                let hung_up = matches!(
+                    error.kind(),
+                    io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset | io::ErrorKind::TimedOut
+                );
+                let advice = if hung_up { PLAIN } else { "" };
+                Err(io::Error::new(error.kind(), format!("no TLS with `{}`: {error}{advice}", self.host)))
+            }
         }
     }
 }
+
+/// Servers of plain text do not answer what they do not understand.
+const PLAIN: &str =
+    "; does it speak TLS on this port? if it is meant not to, say `tls: {insecure: true}` or use http://";
 
 /// Alerts that come after the handshake, and what they mean.
 const ALERTS: [(&str, &str); 6] = [

@@ -1,6 +1,7 @@
 #![allow(dead_code, reason = "each test binary uses its part")]
 //! A gRPC server whose calls end when the test says so, and a client that sends whatever frames the test wants.
 
+pub mod certificates;
 pub mod hostile;
 
 use bytes::{Bytes, BytesMut};

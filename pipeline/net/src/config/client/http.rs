@@ -8,7 +8,7 @@ use crate::endpoint::Scheme;
 use crate::http::{Client, ClientOptions, Ping};
 use crate::tls::{ALPN_H2, ALPN_HTTP1};
 use crate::{Encoding, Endpoint};
-use millrace_config::{Checker, Duration, GivenOnly, Optional, Secret, Validate};
+use millrace_config::{Checker, Duration, GivenOnly, Secret, Validate};
 use millrace_engine::component::{BuildError, Context};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -59,7 +59,7 @@ pub struct HttpClientConfig {
     /// Over HTTP/2: how long the answer to a ping may take; 15 seconds if 0.
     pub http2_ping_timeout: Duration,
     /// Whether cookies that the destination sets are sent back to it.
-    pub cookies: Optional<CookiesConfig>,
+    pub cookies: GivenOnly<CookiesConfig>,
     /// Whether HTTP/2 is offered to `https://` destinations.
     pub force_attempt_http2: bool,
     /// Extensions that stand between; none offers that yet.
@@ -127,7 +127,7 @@ impl Default for HttpClientConfig {
             disable_keep_alives: false,
             http2_read_idle_timeout: Duration::default(),
             http2_ping_timeout: Duration::default(),
-            cookies: Optional::Off,
+            cookies: GivenOnly::Off,
             force_attempt_http2: true,
             middlewares: Vec::new(),
         }
