@@ -5,6 +5,8 @@
 mod body;
 mod grpc;
 mod http;
+#[cfg(test)]
+mod tests;
 
 pub use grpc::{Config as GrpcConfig, FACTORY as GRPC_FACTORY};
 pub use http::{Config as HttpConfig, FACTORY as HTTP_FACTORY};

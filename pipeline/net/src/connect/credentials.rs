@@ -68,9 +68,8 @@ fn common(batch: &Batch) -> Option<Cow<'_, Origin>> {
             let own = metadata.iter().filter(|(own, _)| **own == *name);
             own.map(|(_, value)| value.clone()).collect()
         };
-        let differs =
-            |name: &Box<str>| values(&common.metadata, name) != values(&piece.origin.metadata, name);
-        let differing: Vec<_> = names.into_iter().filter(differs).collect();
+        let differs = |name: &str| values(&common.metadata, name) != values(&piece.origin.metadata, name);
+        let differing: Vec<_> = names.into_iter().filter(|name| differs(name)).collect();
         common.metadata.retain(|(name, _)| !differing.contains(name));
         if !same(&common.identity, &piece.origin.identity) {
             common.identity = None;

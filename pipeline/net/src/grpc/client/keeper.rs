@@ -59,7 +59,7 @@ async fn follow(core: Arc<Core>, mut open: oneshot::Receiver<()>) {
         }
         let again = async {
             if known && !may_move {
-                std::future::pending().await
+                std::future::pending::<()>().await;
             }
             let _ = timeout(RESOLVE_EVERY, core.stale.notified()).await;
             sleep_until(asked + RESOLVE_MIN).await;
@@ -168,7 +168,7 @@ async fn told_down(core: &Core, id: PeerId) {
             return;
         }
         if changes.changed().await.is_err() {
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 }

@@ -123,7 +123,7 @@ pub(super) async fn open(stream: Stream, address: Address) -> io::Result<(Arc<Li
     let (requests, connection, pings) = timeout(HANDSHAKE_TIMEOUT, opening)
         .await
         .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "the HTTP/2 handshake took too long"))?
-        .map_err(explained)?;
+        .map_err(|error| explained(&error))?;
     let doubt = Arc::new(Notify::new());
     let link = Arc::new(Link {
         requests,
@@ -143,7 +143,7 @@ fn hung_up() -> io::Error {
 }
 
 /// A server that expects TLS, and an HTTP/1.1 server, answer with what is no HTTP/2.
-fn explained(error: io::Error) -> io::Error {
+fn explained(error: &io::Error) -> io::Error {
     let text = crate::connect::advised(&error.to_string());
     let strange = text.contains("frame with invalid size") || text.contains("PROTOCOL_ERROR");
     if strange || error.kind() == io::ErrorKind::ConnectionReset {
