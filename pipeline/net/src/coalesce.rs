@@ -218,8 +218,7 @@ impl<S: AsyncWrite + Unpin, W> Inner<S, W> {
         ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
         self.out = Vec::new();
         self.sent = 0;
-        // TLS keeps records of its own back while the socket is full.
-        Pin::new(&mut self.stream).poll_flush(cx)
+        Poll::Ready(Ok(()))
     }
 
     /// Grows the buffer in two steps, one for answers and one for requests, instead of by doubling.

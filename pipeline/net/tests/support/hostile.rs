@@ -130,7 +130,7 @@ async fn answer_until(stream: TcpStream, mut frozen: watch::Receiver<bool>) {
         _ = frozen.wait_for(|frozen| *frozen) => {}
         () = serving => return,
     }
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 /// Says that all went well, and nothing else.
