@@ -29,7 +29,10 @@ fn what_is_wrong_with_a_client_is_said_with_what_to_do() {
     for (yaml, expected) in [
         ("{endpoint: 'x:1'}", "must begin with http:// or https://"),
         ("{endpoint: 'http://x', compression_params: {level: 11}}", "gzip, zlib and deflate have -2 to 9"),
-        ("{endpoint: 'http://x', compression: snappy, compression_params: {level: 1}}", "unsupported parameters"),
+        (
+            "{endpoint: 'http://x', compression: snappy, compression_params: {level: 1}}",
+            "unsupported parameters",
+        ),
         ("{endpoint: 'http://x', proxy_url: 'socks5://me:secret@p:1'}", "use an http or https proxy"),
         ("{endpoint: 'http://x', proxy_url: 'http://me:secret@:p'}", "is not the URL of a proxy"),
     ] {
@@ -131,7 +134,8 @@ async fn what_is_not_believed_is_sent_again_with_what_the_authenticator_then_say
     let with = context("otlp_http");
     let rotating: Arc<dyn Extension> = Arc::new(Rotating::default());
     with.shared.offers.publish([("rotating".parse().expect("an id"), rotating)]);
-    let stage = auth(", auth: {authenticator: rotating}").build(with.clone(), Signal::Logs).expect("it can be built");
+    let stage =
+        auth(", auth: {authenticator: rotating}").build(with.clone(), Signal::Logs).expect("it can be built");
     commit(stage.as_ref(), batch([log("x")])).await.expect("believed in the end");
     assert_eq!(outcome(&with), (1, 0));
 

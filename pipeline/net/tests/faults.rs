@@ -107,7 +107,8 @@ async fn nothing_is_lost_while_destinations_freeze_move_and_change_their_certifi
     options.connector = name.connector();
     options.connector.tls = Some(ours.handshake("", &[ALPN_H2]));
     let channel = Arc::new(Channel::new(options, Tasks::new(Health::starting())));
-    let (sent, failed, stop) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
+    let (sent, failed, stop) =
+        (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
     let senders: Vec<_> = (0..8)
         .map(|_| {
             let (channel, sent) = (Arc::clone(&channel), Arc::clone(&sent));

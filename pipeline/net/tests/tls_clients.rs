@@ -111,14 +111,32 @@ async fn tls_is_the_default_and_failures_say_what_to_do() {
         ("server", "", "localhost:PORT", believed, Ok(())),
         ("server", "", "https://localhost:PORT", "{insecure: true, ca_file: '{d}/ca.pem'}", Ok(())),
         ("server", "", "http://localhost:PORT", believed, Ok(())),
-        ("elsewhere", "", "localhost:PORT", "{ca_file: '{d}/ca.pem', server_name_override: elsewhere.example}", Ok(())),
+        (
+            "elsewhere",
+            "",
+            "localhost:PORT",
+            "{ca_file: '{d}/ca.pem', server_name_override: elsewhere.example}",
+            Ok(()),
+        ),
         ("server", "", "127.0.0.1:PORT", "{insecure_skip_verify: true}", Ok(())),
-        ("server", wanted, "localhost:PORT", "{ca_file: '{d}/ca.pem', cert_file: '{d}/client.pem', key_file: '{d}/client.key'}", Ok(())),
+        (
+            "server",
+            wanted,
+            "localhost:PORT",
+            "{ca_file: '{d}/ca.pem', cert_file: '{d}/client.pem', key_file: '{d}/client.key'}",
+            Ok(()),
+        ),
         ("server", "", "localhost:PORT", "{}", Err("ca_file")),
         ("elsewhere", "", "localhost:PORT", believed, Err("server_name_override")),
         ("old", "", "localhost:PORT", believed, Err("has expired")),
         ("server", wanted, "localhost:PORT", believed, Err("cert_file")),
-        ("server", "", "localhost:PORT", "{insecure: true}", Err("does it speak gRPC on this port, and without TLS")),
+        (
+            "server",
+            "",
+            "localhost:PORT",
+            "{insecure: true}",
+            Err("does it speak gRPC on this port, and without TLS"),
+        ),
     ];
     for (certificate, server, endpoint, tls, expected) in cases {
         let acceptor = ours.acceptor(certificate, &ours.yaml(server));
@@ -151,7 +169,9 @@ async fn http_2_is_spoken_where_both_sides_want_it() {
     ours.certify("server", "localhost", 4000);
     for (force, version, connections) in [(true, "h2", 1), (false, "http/1.1", 8)] {
         let (port, server) = Secured::start(ours.acceptor("server", "")).await;
-        let yaml = format!("{{force_attempt_http2: {force}, max_conns_per_host: 20, tls: {{ca_file: '{{d}}/ca.pem'}}}}");
+        let yaml = format!(
+            "{{force_attempt_http2: {force}, max_conns_per_host: 20, tls: {{ca_file: '{{d}}/ca.pem'}}}}"
+        );
         let config: HttpClientConfig = decoded(&ours.yaml(&yaml));
         let uri: Uri = format!("https://localhost:{port}/v1/logs").parse().unwrap();
         let (client, _) = config.client(&context(), Endpoint::parse(&uri.to_string()).unwrap()).unwrap();
