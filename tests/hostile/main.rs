@@ -13,3 +13,4 @@ mod lifecycle;
 mod series;
 #[path = "../support/mod.rs"]
 mod support;
+mod tls;

@@ -4,6 +4,7 @@ use bytes::{Bytes, BytesMut};
 use h2::client::SendRequest;
 use http::{HeaderMap, Request};
 use std::net::SocketAddr;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -27,13 +28,31 @@ pub struct Client {
 
 impl Client {
     pub async fn connect(to: SocketAddr) -> Result<Self, String> {
-        let stream = TcpStream::connect(to).await.map_err(|error| error.to_string())?;
+        Self::over(TcpStream::connect(to).await.map_err(|error| error.to_string())?).await
+    }
+
+    /// Over any stream.
+    pub async fn over<S>(stream: S) -> Result<Self, String>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
         let (sender, connection) = h2::client::handshake(stream).await.map_err(|error| error.to_string())?;
         let connection = tokio::spawn(async {
             // What becomes of the connection shows in the calls.
             let _ = connection.await;
         });
         Ok(Self { sender, connection })
+    }
+
+    /// A request of OTLP/HTTP; the status of its answer.
+    pub async fn post(&mut self, uri: &str, body: &[u8]) -> Result<u16, String> {
+        let text = |error: h2::Error| error.to_string();
+        let request = Request::post(uri).header("content-type", "application/x-protobuf").body(());
+        let mut sender = self.sender.clone().ready().await.map_err(text)?;
+        let (response, mut stream) = sender.send_request(request.expect("a request"), false).map_err(text)?;
+        let _ = stream.send_data(Bytes::copy_from_slice(body), true);
+        let answer = timeout(super::PATIENCE, response).await.expect("an answer in time");
+        Ok(answer.map_err(text)?.status().as_u16())
     }
 
     /// A good call.

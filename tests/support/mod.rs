@@ -8,6 +8,7 @@ pub mod http1;
 pub mod metrics;
 pub mod requests;
 pub mod stub;
+pub mod tls;
 
 use metrics::Metrics;
 use std::fs::{self, File};

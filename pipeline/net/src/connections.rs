@@ -29,6 +29,8 @@ const ADMISSION_PATIENCE: Duration = Duration::from_secs(2);
 /// What a server's connections are counted by and charged to.
 #[derive(Debug, Clone, Default)]
 pub struct Door {
+    /// The component, for the log.
+    pub component: Arc<str>,
     /// Open now.
     pub open: UpDown,
     /// Ever accepted.
@@ -163,7 +165,7 @@ impl Door {
             Ok(stream) => Ok(Stream::Tls(Box::new(stream))),
             Err(Rejected { why, message, stream }) => {
                 let reason = Refused::from(why);
-                tracing::warn!(%peer, reason = reason.name(), "TLS handshake error: {message}");
+                tracing::warn!(otelcol.component.id = %self.component, %peer, reason = reason.name(), "TLS handshake error: {message}");
                 self.refused.count(reason);
                 Err(stream)
             }
@@ -172,7 +174,7 @@ impl Door {
 
     /// A client speaks TLS to a port that does not.
     pub(crate) fn refuse_tls(&self, peer: Peer) {
-        tracing::warn!(%peer, "a client speaks TLS to a port without `tls`; it must be told to send in plain text");
+        tracing::warn!(otelcol.component.id = %self.component, %peer, "a client speaks TLS to a port without `tls`; it must be told to send in plain text");
         self.refused.count(Refused::TlsToPlain);
     }
 }

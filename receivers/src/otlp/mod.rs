@@ -134,6 +134,7 @@ impl Otlp {
         let registry = &self.context.shared.registry;
         let tls = tls.map(|tls| tls.acceptor(&Site::transport(&self.context, transport), alpn)).transpose();
         Ok(Door {
+            component: self.context.id.to_string().into(),
             open: registry.updown(&catalogue::CONNECTIONS, &labels),
             accepted: registry.counter(&catalogue::CONNECTIONS_ACCEPTED, &labels),
             refused: Refusals::counted_by(|reason| {

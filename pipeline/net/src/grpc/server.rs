@@ -227,7 +227,7 @@ impl<U: Unary> Server<U> {
                 "a client pings more often than `keepalive::enforcement_policy` allows",
             ),
         };
-        tracing::warn!(%peer, reason = reason.name(), "{what}; closing its connection");
+        tracing::warn!(otelcol.component.id = %self.options.door.component, %peer, reason = reason.name(), "{what}; closing its connection");
         self.options.door.refused.count(reason);
         let last_stream = flusher.watched(FrameWatch::last_stream);
         flusher.finish_with(&calm_down(last_stream, misuse)).await;

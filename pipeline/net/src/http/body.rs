@@ -60,7 +60,10 @@ impl Accepted {
         encoding.ok_or_else(|| BodyError::UnknownEncoding {
             name: String::from_utf8_lossy(name).into_owned(),
             known: match &self.encodings {
-                Encodings::Named(names) => names.join(", "),
+                Encodings::Named(names) => {
+                    let names = names.iter().map(|name| if name.is_empty() { "none" } else { name });
+                    names.collect::<Vec<_>>().join(", ")
+                }
                 Encodings::All | Encodings::Raw => {
                     "gzip, zstd, zlib, deflate, snappy, x-snappy-framed or lz4".to_owned()
                 }

@@ -218,7 +218,7 @@ impl Server {
         };
         drop(serving);
         let Some(misuse) = misuse else { return flusher.finish().await };
-        tracing::warn!(%peer, "a client sends HTTP/2 frames that carry nothing, in masses; closing its connection");
+        tracing::warn!(otelcol.component.id = %self.options.door.component, %peer, "a client sends HTTP/2 frames that carry nothing, in masses; closing its connection");
         self.options.door.refused.count(Refused::Flood);
         let last_stream = flusher.watched(FrameWatch::last_stream);
         flusher.finish_with(&calm_down(last_stream, misuse)).await;
