@@ -257,14 +257,12 @@ impl Validate for TlsServerKeys {
                 "TLS configuration must include both certificate and key for server connections\nadd `cert_file` and `key_file`",
             );
         }
-        for key in
-            ["ca_file", "ca_pem"].into_iter().filter(|key| self.client_ca_file.is_empty() && at.is_set(key))
-        {
+        let meaningless = ["ca_file", "ca_pem"].into_iter().find(|key| at.is_set(key));
+        if let Some(key) = meaningless.filter(|_| self.client_ca_file.is_empty()) {
             at.warning(
                 key,
                 "has no meaning for a server, as in the Go collector\nto ask clients for certificates, use `client_ca_file`",
             );
-            break;
         }
         if self.client_ca_file_reload && self.client_ca_file.is_empty() {
             at.warning("client_ca_file_reload", "has no meaning without `client_ca_file`");
