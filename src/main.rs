@@ -6,9 +6,9 @@ mod demo;
 mod describe;
 mod featuregate;
 mod fetch;
-mod metrics;
 mod plan;
 mod run;
+mod telemetry;
 
 use cli::{Cli, Command};
 use std::process::ExitCode;

@@ -1,8 +1,8 @@
 //! Running a configuration: build, start, wait, drain, account; alone or beside a companion.
 
 use crate::cli::Input;
-use crate::metrics::Served;
 use crate::plan::{Plan, plan, read};
+use crate::telemetry::{Made, Pushing, Served};
 use millrace_engine::component::Shared;
 use millrace_engine::graph::Graph;
 use millrace_engine::health::State;
@@ -10,6 +10,8 @@ use millrace_engine::ledger::Closing;
 use millrace_engine::{Budget, Health, Ledger, Tasks, host};
 use millrace_processors::memory_limiter::Limits;
 use millrace_telemetry::Registry;
+use millrace_telemetry::metrics::DEFAULT_SERIES_LIMIT;
+use millrace_telemetry::trace::Tracer;
 use std::num::NonZero;
 use std::pin::pin;
 use std::process::ExitCode;
@@ -66,12 +68,17 @@ pub fn accompanied(
     shutdown_timeout: Duration,
     companion: impl AsyncFnOnce(Shared, oneshot::Receiver<()>),
 ) -> Result<Outcome, String> {
-    let resource = plan.telemetry.resource.labels("millrace", env!("CARGO_PKG_VERSION"));
-    let registry = Registry::with_resource(plan.telemetry.metrics.level, resource.clone());
-    let logs = millrace_telemetry::logs::install(&plan.telemetry.logs, &resource, &registry)
+    let config = &plan.telemetry;
+    let resource = config.resource.resource("millrace", env!("CARGO_PKG_VERSION"));
+    let views = config.metrics.views.clone();
+    let registry = Registry::build(config.metrics.level, resource, views, DEFAULT_SERIES_LIMIT);
+    let (tracer, spans) = Tracer::new(&config.traces, &registry);
+    registry.trace_with(tracer);
+    let mut logs = millrace_telemetry::logs::install(&config.logs, &registry.resource().labels, &registry)
         .map_err(|error| format!("cannot set up logging: {error}"))?;
+    let made = Made { records: logs.take_records(), spans };
     let runtime = runtime().map_err(|error| format!("cannot start the runtime: {error}"))?;
-    let outcome = runtime.block_on(serve(plan, registry, started, shutdown_timeout, companion));
+    let outcome = runtime.block_on(serve(plan, registry, made, started, shutdown_timeout, companion));
     // Whatever still runs has been cut off by the drain's deadline.
     runtime.shutdown_background();
     // What cannot be written within that time is counted as dropped by the writer itself.
@@ -91,6 +98,7 @@ fn runtime() -> std::io::Result<Runtime> {
 async fn serve(
     plan: &Plan,
     registry: Registry,
+    made: Made,
     started: Instant,
     shutdown_timeout: Duration,
     companion: impl AsyncFnOnce(Shared, oneshot::Receiver<()>),
@@ -101,6 +109,7 @@ async fn serve(
     let shared = shared(plan, registry);
     let budget_bytes = shared.intake.limit();
     tracing::info!(version = env!("CARGO_PKG_VERSION"), budget_bytes, "Starting millrace...");
+    let pushing = Pushing::start(&plan.telemetry, made, &shared).inspect_err(cannot_start)?;
     let served = Served::start(&plan.telemetry, &shared, started).inspect_err(cannot_start)?;
     let graph = start(plan, &shared).await.inspect_err(cannot_start)?;
     shared.health.advance(State::Ready);
@@ -131,8 +140,13 @@ async fn serve(
             false
         }
     };
+    let closing = close(&shared);
+    // Not before, so that what was said until now is sent as well.
+    if let Some(pushing) = pushing {
+        pushing.stop().await;
+    }
     served.stop().await;
-    Ok(Outcome { is_clean: was_told && had_time, closing: close(&shared) })
+    Ok(Outcome { is_clean: was_told && had_time, closing })
 }
 
 fn shared(plan: &Plan, registry: Registry) -> Shared {

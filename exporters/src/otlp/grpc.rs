@@ -56,7 +56,7 @@ impl Config {
         signal: Signal,
         endpoint: Endpoint,
     ) -> Result<GrpcSender, BuildError> {
-        let measures = RpcClient::new(&context.shared.registry, endpoint.host(), endpoint.port());
+        let measures = RpcClient::new(context, signal, destination(&endpoint));
         let (channel, credentials) = self.client.channel(context, endpoint)?;
         let uri = channel.uri(method(signal)).map_err(|error| context.error(error))?;
         let encoding = self.client.compression.over_grpc();

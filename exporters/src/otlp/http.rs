@@ -130,8 +130,7 @@ impl ExporterConfig for Config {
         let uri: Uri =
             url.parse().map_err(|error| context.error(format!("`{url}` is not a URL: {error}")))?;
         let scheme = if endpoint.scheme == Scheme::Https { "https" } else { "http" };
-        let measures =
-            HttpClient::new(&context.shared.registry, endpoint.host(), endpoint.port().unwrap_or(0), scheme);
+        let measures = HttpClient::new(&context, signal, &destination(&endpoint), scheme);
         let destination = destination(&endpoint).with("url.path", uri.path().to_owned());
         let (client, credentials) = self.client.client(&context, endpoint)?;
         let sender = HttpSender {
@@ -204,7 +203,12 @@ impl Sender for HttpSender {
             };
             let (started, bytes) = (Instant::now(), body.parts.iter().map(|part| part.len() as u64).sum());
             let sent = self.client.post(&self.uri, &headers, &body.parts).await;
-            self.measures.ended(sent.as_ref().ok().map(|response| response.status), bytes, started);
+            self.measures.ended(
+                &self.uri,
+                sent.as_ref().ok().map(|response| response.status),
+                bytes,
+                started,
+            );
             let response = sent.map_err(|error| {
                 let message = format!("failed to make an HTTP request to {}: {error}", self.url);
                 Failure::transient(Fault::Destination, Reason::Unreachable, message)
@@ -292,7 +296,6 @@ mod tests {
     use millrace_engine::{Health, Tasks};
     use millrace_net::Encoding;
     use millrace_net::http::ClientOptions;
-    use millrace_telemetry::{Level, Registry};
 
     #[test]
     fn urls_are_made_as_in_go() {
@@ -319,7 +322,12 @@ mod tests {
             format: BodyFormat::Json,
             packing: Encoding::None.into(),
             work: Budget::new(1),
-            measures: HttpClient::new(&Registry::new(Level::None), "x", 80, "http"),
+            measures: HttpClient::new(
+                &crate::testing::context("otlp_http"),
+                Signal::Logs,
+                &Labels::new(),
+                "http",
+            ),
         };
         let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("application/json"))]);
         let status = StatusCode::from_u16(status).expect("a status");

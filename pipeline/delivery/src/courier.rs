@@ -5,6 +5,7 @@ use crate::concurrency::{Outcome, Slot, Slots};
 use crate::measures::Measures;
 use crate::parts::Report;
 use crate::retry::Backoff;
+use crate::spans::Told;
 use crate::{Accepted, RetryConfig, Sender};
 use millrace_engine::{
     Account, Batch, Entry, Failure, Fault, Piece, Reason, Retry, Submission, Tasks, Until,
@@ -94,6 +95,18 @@ struct Refusal {
 impl Courier {
     /// Delivers a batch, in halves where it is too large, and tells what becomes of it.
     pub(crate) async fn deliver(&self, batch: Batch, report: &mut (impl Report + Send)) {
+        let spans = &self.measures.spans;
+        let mut told = Told::default();
+        if !spans.are_made() {
+            return self.pass_on(batch, report, &mut told).await;
+        }
+        let span = spans.send(&report.spans());
+        // Apart, so that sends without a span take no room for one.
+        Box::pin(span.around(self.pass_on(batch, report, &mut told))).await;
+        spans.sent(span, told);
+    }
+
+    async fn pass_on(&self, batch: Batch, report: &mut (impl Report + Send), told: &mut Told) {
         let _in_flight = self.measures.in_flight();
         let mut patience = Patience { started: Instant::now(), held_back: Duration::ZERO };
         let until = report.until();
@@ -103,6 +116,7 @@ impl Courier {
             let items = part.cost().items;
             let refusal = match self.destination.take(self, &part, &mut patience, until).await {
                 Ok(accepted) => {
+                    told.sent += items;
                     self.delivered(&part, accepted, report);
                     continue;
                 }
@@ -118,6 +132,10 @@ impl Courier {
                 );
                 left.extend([second, first]);
                 continue;
+            }
+            told.failed += items;
+            if self.measures.spans.are_made() {
+                told.error = Some(refusal.failure.to_string());
             }
             self.measures.failed(items, &refusal.failure);
             report.failed(items, &refusal.failure);
@@ -210,7 +228,10 @@ impl Sending<'_> {
     async fn attempts(&self, batch: &Batch, patience: &mut Patience) -> Result<Accepted, Failure> {
         let mut backoff = Backoff::new(&self.protocol.retry);
         self.protocol.budget.earn();
+        let mut retries = 0;
         loop {
+            self.courier.measures.spans.attempt(retries);
+            retries += 1;
             let result = self.attempt(batch, patience).await;
             self.courier.measures.attempted(&result);
             let failure = match result {

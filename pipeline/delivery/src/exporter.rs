@@ -119,7 +119,8 @@ impl Exporter {
                 "the collector is shutting down",
             ));
         }
-        let request = Request { cost: batch.cost(), until, arrived: now() };
+        let span = self.courier.measures.spans.current();
+        let request = Request { cost: batch.cost(), until, arrived: now(), span };
         let ticket = Ticket::direct(&self.courier.account, request);
         let mut report = &ticket;
         let ended = {

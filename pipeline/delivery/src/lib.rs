@@ -20,6 +20,7 @@ pub mod partition;
 mod parts;
 mod queue;
 mod retry;
+mod spans;
 mod status_codes;
 mod ticket;
 

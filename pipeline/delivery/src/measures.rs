@@ -3,6 +3,7 @@
 use crate::BatchNames;
 use crate::batcher::Trigger;
 use crate::concurrency::Slots;
+use crate::spans::Spans;
 use millrace_engine::component::Context;
 use millrace_engine::{Batch, Cost, Failure, Reason, Status};
 use millrace_telemetry::catalogue::{exporter as go, millrace as ours, processor as batches};
@@ -16,6 +17,7 @@ use std::time::Instant;
 pub(crate) struct Measures {
     pub(crate) sent: Counter,
     failed: Failed,
+    pub(crate) spans: Spans,
     pub(crate) enqueue_failed: Counter,
     in_flight: UpDown,
     batch_items: Histogram,
@@ -74,6 +76,7 @@ impl Measures {
         Self {
             sent: registry.counter(go::SENT.of(signal), &to),
             failed: Failed::new(registry, go::SEND_FAILED.of(signal), to.clone()),
+            spans: Spans::new(context, signal),
             enqueue_failed: registry.counter(go::ENQUEUE_FAILED.of(signal), &exporter),
             in_flight: registry.updown(&go::IN_FLIGHT_REQUESTS, &queue),
             batch_items: registry.histogram(&go::QUEUE_BATCH_SEND_SIZE, &to),

@@ -3,8 +3,12 @@
 use crate::ticket::Ticket;
 use millrace_engine::ledger::Account;
 use millrace_engine::{Cost, Failure, Until};
+use millrace_telemetry::trace::SpanContext;
 use std::collections::VecDeque;
 use std::sync::Arc;
+
+/// A span has no more links than this, as in the SDKs.
+const MOST_LINKS: usize = 128;
 
 /// Where the outcome of a delivery is told, item by item in the order of the batch, as soon as it is known.
 ///
@@ -18,6 +22,9 @@ pub(crate) trait Report {
 
     /// How far responsibility must have moved before it counts as delivered.
     fn until(&self) -> Until;
+
+    /// The spans that the requests were handed in within.
+    fn spans(&self) -> Vec<SpanContext>;
 }
 
 /// The requests behind a batch from a queue.
@@ -69,6 +76,10 @@ impl Report for Parts {
         let settled = self.0.iter().any(|(ticket, _)| ticket.until() == Until::Settled);
         if settled { Until::Settled } else { Until::Stored }
     }
+
+    fn spans(&self) -> Vec<SpanContext> {
+        self.0.iter().filter_map(|(ticket, _)| ticket.span()).take(MOST_LINKS).collect()
+    }
 }
 
 /// The one request that its caller delivers itself.
@@ -83,5 +94,9 @@ impl Report for &Ticket<&Account> {
 
     fn until(&self) -> Until {
         Until::Stored
+    }
+
+    fn spans(&self) -> Vec<SpanContext> {
+        self.span().into_iter().collect()
     }
 }

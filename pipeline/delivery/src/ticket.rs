@@ -3,6 +3,7 @@
 
 use millrace_engine::ledger::{Account, Held, Term};
 use millrace_engine::{Cost, Failure, Fault, Permit, Reason, Until};
+use millrace_telemetry::trace::SpanContext;
 use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -31,6 +32,8 @@ pub(crate) struct Request {
     pub(crate) until: Until,
     /// When it was put in line.
     pub(crate) arrived: Instant,
+    /// The span that it was handed in within.
+    pub(crate) span: Option<SpanContext>,
 }
 
 struct State {
@@ -102,6 +105,11 @@ impl<'a> Ticket<&'a Account> {
 }
 
 impl<A: Deref<Target = Account>> Ticket<A> {
+    /// The span that it was handed in within.
+    pub(crate) fn span(&self) -> Option<SpanContext> {
+        self.request.span
+    }
+
     fn new(held: Held<A>, request: Request, room: Permit, caller: Caller) -> Self {
         held.account().record(Term::In, request.cost);
         let state =

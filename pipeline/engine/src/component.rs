@@ -13,6 +13,7 @@ use crate::status::{Instance, Status};
 use crate::{Budget, Retries, Tasks};
 use millrace_config::{ComponentId, Diagnostics, Node, PipelineId, Role, Shape};
 use millrace_telemetry::metrics::Registry;
+use millrace_telemetry::trace::Instrumentation;
 use millrace_wire::Signal;
 use std::fmt;
 use std::sync::Arc;
@@ -78,6 +79,18 @@ impl Context {
     pub fn status(&self, signal: Option<Signal>) -> Status {
         let (id, pipeline) = (self.id.clone(), self.pipeline.clone());
         self.shared.health.components().status(&Instance { kind: self.kind, id, signal, pipeline })
+    }
+}
+
+impl Context {
+    /// Who makes spans that stand for this component, but for the name of the scope.
+    #[must_use]
+    pub fn instrumentation(&self) -> Instrumentation {
+        let attributes = vec![
+            ("otelcol.component.id", self.id.to_string().into()),
+            ("otelcol.component.kind", self.kind.into()),
+        ];
+        Instrumentation { attributes, ..Instrumentation::default() }
     }
 }
 

@@ -5,7 +5,7 @@ use crate::entry::Route;
 use crate::stage::Transform;
 use crate::{Batch, Failure};
 use millrace_telemetry::catalogue::processor as defs;
-use millrace_telemetry::{Counter, Histogram, Labels};
+use millrace_telemetry::{Counter, Histogram, Labels, trace};
 use millrace_wire::Signal;
 use std::sync::Arc;
 use std::time::Instant;
@@ -15,6 +15,8 @@ pub(crate) struct Measures {
     incoming: Counter,
     outgoing: Counter,
     duration: Histogram,
+    /// The processor's id, if what it does is to stand in the span around it.
+    traced: Option<String>,
 }
 
 impl Measures {
@@ -25,6 +27,13 @@ impl Measures {
             incoming: registry.counter(&defs::INCOMING_ITEMS, &labels),
             outgoing: registry.counter(&defs::OUTGOING_ITEMS, &labels),
             duration: registry.histogram(&defs::INTERNAL_DURATION, &labels),
+            traced: registry.tracer().is_on().then(|| context.id.to_string()),
+        }
+    }
+
+    fn event(&self, name: &'static str) {
+        if let Some(id) = &self.traced {
+            trace::event(name, || vec![("processor", id.as_str().into())]);
         }
     }
 
@@ -46,7 +55,9 @@ impl Transform for Measured {
     fn apply(&self, batch: Batch) -> Result<Option<Batch>, Failure> {
         let incoming = batch.cost().items;
         let started = self.measures.duration.is_active().then(Instant::now);
+        self.measures.event("Start processing.");
         let result = self.inner.apply(batch);
+        self.measures.event("End processing.");
         if let Some(started) = started {
             self.measures.duration.record(started.elapsed().as_secs_f64());
         }

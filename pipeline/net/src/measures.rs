@@ -1,16 +1,21 @@
 //! What servers and clients of HTTP and gRPC count at level detailed, as the semantic conventions say and as the Go
 //! collector's instrumentation labels it. Below that level everything here is a single branch.
 
-use crate::grpc::Code;
+use crate::grpc::{Code, Status};
+use crate::stream::Peer;
 use axum::body::Body;
 use axum::extract::Request;
 use axum::response::Response;
-use http::header::HOST;
-use http::{Method, StatusCode, Version};
+use http::header::{HOST, USER_AGENT};
+use http::{HeaderMap, Method, StatusCode, Uri, Version};
 use http_body::Body as _;
 use http_body_util::BodyExt;
+use millrace_engine::component::Context;
 use millrace_telemetry::catalogue::rpc as defs;
+use millrace_telemetry::trace::{self, Instrumentation, Span, SpanContext, Tracer};
 use millrace_telemetry::{Dynamic, Histogram, Labels, Level, Registry};
+use millrace_wire::Signal;
+use millrace_wire::write::SpanKind;
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -35,18 +40,72 @@ impl<const N: usize> Series<N> {
 
 /// Calls that a gRPC server answers.
 #[derive(Debug, Clone)]
-pub struct RpcServer(Series<1>);
+pub struct RpcServer {
+    series: Series<1>,
+    spans: Spans,
+    /// Where it listens.
+    server: Labels,
+}
 
 impl RpcServer {
-    /// Counts in `registry`.
+    /// Of a component whose server listens at `endpoint`.
     #[must_use]
-    pub fn new(registry: &Registry) -> Self {
-        Self(Series::new(registry))
+    pub fn new(context: &Context, endpoint: &str) -> Self {
+        let (address, port) = split_host(endpoint);
+        let server = server(Labels::new(), address, port);
+        let spans = Spans::new(context, GRPC_SCOPE, &[]);
+        Self { series: Series::new(&context.shared.registry), spans, server }
+    }
+
+    /// Whether calls are within spans; lets callers do without [`traced`](Self::traced).
+    #[must_use]
+    pub fn is_traced(&self) -> bool {
+        self.spans.tracer.is_on()
+    }
+
+    /// Answers a call of `path` that began at `received` within a span, which belongs to the sender's trace if its
+    /// `headers` tell of one.
+    ///
+    /// # Errors
+    /// The answer's.
+    pub async fn traced<T>(
+        &self,
+        path: &str,
+        headers: HeaderMap,
+        received: Instant,
+        answer: impl Future<Output = Result<T, Status>>,
+    ) -> Result<T, Status> {
+        let method = path.strip_prefix('/').unwrap_or(path);
+        let mut span = self.spans.start(method, SpanKind::Server, self.spans.tracer.extract(&headers));
+        drop(headers);
+        span.began_at(received);
+        span.set("rpc.method", method);
+        span.set("rpc.system.name", "grpc");
+        set_server(&mut span, &self.server);
+        let result = span.around(answer).await;
+        let code = result.as_ref().err().map_or(Code::Ok, |status| status.code);
+        span.set("rpc.response.status_code", code.name());
+        // The sender's mistakes are none of the server's.
+        let is_ours = matches!(
+            code,
+            Code::Unknown
+                | Code::DeadlineExceeded
+                | Code::Unimplemented
+                | Code::Internal
+                | Code::Unavailable
+                | Code::DataLoss
+        );
+        if let Err(status) = &result
+            && is_ours
+        {
+            span.fail(status.message.clone());
+        }
+        result
     }
 
     /// A call of `path` that began at `started` has been answered.
     pub fn answered(&self, path: &str, code: Code, started: Instant) {
-        let Some(kept) = &self.0.0 else { return };
+        let Some(kept) = &self.series.0 else { return };
         let labels = || rpc(path, code);
         let make = || [kept.registry.histogram(&defs::RPC_SERVER_CALL_DURATION, &labels())];
         kept.histograms.with(&(path, code as u8), make, |[duration]| duration.record(seconds(started)));
@@ -57,21 +116,22 @@ impl RpcServer {
 #[derive(Debug, Clone)]
 pub struct RpcClient {
     series: Series<1>,
+    spans: Spans,
     server: Labels,
 }
 
 impl RpcClient {
-    /// Counts in `registry` the calls to a server that `server.address` and `server.port` describe.
+    /// The calls of a component to a server that the labels `server.address` and `server.port` describe.
     #[must_use]
-    pub fn new(registry: &Registry, address: &str, port: Option<u16>) -> Self {
-        let port = port.map(|port| port.to_string());
-        let server = server(Labels::new(), address, port.as_deref());
-        Self { series: Series::new(registry), server }
+    pub fn new(context: &Context, signal: Signal, server: Labels) -> Self {
+        let spans = Spans::new(context, GRPC_SCOPE, &[("otelcol.signal", signal.name())]);
+        Self { series: Series::new(&context.shared.registry), spans, server }
     }
 
     /// A call of `path` that began at `started` has ended. `reached` says whether there was a connection for it: if
     /// not, nobody was called, and the labels do not say whom.
     pub fn ended(&self, path: &str, code: Code, reached: bool, started: Instant) {
+        self.trace(path, code, reached, started);
         let Some(kept) = &self.series.0 else { return };
         let labels = || {
             let server = self.server.iter().filter(|_| reached);
@@ -84,9 +144,65 @@ impl RpcClient {
     }
 }
 
+impl RpcClient {
+    fn trace(&self, path: &str, code: Code, reached: bool, started: Instant) {
+        if !self.spans.tracer.is_on() {
+            return;
+        }
+        let method = path.strip_prefix('/').unwrap_or(path);
+        let mut span = self.spans.start(method, SpanKind::Client, trace::current());
+        span.began_at(started);
+        span.set("rpc.method", method);
+        span.set("rpc.system.name", "grpc");
+        if reached {
+            set_server(&mut span, &self.server);
+        }
+        span.set("rpc.response.status_code", code.name());
+        if code != Code::Ok {
+            span.fail(code.name());
+        }
+    }
+}
+
+/// Makes spans of the instrumentation library of that name.
+#[derive(Debug, Clone)]
+struct Spans {
+    tracer: Tracer,
+    by: Arc<Instrumentation>,
+}
+
+const GRPC_SCOPE: &str = "go.opentelemetry.io/contrib/instrumentation/google.golang.org/grpc/otelgrpc";
+const HTTP_SCOPE: &str = "go.opentelemetry.io/contrib/instrumentation/net/http/otelhttp";
+
+impl Spans {
+    fn new(context: &Context, scope: &str, further: &[(&'static str, &'static str)]) -> Self {
+        let mut by = context.instrumentation();
+        by.name = scope.to_owned();
+        by.version = defs::VERSION;
+        by.attributes.extend(further.iter().map(|(name, value)| (*name, (*value).into())));
+        Self { tracer: context.shared.registry.tracer(), by: Arc::new(by) }
+    }
+
+    fn start(&self, name: &str, kind: SpanKind, parent: Option<SpanContext>) -> Span {
+        self.tracer.start(&self.by, name, kind, parent)
+    }
+}
+
+fn set_server(span: &mut Span, server: &Labels) {
+    if let Some(address) = server.get("server.address") {
+        span.set("server.address", address);
+    }
+    if let Some(port) = server.get("server.port").and_then(|port| port.parse::<u64>().ok()) {
+        span.set("server.port", port);
+    }
+}
+
 /// Requests that an HTTP server answers.
 #[derive(Debug, Clone)]
-pub struct HttpServer(Series<3>);
+pub struct HttpServer {
+    series: Series<3>,
+    spans: Spans,
+}
 
 /// What is known of a request when it has been answered.
 struct Exchange<'a> {
@@ -102,16 +218,16 @@ struct Exchange<'a> {
 }
 
 impl HttpServer {
-    /// Counts in `registry`.
+    /// Of a component.
     #[must_use]
-    pub fn new(registry: &Registry) -> Self {
-        Self(Series::new(registry))
+    pub fn new(context: &Context) -> Self {
+        Self { series: Series::new(&context.shared.registry), spans: Spans::new(context, HTTP_SCOPE, &[]) }
     }
 
-    /// Whether anything is counted; lets callers skip the work of finding out what.
+    /// Whether requests are counted or within spans; lets callers do without [`observe`](Self::observe).
     #[must_use]
     pub fn is_active(&self) -> bool {
-        self.0.0.is_some()
+        self.series.0.is_some() || self.spans.tracer.is_on()
     }
 
     /// Has a request answered, and counts it. `route` is the configured path that it went to, if there is one.
@@ -124,6 +240,7 @@ impl HttpServer {
         let started = Instant::now();
         let (method, version) = (request.method().clone(), request.version());
         let host = request.headers().get(HOST).and_then(|host| host.to_str().ok()).map(str::to_owned);
+        let mut span = self.begin(route, &request, host.as_deref());
         let read = Arc::new(AtomicU64::new(0));
         let counted = Arc::clone(&read);
         let request = request.map(|body| {
@@ -132,22 +249,58 @@ impl HttpServer {
                 frame
             }))
         });
-        let response = answer(request).await;
+        let response = span.around(answer(request)).await;
+        let (status, response_bytes) = (response.status(), response.body().size_hint().exact().unwrap_or(0));
+        span.set("http.request.body.size", read.load(Relaxed));
+        span.set("http.response.body.size", response_bytes);
+        span.set("http.response.status_code", u64::from(status.as_u16()));
+        if status.is_server_error() {
+            span.fail("");
+        }
+        drop(span);
         self.answered(&Exchange {
             method: &method,
             version,
             host: host.as_deref(),
             route,
-            status: response.status(),
+            status,
             request_bytes: read.load(Relaxed),
-            response_bytes: response.body().size_hint().exact().unwrap_or(0),
+            response_bytes,
             started,
         });
         response
     }
 
+    fn begin(&self, route: Option<&str>, request: &Request, host: Option<&str>) -> Span {
+        let tracer = &self.spans.tracer;
+        if !tracer.is_on() {
+            return Span::default();
+        }
+        let method = known(request.method());
+        let name = route.map_or_else(|| method.to_owned(), |route| format!("{method} {route}"));
+        let mut span = self.spans.start(&name, SpanKind::Server, tracer.extract(request.headers()));
+        if let Some((address, port)) = host.map(split_host) {
+            set_server(&mut span, &server(Labels::new(), address, port));
+        }
+        span.set("http.request.method", method);
+        span.set("url.scheme", "http");
+        span.set("url.path", request.uri().path());
+        span.set("network.protocol.version", protocol_version(request.version()));
+        if let Some(Peer(Some(peer))) = request.extensions().get::<Peer>() {
+            let address = peer.ip().to_string();
+            span.set("network.peer.address", address.clone());
+            span.set("network.peer.port", u64::from(peer.port()));
+            span.set("client.address", address);
+        }
+        let agent = request.headers().get(USER_AGENT).and_then(|agent| agent.to_str().ok());
+        if let Some(agent) = agent {
+            span.set("user_agent.original", agent);
+        }
+        span
+    }
+
     fn answered(&self, exchange: &Exchange<'_>) {
-        let Some(kept) = &self.0.0 else { return };
+        let Some(kept) = &self.series.0 else { return };
         let &Exchange { method, version, host, route, status, .. } = exchange;
         let make = || {
             let mut labels = http(method, version).with("http.response.status_code", text(status));
@@ -178,26 +331,34 @@ impl HttpServer {
 #[derive(Debug, Clone)]
 pub struct HttpClient {
     series: Series<2>,
+    spans: Spans,
     labels: Labels,
 }
 
 impl HttpClient {
-    /// Counts in `registry` the requests to one server.
+    /// The requests of a component to a server that the labels `server.address` and `server.port` describe.
     #[must_use]
-    pub fn new(registry: &Registry, address: &str, port: u16, scheme: &str) -> Self {
-        let labels = http(&Method::POST, Version::HTTP_11).with("url.scheme", scheme.to_owned());
-        Self { series: Series::new(registry), labels: server(labels, address, Some(&port.to_string())) }
+    pub fn new(context: &Context, signal: Signal, server: &Labels, scheme: &str) -> Self {
+        let mut labels = http(&Method::POST, Version::HTTP_11).with("url.scheme", scheme.to_owned());
+        for name in ["server.address", "server.port"] {
+            if let Some(value) = server.get(name) {
+                labels.set(name, value.to_owned());
+            }
+        }
+        let spans = Spans::new(context, HTTP_SCOPE, &[("otelcol.signal", signal.name())]);
+        Self { series: Series::new(&context.shared.registry), spans, labels }
     }
 
-    /// A request with a body of `bytes` that began at `started` has ended: with a status, or without an answer.
-    pub fn ended(&self, status: Option<StatusCode>, bytes: u64, started: Instant) {
+    /// A request to `uri` with a body of `bytes` that began at `started` has ended: with a status, or without an
+    /// answer.
+    pub fn ended(&self, uri: &Uri, status: Option<StatusCode>, bytes: u64, started: Instant) {
+        self.trace(uri, status, started);
         let Some(kept) = &self.series.0 else { return };
         let make = || {
             let labels = self.labels.clone();
             let labels = match status {
                 Some(status) => labels.with("http.response.status_code", text(status)),
-                // What the Go collector calls it.
-                None => labels.with("error.type", "net.OpError"),
+                None => labels.with("error.type", NO_ANSWER),
             };
             [&defs::HTTP_CLIENT_REQUEST_DURATION, &defs::HTTP_CLIENT_REQUEST_BODY_SIZE]
                 .map(|def| kept.registry.histogram(def, &labels))
@@ -208,6 +369,36 @@ impl HttpClient {
         });
     }
 }
+
+impl HttpClient {
+    fn trace(&self, uri: &Uri, status: Option<StatusCode>, started: Instant) {
+        if !self.spans.tracer.is_on() {
+            return;
+        }
+        let mut span = self.spans.start("HTTP POST", SpanKind::Client, trace::current());
+        span.began_at(started);
+        span.set("http.request.method", "POST");
+        let authority = uri.authority().map_or("", |authority| authority.as_str());
+        // Not what may stand before the host, nor in a query: they are where secrets stand.
+        let authority = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+        span.set("url.full", format!("{}://{authority}{}", uri.scheme_str().unwrap_or("http"), uri.path()));
+        set_server(&mut span, &self.labels);
+        span.set("network.protocol.version", "1.1");
+        match status {
+            Some(status) => span.set("http.response.status_code", u64::from(status.as_u16())),
+            None => span.set("error.type", NO_ANSWER),
+        }
+        if let Some(status) = status.filter(|status| !status.is_success()) {
+            span.set("error.type", text(status));
+        }
+        if !status.is_some_and(|status| status.is_success()) {
+            span.fail("");
+        }
+    }
+}
+
+/// What the Go collector calls a request without an answer.
+const NO_ANSWER: &str = "net.OpError";
 
 fn seconds(started: Instant) -> f64 {
     started.elapsed().as_secs_f64()
@@ -221,17 +412,20 @@ fn rpc(path: &str, code: Code) -> Labels {
 }
 
 fn http(method: &Method, version: Version) -> Labels {
-    let version = match version {
-        Version::HTTP_10 => "1.0",
-        Version::HTTP_2 => "2",
-        _ => "1.1",
-    };
     Labels::from([
         ("http.request.method", known(method)),
         ("network.protocol.name", "http"),
-        ("network.protocol.version", version),
+        ("network.protocol.version", protocol_version(version)),
         ("url.scheme", "http"),
     ])
+}
+
+const fn protocol_version(version: Version) -> &'static str {
+    match version {
+        Version::HTTP_10 => "1.0",
+        Version::HTTP_2 => "2",
+        _ => "1.1",
+    }
 }
 
 fn server(labels: Labels, address: &str, port: Option<&str>) -> Labels {
@@ -266,6 +460,22 @@ mod tests {
     use super::*;
     use millrace_telemetry::metrics::Value;
 
+    fn context(registry: &Registry) -> Context {
+        let health = millrace_engine::Health::starting();
+        let shared = millrace_engine::component::Shared {
+            registry: registry.clone(),
+            ledger: millrace_engine::Ledger::default(),
+            intake: millrace_engine::Budget::new(1),
+            work: millrace_engine::Budget::new(1),
+            tasks: millrace_engine::Tasks::new(health.clone()),
+            health,
+            user_agent: "test".into(),
+            offers: millrace_engine::Offers::default(),
+            retries: millrace_engine::Retries::default(),
+        };
+        Context { shared, kind: "exporter", id: "otlp".parse().expect("an id"), pipeline: None }
+    }
+
     #[test]
     fn a_host_header_is_an_address_and_perhaps_a_port() {
         assert_eq!(split_host("a.b:80"), ("a.b", Some("80")));
@@ -278,16 +488,19 @@ mod tests {
     #[test]
     fn below_level_detailed_nothing_is_counted() {
         let registry = Registry::new(Level::Normal);
-        RpcServer::new(&registry).answered("/a/b", Code::Ok, Instant::now());
-        HttpClient::new(&registry, "x", 1, "http").ended(None, 1, Instant::now());
-        assert!(!HttpServer::new(&registry).is_active());
+        let context = context(&registry);
+        RpcServer::new(&context, "x:1").answered("/a/b", Code::Ok, Instant::now());
+        let client = HttpClient::new(&context, Signal::Logs, &Labels::new(), "http");
+        client.ended(&Uri::from_static("http://x/"), None, 1, Instant::now());
+        assert!(!HttpServer::new(&context).is_active());
         assert!(registry.snapshot().is_empty());
     }
 
     #[test]
     fn a_call_for_which_there_was_no_connection_does_not_say_whom_it_called() {
         let registry = Registry::new(Level::Detailed);
-        let client = RpcClient::new(&registry, "backend", Some(4317));
+        let server = server(Labels::new(), "backend", Some("4317"));
+        let client = RpcClient::new(&context(&registry), Signal::Logs, server);
         client.ended("/a.B/Export", Code::Unavailable, false, Instant::now());
         client.ended("/a.B/Export", Code::Unavailable, true, Instant::now());
         client.ended("/a.B/Export", Code::Unavailable, true, Instant::now());

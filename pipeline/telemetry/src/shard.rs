@@ -97,6 +97,25 @@ impl Sharded {
         }
     }
 
+    /// Keeps `value` in cell `cell` of the calling thread's shard if there is none yet, or if it `beats` the one there.
+    /// Such a cell is read by [`extremes`](Self::extremes).
+    pub fn extreme(&self, cell: usize, value: f64, beats: impl Fn(f64) -> bool) {
+        // Zero, which cells begin with, is thus the bits of something that is no number.
+        let (own, coded) = (self.own(cell), !value.to_bits());
+        let mut seen = own.load(Ordering::Relaxed);
+        while seen == 0 || beats(f64::from_bits(!seen)) {
+            match own.compare_exchange_weak(seen, coded, Ordering::Relaxed, Ordering::Relaxed) {
+                Ok(_) => return,
+                Err(actual) => seen = actual,
+            }
+        }
+    }
+
+    /// What [`extreme`](Self::extreme) has kept in cell `cell`, of each shard that has something.
+    pub fn extremes(&self, cell: usize) -> impl Iterator<Item = f64> + '_ {
+        self.each(cell).filter(|coded| *coded != 0).map(|coded| f64::from_bits(!coded))
+    }
+
     /// Overwrites cell `cell` of the calling thread's shard.
     pub fn store(&self, cell: usize, value: u64) {
         self.own(cell).store(value, Ordering::Relaxed);

@@ -94,9 +94,13 @@ fn state(text: &str) -> (Vec<FamilySnapshot>, Labels) {
                 let (_, series) = families.entry(def.name).or_insert((def, Vec::new()));
                 if series.last().is_none_or(|last| last.labels != labels) {
                     let value = match def.kind {
-                        Kind::Histogram => {
-                            Value::Histogram { bounds: def.bounds, counts: Vec::new(), sum: 0.0 }
-                        }
+                        Kind::Histogram => Value::Histogram {
+                            bounds: def.bounds.into(),
+                            counts: Vec::new(),
+                            sum: 0.0,
+                            min: None,
+                            max: None,
+                        },
                         _ => Value::Number(line.value),
                     };
                     series.push(SeriesSnapshot { labels, value });
@@ -123,7 +127,14 @@ fn state(text: &str) -> (Vec<FamilySnapshot>, Labels) {
             }
         }
     }
-    let families = families.into_values().map(|(def, series)| FamilySnapshot { def, series });
+    let families = families.into_values().map(|(def, series)| FamilySnapshot {
+        def,
+        name: def.name.into(),
+        help: def.help.into(),
+        kind: def.kind,
+        is_observed: false,
+        series,
+    });
     (families.collect(), resource)
 }
 
@@ -204,7 +215,7 @@ fn excluded_constant_labels_are_left_out() {
 fn registry_of(level: Level, golden_name: &str) -> Registry {
     let (families, resource) = state(&golden(golden_name));
     let registry = Registry::with_resource(level, resource);
-    for FamilySnapshot { def, series } in families {
+    for FamilySnapshot { def, series, .. } in families {
         for SeriesSnapshot { labels, value } in series {
             match (def.kind, value) {
                 (Kind::Counter, Value::Number(number)) => registry.counter(def, &labels).add(number as u64),

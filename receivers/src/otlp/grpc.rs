@@ -40,6 +40,8 @@ impl Unary for Service {
     fn call(&self, call: Call) -> BoxFuture<'_, Result<Bytes, Status>> {
         let signal = Signal::ALL[usize::from(call.route)];
         let metadata = if self.include_metadata { metadata(&call.headers) } else { Metadata::new() };
+        let (path, received) = (METHODS[usize::from(call.route)].0, call.received);
+        let headers = call.headers;
         let request = Request {
             transport: Transport::Grpc,
             format: Format::Protobuf,
@@ -50,13 +52,17 @@ impl Unary for Service {
             metadata,
             received: call.received,
         };
-        Box::pin(async move {
+        let answer = async move {
             match self.intake.take(signal, request).await {
                 // An empty export response.
                 Ok(()) => Ok(Bytes::new()),
                 Err(failure) => Err(status(&failure)),
             }
-        })
+        };
+        match self.measures.is_traced() {
+            true => Box::pin(self.measures.traced(path, headers, received, answer)),
+            false => Box::pin(answer),
+        }
     }
 
     fn status(&self, failure: &Failure) -> Status {

@@ -12,7 +12,7 @@ use axum::response::{IntoResponse, Response};
 use http::header::{CONNECTION, CONTENT_TYPE, LOCATION, RETRY_AFTER, VARY};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use millrace_config::GivenOnly;
-use millrace_engine::component::Shared as Process;
+use millrace_engine::component::Context;
 use millrace_engine::extension::Denied;
 use millrace_engine::{Budget, Failure, Identity, Metadata, Reason};
 use millrace_net::admission::Admission;
@@ -45,9 +45,9 @@ pub(super) fn router(
     intake: Arc<Intake>,
     config: &HttpConfig,
     admission: Admission,
-    process: &Process,
+    context: &Context,
 ) -> Router {
-    let budget = process.intake.clone();
+    let budget = context.shared.intake.clone();
     let paths = config.paths.by_signal().into_iter().filter(|(signal, _)| intake.takes(*signal));
     let shared = Shared {
         paths: paths.map(|(signal, path)| (rooted(path), signal)).collect(),
@@ -59,7 +59,7 @@ pub(super) fn router(
         budget,
         include_metadata: config.server.include_metadata,
         response_headers: millrace_net::config::header_map(&config.server.response_headers),
-        measures: HttpServer::new(&process.registry),
+        measures: HttpServer::new(context),
     };
     Router::new().fallback(serve).with_state(Arc::new(shared))
 }

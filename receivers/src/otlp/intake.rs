@@ -1,6 +1,7 @@
 //! What both transports do with a body: validate it, and hand it to the pipelines of its signal.
 
 use super::decode::{Decoded, Undecodable, decode};
+use super::spans::Spans;
 use bytes::Bytes;
 use millrace_engine::budget::REQUEST_BYTES;
 use millrace_engine::component::{Context, Outputs};
@@ -49,6 +50,7 @@ pub(super) struct Intake {
     malformed: [[Counter; 2]; 2],
     refused_before_decoding: [Counter; 2],
     unauthenticated: [Counter; 2],
+    spans: Spans,
 }
 
 struct SignalIntake {
@@ -67,7 +69,7 @@ struct Counts {
 impl Transport {
     const ALL: [Self; 2] = [Self::Grpc, Self::Http];
 
-    const fn name(self) -> &'static str {
+    pub(super) const fn name(self) -> &'static str {
         match self {
             Self::Grpc => "grpc",
             Self::Http => "http",
@@ -102,6 +104,7 @@ impl Intake {
             malformed: [refusals("protobuf"), refusals("json")],
             refused_before_decoding: refusals("transport"),
             unauthenticated: refusals("unauthenticated"),
+            spans: Spans::new(context),
         }
     }
 
@@ -158,7 +161,13 @@ impl Intake {
         let batch = Batch::of(Piece { payload, origin, charge });
         let cost = batch.cost();
         let handing = Handing::new(&intake.account, cost);
-        let result = intake.entry.submit(batch, Until::Stored).await;
+        let submitted = intake.entry.submit(batch, Until::Stored);
+        let result = if self.spans.are_made() {
+            // Apart, so that requests without a span take no room for one.
+            Box::pin(self.spans.around(signal, transport, format, items, submitted)).await
+        } else {
+            submitted.await
+        };
         handing.done(result.is_ok());
         counts.accepted.add(if result.is_ok() { items } else { 0 });
         counts.refused.add(if result.is_ok() { 0 } else { items });

@@ -9,6 +9,7 @@ mod grpc;
 mod http;
 mod intake;
 mod media_type;
+mod spans;
 
 pub use config::{Config, HttpConfig, Paths, Protocols};
 
@@ -91,7 +92,7 @@ impl Otlp {
         let service = grpc::Service::new(
             Arc::clone(&self.intake),
             config.include_metadata,
-            RpcServer::new(&shared.registry),
+            RpcServer::new(&self.context, &config.endpoint),
         );
         let server = millrace_net::grpc::Server::new(Arc::new(service), options, shared.tasks.clone());
         self.run(Running::start(&shared.tasks, "grpc server", |stopping| server.serve(listener, stopping)));
@@ -109,7 +110,7 @@ impl Otlp {
             door,
             windows: Some(Arc::clone(&self.windows)),
         };
-        let router = http::router(Arc::clone(&self.intake), config, self.admission.1.clone(), shared);
+        let router = http::router(Arc::clone(&self.intake), config, self.admission.1.clone(), &self.context);
         let server = millrace_net::http::Server::new(router, options, shared.tasks.clone());
         self.run(Running::start(&shared.tasks, "http server", |stopping| server.serve(listener, stopping)));
         Ok(())

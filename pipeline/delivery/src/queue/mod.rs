@@ -52,7 +52,8 @@ impl Queue {
         batch: Batch,
         until: Until,
     ) -> Result<(), Failure> {
-        let request = Request { cost: batch.cost(), until, arrived: now() };
+        let span = courier.measures.spans.enqueue();
+        let request = Request { cost: batch.cost(), until, arrived: now(), span };
         let attended = self.wait_for_result || until == Until::Settled;
         permit.shrink_to(self.space.units(request.cost));
         let mut outcome = None;

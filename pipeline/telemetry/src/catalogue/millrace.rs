@@ -226,6 +226,28 @@ pub static LOG_LINES_DROPPED: Def = Def::counter(
     "{line}",
 );
 
+/// Own metrics (data points), log records and spans that their destination took. Label: `signal`.
+pub static OWN_TELEMETRY_SENT: Def = Def::counter(
+    "otelcol_millrace_own_telemetry_sent",
+    "Number of the collector's own data points, log records and spans that were sent to where they are configured to go.",
+    "{item}",
+);
+
+/// Own log records and spans that were not sent. Labels: `signal`, `reason` (`queue_full`, `send_failed`,
+/// `shutting_down`).
+pub static OWN_TELEMETRY_DROPPED: Def = Def::counter(
+    "otelcol_millrace_own_telemetry_dropped",
+    "Number of the collector's own log records and spans that were not sent, by reason.",
+    "{item}",
+);
+
+/// Attempts to send own telemetry that failed. Label: `signal`.
+pub static OWN_TELEMETRY_FAILURES: Def = Def::counter(
+    "otelcol_millrace_own_telemetry_failures",
+    "Number of failed attempts to send the collector's own metrics, log records or spans.",
+    "{attempt}",
+);
+
 /// Panics that were contained. Label: `component`.
 pub static PANICS: Def = Def::counter(
     "otelcol_millrace_panics",
@@ -261,5 +283,8 @@ pub(super) const ALL: &[&Def] = &[
     &PROMETHEUS_SERIES_BYTES,
     &PROMETHEUS_REFUSED,
     &LOG_LINES_DROPPED,
+    &OWN_TELEMETRY_SENT,
+    &OWN_TELEMETRY_DROPPED,
+    &OWN_TELEMETRY_FAILURES,
     &PANICS,
 ];

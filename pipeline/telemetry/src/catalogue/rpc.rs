@@ -7,14 +7,17 @@
 
 use crate::metrics::{Def, Level, Scope, Stability};
 
+/// The release of the libraries that the scopes name.
+pub const VERSION: &str = "0.70.0";
+
 const HTTP: Scope = Scope {
     name: "go.opentelemetry.io/contrib/instrumentation/net/http/otelhttp",
-    version: "0.70.0",
+    version: VERSION,
     schema_url: "",
 };
 const GRPC: Scope = Scope {
     name: "go.opentelemetry.io/contrib/instrumentation/google.golang.org/grpc/otelgrpc",
-    version: "0.70.0",
+    version: VERSION,
     schema_url: "https://opentelemetry.io/schemas/1.43.0",
 };
 

@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::de::{Deserializer, Error};
 use serde::{Deserialize, Serialize};
 
-use super::Unsupported;
+use super::processor::Processor;
 
 /// `service::telemetry::logs`.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
@@ -31,8 +31,8 @@ pub struct LogsConfig {
     pub error_output_paths: Vec<String>,
     /// Fields of every line.
     pub initial_fields: BTreeMap<String, serde_json::Value>,
-    /// Refused: logs by OTLP.
-    pub processors: Unsupported,
+    /// Where they go beside the outputs, by OTLP.
+    pub processors: Vec<Processor>,
     /// Leaves out the field `resource`.
     pub disable_zap_resource: bool,
 }
@@ -49,7 +49,7 @@ impl Default for LogsConfig {
             output_paths: vec!["stderr".to_owned()],
             error_output_paths: vec!["stderr".to_owned()],
             initial_fields: BTreeMap::new(),
-            processors: Unsupported::default(),
+            processors: Vec::new(),
             disable_zap_resource: false,
         }
     }
@@ -57,9 +57,7 @@ impl Default for LogsConfig {
 
 impl Validate for LogsConfig {
     fn validate(&self, at: &mut Checker<'_>) {
-        if self.processors.is_given() {
-            at.error("processors", "logs cannot be sent by OTLP yet\nuse `output_paths`");
-        }
+        at.each("processors", &self.processors);
     }
 }
 

@@ -1,6 +1,7 @@
 //! `service::telemetry::metrics`.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use millrace_config::{Checker, Validate};
 use schemars::JsonSchema;
@@ -8,6 +9,9 @@ use serde::de::{Deserializer, Error};
 use serde::{Deserialize, Serialize};
 
 use super::Unsupported;
+use super::otlp::OtlpMetrics;
+use super::processor::{Console, one_of_both};
+use super::views::View;
 use crate::expose::{Options, Selection};
 use crate::metrics::Level;
 
@@ -17,25 +21,33 @@ use crate::metrics::Level;
 pub struct MetricsConfig {
     /// How much is collected.
     pub level: Level,
-    /// How it can be read. By default one pull reader for Prometheus on `localhost:8888`.
+    /// How it can be read, and where it is pushed. By default one pull reader for Prometheus on `localhost:8888`.
     pub readers: Vec<Reader>,
-    /// Refused: changes to what is collected.
-    pub views: Unsupported,
+    /// Changes to what is collected; with level `detailed` only.
+    pub views: Vec<View>,
 }
 
 impl Default for MetricsConfig {
     fn default() -> Self {
         let exporter = PullExporter { prometheus: Some(Prometheus::default()) };
-        let reader = Reader { pull: Some(Pull { exporter }), periodic: Unsupported::default() };
-        Self { level: Level::Normal, readers: vec![reader], views: Unsupported::default() }
+        let reader = Reader { pull: Some(Pull { exporter }), ..Reader::default() };
+        Self { level: Level::Normal, readers: vec![reader], views: Vec::new() }
     }
 }
 
 impl MetricsConfig {
     /// The endpoints where Prometheus can read; none if nothing is collected.
     pub fn prometheus(&self) -> impl Iterator<Item = &Prometheus> {
-        let readers = if self.level == Level::None { &[] } else { self.readers.as_slice() };
-        readers.iter().filter_map(|reader| reader.pull.as_ref()?.exporter.prometheus.as_ref())
+        self.used().iter().filter_map(|reader| reader.pull.as_ref()?.exporter.prometheus.as_ref())
+    }
+
+    /// The readers that push; none if nothing is collected.
+    pub fn periodic(&self) -> impl Iterator<Item = &Periodic> {
+        self.used().iter().filter_map(|reader| reader.periodic.as_ref())
+    }
+
+    fn used(&self) -> &[Reader] {
+        if self.level == Level::None { &[] } else { &self.readers }
     }
 }
 
@@ -48,9 +60,13 @@ impl Validate for MetricsConfig {
                 format!("metrics are collected at level {level}, but there are no readers\nset level to none, or add a reader"),
             );
         }
-        if self.views.is_given() {
-            at.error("views", "views are not supported yet\nleave this key out");
+        if !self.views.is_empty() && self.level != Level::Detailed {
+            at.error(
+                "views",
+                "views are possible only with level detailed\nset `level: detailed`, or leave them out",
+            );
         }
+        at.each("views", &self.views);
         let mut addresses = BTreeSet::new();
         for address in self.prometheus().map(Prometheus::address).filter(|address| !address.ends_with(":0")) {
             if addresses.contains(&address) {
@@ -71,19 +87,78 @@ impl Validate for MetricsConfig {
 pub struct Reader {
     /// Others come and read.
     pub pull: Option<Pull>,
-    /// Refused: metrics are pushed.
-    pub periodic: Unsupported,
+    /// They are pushed.
+    pub periodic: Option<Periodic>,
+    /// Refused: metrics of other libraries.
+    pub producers: Unsupported,
 }
 
 impl Validate for Reader {
     fn validate(&self, at: &mut Checker<'_>) {
-        if self.periodic.is_given() {
-            let advice = "use a pull reader with the exporter prometheus";
-            at.error("periodic", format!("readers that push are not supported yet\n{advice}"));
-        } else if self.pull.is_none() {
-            at.error_here("a reader needs `pull`");
+        match (&self.pull, &self.periodic) {
+            (Some(_), Some(_)) => at.error_here("a reader is either `pull` or `periodic`\nmake two of it"),
+            (None, None) => at.error_here("a reader needs `pull` or `periodic`"),
+            _ => {}
+        }
+        if self.producers.is_given() {
+            at.error("producers", "there are no other producers of metrics\nleave this key out");
         }
         at.nested("pull", &self.pull);
+        at.nested("periodic", &self.periodic);
+    }
+}
+
+/// `periodic` of a reader.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Periodic {
+    /// How often, in milliseconds; 60000 by default.
+    pub interval: Option<u64>,
+    /// How long pushing may take, in milliseconds; 30000 by default.
+    pub timeout: Option<u64>,
+    /// Where to.
+    pub exporter: PushExporter,
+}
+
+impl Periodic {
+    /// How often metrics are pushed.
+    #[must_use]
+    pub fn interval(&self) -> Duration {
+        millis(self.interval, 60_000)
+    }
+
+    /// How long that may take.
+    #[must_use]
+    pub fn timeout(&self) -> Duration {
+        millis(self.timeout, 30_000)
+    }
+}
+
+/// As in the SDKs, 0 stands for the default.
+fn millis(given: Option<u64>, default: u64) -> Duration {
+    Duration::from_millis(given.filter(|ms| *ms > 0).unwrap_or(default))
+}
+
+impl Validate for Periodic {
+    fn validate(&self, at: &mut Checker<'_>) {
+        at.nested("exporter", &self.exporter);
+    }
+}
+
+/// `exporter` of a reader's `periodic`.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct PushExporter {
+    /// To standard output, as OTLP/JSON.
+    pub console: Option<Console>,
+    /// By OTLP.
+    pub otlp: Option<OtlpMetrics>,
+}
+
+impl Validate for PushExporter {
+    fn validate(&self, at: &mut Checker<'_>) {
+        one_of_both(at, self.console.is_some(), self.otlp.is_some());
+        at.nested("otlp", &self.otlp);
     }
 }
 
@@ -172,13 +247,14 @@ impl Prometheus {
     /// How the metrics are written.
     #[must_use]
     pub fn options(&self) -> Options {
-        let selection = self.with_resource_constant_labels.clone();
         Options {
             without_scope_info: self.without_scope_info,
             without_units: self.without_units,
             without_type_suffix: self.without_type_suffix,
-            with_resource_constant_labels: selection
-                .map(|IncludeExclude { included, excluded }| Selection { included, excluded }),
+            with_resource_constant_labels: self
+                .with_resource_constant_labels
+                .as_ref()
+                .map(IncludeExclude::selection),
         }
     }
 }
@@ -197,6 +273,14 @@ pub struct IncludeExclude {
     pub included: Vec<String>,
     /// Names that are not taken.
     pub excluded: Vec<String>,
+}
+
+impl IncludeExclude {
+    /// What it chooses.
+    #[must_use]
+    pub fn selection(&self) -> Selection {
+        Selection { included: self.included.clone(), excluded: self.excluded.clone() }
+    }
 }
 
 impl Validate for IncludeExclude {

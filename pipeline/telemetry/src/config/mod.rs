@@ -1,20 +1,27 @@
 //! `service::telemetry`: what the collector tells about itself, and where.
 //!
-//! The keys and defaults are the Go collector's. What is not done yet (readers that push, views, log processors, own
-//! traces) is refused by name rather than ignored.
+//! The keys and defaults are the Go collector's: OpenTelemetry's declarative configuration 0.3, and the forms of 0.2 with
+//! a warning.
 
 mod logs;
 mod metrics;
+pub mod otlp;
+pub mod processor;
 mod resource;
+pub mod traces;
 mod unsupported;
+pub mod views;
 
 use millrace_config::{Checker, Validate};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use self::logs::{Encoding, LogLevel, LogsConfig, Sampling};
-pub use self::metrics::{IncludeExclude, MetricsConfig, Prometheus, Pull, PullExporter, Reader};
-pub use self::resource::{Attribute, ResourceConfig};
+pub use self::metrics::{
+    IncludeExclude, MetricsConfig, Periodic, Prometheus, Pull, PullExporter, PushExporter, Reader,
+};
+pub use self::resource::{Attribute, Resource, ResourceConfig};
+pub use self::traces::TracesConfig;
 pub use self::unsupported::Unsupported;
 
 /// `service::telemetry`.
@@ -25,7 +32,7 @@ pub struct TelemetryConfig {
     pub logs: LogsConfig,
     /// Its metrics.
     pub metrics: MetricsConfig,
-    /// Its own traces, which it does not make yet.
+    /// Spans of its own work.
     pub traces: TracesConfig,
     /// What describes the process.
     pub resource: ResourceConfig,
@@ -37,30 +44,6 @@ impl Validate for TelemetryConfig {
         at.nested("metrics", &self.metrics);
         at.nested("traces", &self.traces);
         at.nested("resource", &self.resource);
-    }
-}
-
-/// `service::telemetry::traces`. The collector makes no traces of itself yet; what only matters for them is accepted.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct TracesConfig {
-    /// Accepted: `none`, `basic`, `normal` or `detailed`.
-    pub level: crate::metrics::Level,
-    /// Accepted.
-    pub propagators: Vec<String>,
-    /// Refused: without them the Go collector exports no traces of its own either.
-    pub processors: Unsupported,
-    /// Accepted.
-    pub sampler: Unsupported,
-    /// Accepted.
-    pub limits: Unsupported,
-}
-
-impl Validate for TracesConfig {
-    fn validate(&self, at: &mut Checker<'_>) {
-        if self.processors.is_given() {
-            at.error("processors", "the collector does not export traces of its own yet\nleave this key out");
-        }
     }
 }
 
@@ -153,14 +136,14 @@ mod tests {
 
     #[test]
     fn the_resource_is_described_in_either_form() {
-        let defaults = read("{}").expect("nothing is fine").resource.labels("millrace", "1.2.3");
+        let defaults = read("{}").expect("nothing is fine").resource.resource("millrace", "1.2.3").labels;
         assert_eq!(defaults.get("service.name"), Some("millrace"));
         assert_eq!(defaults.get("service.version"), Some("1.2.3"));
         assert_eq!(defaults.len(), 3);
 
         let old =
             read("resource: {service.name: gateway, service.instance.id: null, region: eu}").expect("a map");
-        let old = old.resource.labels("millrace", "1.2.3");
+        let old = old.resource.resource("millrace", "1.2.3").labels;
         let expected =
             Labels::from([("service.name", "gateway"), ("service.version", "1.2.3"), ("region", "eu")]);
         assert_eq!(old, expected);
@@ -169,7 +152,7 @@ mod tests {
             "resource:\n  schema_url: https://x\n  attributes:\n  - {name: service.instance.id, value: one}\n  \
              - {name: n, value: 3, type: int}\n  - {name: l, value: [a, true]}\n  - {name: service.name, value: null}\n",
         );
-        let new = new.expect("a list").resource.labels("millrace", "1.2.3");
+        let new = new.expect("a list").resource.resource("millrace", "1.2.3").labels;
         let expected = Labels::from([
             ("service.instance.id", "one"),
             ("service.version", "1.2.3"),
@@ -182,7 +165,7 @@ mod tests {
     #[test]
     fn every_process_has_an_id_of_its_own() {
         let id = || {
-            let labels = ResourceConfig::default().labels("a", "b");
+            let labels = ResourceConfig::default().resource("a", "b").labels;
             labels.get("service.instance.id").map(str::to_owned).expect("an id")
         };
         let (one, two) = (id(), id());
@@ -195,30 +178,91 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_done_yet_is_refused_by_name() {
-        let periodic =
-            "metrics: {readers: [{periodic: {interval: 1000, exporter: {otlp: {protocol: grpc}}}}]}";
-        refused(periodic, "readers that push are not supported yet");
-        refused("metrics: {level: detailed, views: [{selector: {}}]}", "views are not supported yet");
-        refused("logs: {processors: [{batch: {}}]}", "logs cannot be sent by OTLP yet");
-        refused("traces: {processors: [{batch: {}}]}", "does not export traces of its own yet");
+    fn what_there_is_not_is_refused_by_name() {
         refused("resource: {attributes_list: a=b}", "not supported");
-        refused("resource: {detection/development: {detectors: [{host: {}}]}}", "not supported");
+        refused("resource: {detection/development: {detectors: [{gcp: {}}]}}", "resourcedetection");
+        refused("traces: {sampler: {jaeger_remote: {endpoint: x}}}", "not supported");
+        refused("traces: {limits: {attribute_count_limit: 1}}", "limits of spans cannot be set");
+        refused("traces: {propagators: [jaeger]}", "tracecontext");
         refused("metrics: {address: 'localhost:8888'}", "unknown key `address`");
     }
 
     #[test]
-    fn what_only_concerns_own_traces_is_accepted() {
-        read("traces: {level: none, propagators: [b3], sampler: {always_on: {}}, processors: []}")
-            .expect("accepted");
-        read("metrics: {views: []}\nlogs: {processors: []}").expect("nothing is asked for");
+    fn readers_that_push_are_read_in_both_formats() {
+        let config = read(
+            "metrics:\n  readers:\n  - periodic: {interval: 500, timeout: 200, exporter: {otlp: {protocol: grpc, \
+             endpoint: 'x:1', insecure: true, headers: [{name: a, value: b}, {name: c, value: null}], \
+             headers_list: 'a=z,d=e', compression: gzip, timeout: 100, temporality_preference: delta}}}\n  \
+             - periodic: {exporter: {console: {}}}\n  - periodic: {exporter: {otlp: {protocol: http/protobuf, \
+             endpoint: 'https://y/v1/metrics', headers: {old: way}}}}\n",
+        )
+        .expect("three readers");
+        let [first, second, third] = &config.metrics.readers[..] else { panic!("three readers") };
+        let first = first.periodic.as_ref().expect("it pushes");
+        assert_eq!(
+            (first.interval(), first.timeout()),
+            (Duration::from_millis(500), Duration::from_millis(200))
+        );
+        let target = first.exporter.otlp.as_ref().and_then(|otlp| otlp.target()).expect("a target");
+        assert_eq!(target.url, "http://x:1");
+        let headers: Vec<_> =
+            target.headers.iter().map(|(name, value)| (name.as_str(), value.expose().as_str())).collect();
+        assert_eq!(headers, [("d", "e"), ("a", "b")]);
+        assert_eq!(target.timeout, Duration::from_millis(100));
+        let second = second.periodic.as_ref().expect("it pushes");
+        assert_eq!((second.interval(), second.timeout()), (Duration::from_secs(60), Duration::from_secs(30)));
+        assert!(second.exporter.console.is_some());
+        let third = third.periodic.as_ref().and_then(|reader| reader.exporter.otlp.as_ref()?.target());
+        assert_eq!(third.map(|target| target.headers.len()), Some(1));
+    }
+
+    #[test]
+    fn processors_have_the_sdks_defaults() {
+        let config = read(
+            "logs: {processors: [{simple: {exporter: {console: {}}}}]}\ntraces: {processors: [{batch: {exporter: \
+             {otlp: {protocol: grpc}}, max_queue_size: 100}}], sampler: {parent_based: {root: \
+             {trace_id_ratio_based: {ratio: 0.1}}}}, propagators: [tracecontext, b3]}",
+        )
+        .expect("processors");
+        assert!(config.traces.is_on());
+        let logs = config.logs.processors[0].schedule(Duration::from_secs(1));
+        assert_eq!((logs.delay, logs.queue, logs.batch), (Duration::ZERO, 2048, 512));
+        let spans = config.traces.processors[0].schedule(Duration::from_secs(5));
+        assert_eq!((spans.delay, spans.queue, spans.batch), (Duration::from_secs(5), 100, 100));
+        assert_eq!(spans.export_timeout, Duration::from_secs(30));
+    }
+
+    #[test]
+    fn detected_attributes_give_way_to_configured_ones() {
+        let config = read(
+            "resource:\n  attributes: [{name: process.pid, value: mine}]\n  detection/development:\n    \
+             attributes: {included: ['process.pid', 'process.executable.name']}\n    detectors: [{process: {}}, {host: {}}]\n",
+        )
+        .expect("detectors");
+        let labels = config.resource.resource("millrace", "1").labels;
+        assert_eq!(labels.get("process.pid"), Some("mine"));
+        assert!(labels.get("process.executable.name").is_some());
+        assert_eq!(labels.get("host.name"), None);
     }
 
     #[test]
     fn mistakes_are_explained() {
         refused("metrics: {readers: []}", "there are no readers");
         read("metrics: {level: none, readers: []}").expect("nobody reads what is not collected");
-        refused("metrics: {readers: [{}]}", "a reader needs `pull`");
+        refused("metrics: {readers: [{}]}", "a reader needs `pull` or `periodic`");
+        refused("metrics: {readers: [{periodic: {exporter: {}}}]}", "an exporter is needed");
+        refused("metrics: {readers: [{periodic: {exporter: {otlp: {}}}}]}", "a protocol is needed");
+        let protocol = "metrics: {readers: [{periodic: {exporter: {otlp: {protocol: http/json}}}}]}";
+        refused(protocol, "http/protobuf");
+        refused("logs: {processors: [{}]}", "needs `batch` or `simple`");
+        let temporality = "logs: {processors: [{simple: {exporter: {otlp: {protocol: grpc, temporality_preference: delta}}}}]}";
+        refused(temporality, "unknown key `temporality_preference`");
+        refused("metrics: {views: [{selector: {instrument_name: a}}]}", "only with level detailed");
+        refused("metrics: {level: detailed, views: [{selector: {}}]}", "a selector that selects something");
+        let name =
+            "metrics: {level: detailed, views: [{selector: {instrument_name: 'a*'}, stream: {name: b}}]}";
+        refused(name, "cannot all have the same name");
+        refused("traces: {sampler: {}}", "a sampler is one of");
         refused("metrics: {readers: [{pull: {exporter: {}}}]}", "`prometheus`");
         refused("metrics: {level: bogus}", "none, basic, normal, detailed");
         refused("logs: {level: bogus}", "debug, info, warn, error");

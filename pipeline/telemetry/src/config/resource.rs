@@ -1,6 +1,7 @@
 //! `service::telemetry::resource`, in its two forms: a map of texts, or a list of attributes.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::hash::{BuildHasher as _, RandomState};
 use std::time::SystemTime;
 
@@ -8,8 +9,11 @@ use millrace_config::{Checker, Validate};
 use schemars::JsonSchema;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::Unsupported;
+use super::metrics::IncludeExclude;
+use super::processor::Console;
 use crate::metrics::Labels;
 
 /// `service::telemetry::resource`.
@@ -24,12 +28,135 @@ pub struct ResourceConfig {
     pub attributes: Vec<Attribute>,
     /// The map, which cannot stand beside the list. Null removes an attribute that is there by default.
     #[serde(flatten)]
-    pub inline: BTreeMap<String, serde_json::Value>,
+    pub inline: BTreeMap<String, Value>,
     /// Refused.
     pub attributes_list: Unsupported,
-    /// Refused: attributes that are found out.
+    /// Attributes that are found out; what is configured takes precedence.
     #[serde(rename = "detection/development")]
-    pub detection: Unsupported,
+    pub detection: Option<Detection>,
+    /// Accepted; as in the Go collector it does nothing. See `detection/development`.
+    pub detectors: Unsupported,
+}
+
+/// What describes the process.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Resource {
+    /// The attributes as labels; what is not text is written as JSON.
+    pub labels: Labels,
+    /// The attributes as they are.
+    pub attributes: BTreeMap<String, Value>,
+    /// The schema that they follow; empty if none is configured.
+    pub schema_url: String,
+}
+
+impl Resource {
+    /// Of attributes.
+    #[must_use]
+    pub fn new(attributes: BTreeMap<String, Value>, schema_url: String) -> Self {
+        let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        let labels = attributes.iter().map(|(name, value)| (name.clone(), text(value))).collect();
+        Self { labels, attributes, schema_url }
+    }
+}
+
+/// Labels are attributes that are text.
+impl From<Labels> for Resource {
+    fn from(labels: Labels) -> Self {
+        let attributes = labels.iter().map(|(name, value)| (name.to_owned(), value.into())).collect();
+        Self::new(attributes, String::new())
+    }
+}
+
+/// `detection/development`: attributes that are found out when the process starts.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Detection {
+    /// Which of them are kept.
+    pub attributes: Option<IncludeExclude>,
+    /// By whom.
+    pub detectors: Vec<Detector>,
+}
+
+/// One of `detectors`.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Detector {
+    /// `host.name` and `os.type`.
+    pub host: Option<Console>,
+    /// `process.pid`, `process.executable.name` and `process.executable.path`. Not the arguments, which may hold what
+    /// is nobody's business.
+    pub process: Option<Console>,
+    /// `container.id`.
+    pub container: Option<Console>,
+    /// `service.name` of `OTEL_SERVICE_NAME`.
+    pub service: Option<Console>,
+    /// Refused.
+    pub gcp: Unsupported,
+    /// Refused.
+    #[serde(rename = "aws.ecs")]
+    pub aws_ecs: Unsupported,
+    /// Refused.
+    #[serde(rename = "aws.eks")]
+    pub aws_eks: Unsupported,
+    /// Refused.
+    #[serde(rename = "azure.vm")]
+    pub azure_vm: Unsupported,
+}
+
+impl Validate for Detection {
+    fn validate(&self, at: &mut Checker<'_>) {
+        at.nested("attributes", &self.attributes);
+        at.each("detectors", &self.detectors);
+    }
+}
+
+impl Validate for Detector {
+    fn validate(&self, at: &mut Checker<'_>) {
+        let node = at.is_set("gcp") || at.is_set("aws.ecs") || at.is_set("aws.eks") || at.is_set("azure.vm");
+        if node {
+            let advice = "use the resourcedetection processor, or write the attributes down";
+            at.error_here(format!("clouds are not asked about the collector itself\n{advice}"));
+        }
+    }
+}
+
+impl Detector {
+    fn detect(&self, into: &mut BTreeMap<String, Value>) {
+        let mut found = |name: &str, value: Option<String>| {
+            if let Some(value) = value.map(|value| value.trim().to_owned()).filter(|value| !value.is_empty())
+            {
+                into.insert(name.to_owned(), Value::String(value));
+            }
+        };
+        if self.host.is_some() {
+            found("host.name", fs::read_to_string("/proc/sys/kernel/hostname").ok());
+            found("os.type", Some(std::env::consts::OS.replace("macos", "darwin")));
+        }
+        if self.container.is_some() {
+            let cgroup = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+            let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+            found("container.id", container_id(&cgroup).or_else(|| container_id(&mounts)));
+        }
+        if self.service.is_some() {
+            found("service.name", std::env::var("OTEL_SERVICE_NAME").ok());
+        }
+        if self.process.is_some() {
+            let program = std::env::current_exe().ok();
+            let name = program.as_deref().and_then(|path| path.file_name());
+            found("process.executable.name", name.map(|name| name.to_string_lossy().into_owned()));
+            found("process.executable.path", program.map(|path| path.to_string_lossy().into_owned()));
+            into.insert("process.pid".to_owned(), std::process::id().into());
+        }
+    }
+}
+
+/// The id of a container in a text that names its cgroup or mounts: the first run of 64 hexadecimal digits that is a
+/// part of a path.
+fn container_id(text: &str) -> Option<String> {
+    const DIGITS: usize = 64;
+    let parts = text.split(['/', '\n', ' ', '-', ':']).map(|part| part.trim_end_matches(".scope"));
+    let mut ids = parts.filter(|part| part.len() == DIGITS && part.bytes().all(|b| b.is_ascii_hexdigit()));
+    ids.next().map(str::to_owned)
 }
 
 /// An attribute of the resource.
@@ -40,7 +167,7 @@ pub struct Attribute {
     pub name: String,
     /// Its value; what is not text is written as JSON. Null removes an attribute that is there by default.
     #[serde(default)]
-    pub value: serde_json::Value,
+    pub value: Value,
     /// Accepted; the type follows from the value.
     #[serde(default, rename = "type")]
     pub kind: Unsupported,
@@ -50,21 +177,26 @@ impl ResourceConfig {
     /// What describes the process: `service.name`, `service.version`, a random `service.instance.id`, and what is
     /// configured, which takes precedence.
     #[must_use]
-    pub fn labels(&self, service_name: &str, service_version: &str) -> Labels {
-        let mut attributes: BTreeMap<String, String> = BTreeMap::from([
-            ("service.name".to_owned(), service_name.to_owned()),
-            ("service.version".to_owned(), service_version.to_owned()),
-            ("service.instance.id".to_owned(), random_id()),
+    pub fn resource(&self, service_name: &str, service_version: &str) -> Resource {
+        let mut attributes: BTreeMap<String, Value> = BTreeMap::new();
+        let Detection { attributes: kept, detectors } = self.detection.clone().unwrap_or_default();
+        detectors.iter().for_each(|detector| detector.detect(&mut attributes));
+        if let Some(kept) = kept {
+            attributes.retain(|name, _| kept.selection().takes(name));
+        }
+        attributes.extend([
+            ("service.name".to_owned(), service_name.into()),
+            ("service.version".to_owned(), service_version.into()),
+            ("service.instance.id".to_owned(), random_id().into()),
         ]);
         let listed = self.attributes.iter().map(|attribute| (&attribute.name, &attribute.value));
         for (name, value) in self.inline.iter().chain(listed) {
             match value {
-                serde_json::Value::Null => attributes.remove(name),
-                serde_json::Value::String(text) => attributes.insert(name.clone(), text.clone()),
-                other => attributes.insert(name.clone(), other.to_string()),
+                Value::Null => attributes.remove(name),
+                value => attributes.insert(name.clone(), value.clone()),
             };
         }
-        attributes.into_iter().collect()
+        Resource::new(attributes, self.schema_url.clone().unwrap_or_default())
     }
 }
 
@@ -83,12 +215,17 @@ impl Validate for ResourceConfig {
         if self.attributes_list.is_given() {
             at.error("attributes_list", "`attributes_list` is not supported\nuse `attributes`");
         }
-        if self.detection.is_given() {
-            at.error(
-                "detection/development",
-                "detecting resource attributes is not supported\nuse `attributes`",
+        if let Some(name) = self.inline.keys().next() {
+            let advice = "write `attributes: [{name: …, value: …}]`";
+            at.warning(
+                name,
+                format!("attributes of the resource are a list in the present format\n{advice}"),
             );
         }
+        if self.detectors.is_given() {
+            at.warning("detectors", "this does nothing, as in the Go collector\nuse `detection/development`");
+        }
+        at.nested("detection/development", &self.detection);
     }
 }
 
@@ -115,6 +252,7 @@ impl<'de> Visitor<'de> for ResourceVisitor {
                 "attributes" => config.attributes = entries.next_value::<Option<_>>()?.unwrap_or_default(),
                 "attributes_list" => config.attributes_list = entries.next_value()?,
                 "detection/development" => config.detection = entries.next_value()?,
+                "detectors" => config.detectors = entries.next_value()?,
                 _ => {
                     let value = entries.next_value()?;
                     config.inline.insert(key, value);

@@ -4,7 +4,7 @@
 //! the same answer to an `Accept` header. One thing is more: a client that accepts OpenMetrics and no plain text is
 //! given OpenMetrics, where the Go collector sends it plain text. Sample names are the same in both.
 
-use crate::metrics::{Def, FamilySnapshot, Kind, Labels, Registry, SeriesSnapshot, Value};
+use crate::metrics::{Def, Exponential, FamilySnapshot, Kind, Labels, Registry, SeriesSnapshot, Value};
 use millrace_formats::prometheus::names::{Names, Strategy, Suffix};
 use millrace_formats::prometheus::{self as format, Bucket, Histogram, Offer, OpenMetrics, Text, negotiate};
 
@@ -54,7 +54,9 @@ pub struct Selection {
 }
 
 impl Selection {
-    fn takes(&self, name: &str) -> bool {
+    /// Whether it takes that one.
+    #[must_use]
+    pub fn takes(&self, name: &str) -> bool {
         let names = |list: &[String]| list.iter().any(|listed| listed == name);
         !names(&self.excluded) && (self.included.is_empty() || names(&self.included))
     }
@@ -70,7 +72,7 @@ impl Registry {
     /// All metrics as text. See [`render`].
     #[must_use]
     pub fn render_with(&self, options: &Options, accept: Option<&str>) -> (&'static str, String) {
-        render(self.snapshot(), self.resource(), options, accept)
+        render(self.snapshot(), &self.resource().labels, options, accept)
     }
 }
 
@@ -118,7 +120,7 @@ struct Family {
 
 impl Family {
     fn new(snapshot: FamilySnapshot, options: &Options, constant: &Labels) -> Self {
-        let FamilySnapshot { def, mut series } = snapshot;
+        let FamilySnapshot { def, name, help, kind, mut series, .. } = snapshot;
         for one in &mut series {
             add_labels(&mut one.labels, def, options, constant);
         }
@@ -129,8 +131,9 @@ impl Family {
                 a.cmp(b)
             })
         });
-        let name = if options.with_suffixes() { with_suffixes(def) } else { def.name.to_owned() };
-        Self { name, help: format!("{}{}", def.help, def.stability.suffix()), kind: def.kind, series }
+        let name =
+            if options.with_suffixes() { with_suffixes(&name, kind, def.unit) } else { name.into_owned() };
+        Self { name, help: format!("{help}{}", def.stability.suffix()), kind, series }
     }
 
     fn write(&self, out: &mut Text) {
@@ -144,7 +147,12 @@ impl Family {
             let mut sample = |value| out.sample(labels.iter(), None, &value);
             match value {
                 Value::Number(number) => sample(format::Value::Number(*number)),
-                Value::Histogram { bounds, counts, sum } => {
+                // In text a native histogram has its count and sum.
+                Value::Exponential(value) => {
+                    let Exponential { count, sum, .. } = **value;
+                    sample(format::Value::Histogram(Histogram { count, sum, ..Histogram::default() }));
+                }
+                Value::Histogram { bounds, counts, sum, .. } => {
                     let mut count = 0;
                     let mut bucket = |(upper_bound, in_it): (&f64, &u64)| {
                         count += in_it;
@@ -162,14 +170,14 @@ impl Family {
 
 /// The name with the suffixes that Prometheus users expect: the unit in plural, then `_total` for counters or `_ratio`
 /// for gauges without dimension. What else is in it stays as it is.
-fn with_suffixes(def: &Def) -> String {
-    let suffix = match def.kind {
+fn with_suffixes(name: &str, kind: Kind, unit: &str) -> String {
+    let suffix = match kind {
         Kind::Counter | Kind::CounterF64 => Suffix::Total,
         Kind::Gauge | Kind::UpDown => Suffix::Ratio,
         Kind::Histogram => Suffix::None,
     };
     let names = Names::new(Strategy::NoUtf8EscapingWithSuffixes, "");
-    names.metric(def.name, def.unit, suffix).unwrap_or_else(|_| def.name.to_owned())
+    names.metric(name, unit, suffix).unwrap_or_else(|_| name.to_owned())
 }
 
 fn add_labels(labels: &mut Labels, def: &Def, options: &Options, constant: &Labels) {
@@ -226,7 +234,7 @@ mod tests {
             (Def::updown("queue", "", ""), "queue"),
         ];
         for (def, expected) in cases {
-            assert_eq!(with_suffixes(&def), expected);
+            assert_eq!(with_suffixes(def.name, def.kind, def.unit), expected);
         }
     }
 }

@@ -5,15 +5,17 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Instant, SystemTime};
 
 use tracing::level_filters::LevelFilter;
-use tracing::span::{Attributes, Id, Record};
+use tracing::span::{Attributes, Id, Record as Values};
 use tracing::{Event, Level, Metadata, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
 use tracing_subscriber::registry::LookupSpan;
 
 use super::encode::{Fields, Head};
+use super::records::{Record, Structured, is_muted, record};
 use super::sampler::Sampler;
 use super::sink::Sink;
+use crate::buffer::Buffer;
 use crate::catalogue::millrace::LOG_LINES_DROPPED;
 use crate::config::{Encoding, LogsConfig};
 use crate::metrics::{Counter, Labels, Registry};
@@ -75,6 +77,8 @@ pub(super) struct LogLayer {
     started: Instant,
     sink: Arc<Sink>,
     threshold: Arc<Threshold>,
+    /// What is also sent as log records goes here.
+    buffers: Vec<Buffer<Arc<Record>>>,
 }
 
 /// The encoded fields of a span.
@@ -87,6 +91,7 @@ impl LogLayer {
         registry: &Registry,
         sink: Arc<Sink>,
         threshold: Arc<Threshold>,
+        buffers: Vec<Buffer<Arc<Record>>>,
     ) -> Self {
         let mut prefix = Fields::new(config.encoding);
         for (name, value) in &config.initial_fields {
@@ -104,7 +109,30 @@ impl LogLayer {
             started: Instant::now(),
             sink,
             threshold,
+            buffers,
         }
+    }
+
+    fn has_records(&self) -> bool {
+        !self.buffers.is_empty() && !is_muted()
+    }
+
+    fn send<S: Subscriber + for<'a> LookupSpan<'a>>(
+        &self,
+        event: &Event<'_>,
+        head: &Head<'_>,
+        context: &Context<'_, S>,
+    ) {
+        let mut fields = Structured::default();
+        for span in context.event_scope(event).into_iter().flat_map(|scope| scope.from_root()) {
+            if let Some(around) = span.extensions().get::<Structured>() {
+                fields.attributes.extend(around.attributes.iter().cloned());
+            }
+        }
+        event.record(&mut fields);
+        let caller = head.file.zip(head.line);
+        let record = record(head.time, head.level, head.message.to_owned(), caller, fields.attributes);
+        self.buffers.iter().for_each(|buffer| buffer.push(Arc::clone(&record)));
     }
 
     fn admits(&self, level: Level, message: &str) -> bool {
@@ -131,15 +159,23 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for LogLayer {
         let mut fields = Fields::new(self.encoding);
         attributes.record(&mut fields);
         span.extensions_mut().insert(SpanFields(fields.out));
+        if self.has_records() {
+            let mut fields = Structured::default();
+            attributes.record(&mut fields);
+            span.extensions_mut().insert(fields);
+        }
     }
 
-    fn on_record(&self, id: &Id, values: &Record<'_>, context: Context<'_, S>) {
+    fn on_record(&self, id: &Id, values: &Values<'_>, context: Context<'_, S>) {
         let Some(span) = context.span(id) else { return };
         let mut extensions = span.extensions_mut();
         let known = extensions.remove::<SpanFields>().map_or_else(String::new, |fields| fields.0);
         let mut fields = Fields::after(self.encoding, known);
         values.record(&mut fields);
         extensions.insert(SpanFields(fields.out));
+        if let Some(fields) = extensions.get_mut::<Structured>() {
+            values.record(fields);
+        }
     }
 
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
@@ -170,5 +206,8 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for LogLayer {
         let mut line = String::with_capacity(512);
         self.encoding.line(&mut line, &head, runs);
         self.sink.push(&line);
+        if self.has_records() {
+            self.send(event, &head, &context);
+        }
     }
 }

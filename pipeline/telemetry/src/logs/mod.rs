@@ -15,6 +15,7 @@
 
 mod encode;
 mod layer;
+mod records;
 mod sampler;
 mod sink;
 mod throttle;
@@ -27,14 +28,19 @@ use tracing::level_filters::LevelFilter;
 use tracing_subscriber::layer::SubscriberExt as _;
 
 use self::layer::{LogLayer, Threshold};
+pub use self::records::{Record, mute_records_of_this_thread};
 pub use self::sink::OutputError;
 use self::sink::Sink;
 pub use self::throttle::Throttle;
+use crate::buffer::{Buffer, Outlet};
 use crate::config::{LogLevel, LogsConfig};
 use crate::metrics::{Labels, Registry};
 
 /// How long the lines that are still in the buffer are waited for in the end.
 const LAST_FLUSH: Duration = Duration::from_secs(2);
+
+/// How long log records wait before they are sent, unless configured.
+const RECORDS_DELAY: Duration = Duration::from_secs(1);
 
 /// What went wrong when logging was set up.
 #[derive(Debug, thiserror::Error)]
@@ -50,6 +56,7 @@ pub enum LogsError {
 /// Keeps logging going; dropping it writes what is still in the buffer.
 #[derive(Debug)]
 pub struct LogGuard {
+    records: Vec<Outlet<Arc<Record>>>,
     sink: Arc<Sink>,
     threshold: Arc<Threshold>,
 }
@@ -59,6 +66,12 @@ impl LogGuard {
     #[must_use]
     pub fn flush(&self, timeout: Duration) -> bool {
         self.sink.flush(timeout)
+    }
+
+    /// What is to be sent as log records, and where to; once.
+    #[must_use]
+    pub fn take_records(&mut self) -> Vec<Outlet<Arc<Record>>> {
+        std::mem::take(&mut self.records)
     }
 
     /// Logs from another level on.
@@ -94,8 +107,18 @@ pub fn subscriber(
 ) -> Result<(impl Subscriber + Send + Sync + 'static, LogGuard), LogsError> {
     let sink = Arc::new(Sink::open(&config.output_paths, &config.error_output_paths, registry)?);
     let threshold = Arc::new(Threshold::new(filter(config.level)));
-    let layer = LogLayer::new(config, resource, registry, Arc::clone(&sink), Arc::clone(&threshold));
-    Ok((tracing_subscriber::registry().with(layer), LogGuard { sink, threshold }))
+    let records: Vec<_> = config
+        .processors
+        .iter()
+        .filter_map(|processor| {
+            let schedule = processor.schedule(RECORDS_DELAY);
+            let buffer = Buffer::new(&schedule, "logs", registry);
+            Some(Outlet { schedule, exporter: processor.exporter()?.clone(), buffer })
+        })
+        .collect();
+    let buffers = records.iter().map(|outlet| outlet.buffer.clone()).collect();
+    let layer = LogLayer::new(config, resource, registry, Arc::clone(&sink), Arc::clone(&threshold), buffers);
+    Ok((tracing_subscriber::registry().with(layer), LogGuard { records, sink, threshold }))
 }
 
 fn filter(level: LogLevel) -> LevelFilter {

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use super::Kind;
+use super::exponential::Exponential;
+use super::view::{Buckets, Stream};
 use crate::shard::Sharded;
 
 /// The cell that says that the series has been touched, in all but histograms.
@@ -14,18 +16,33 @@ const VALUE: usize = 0;
 pub(super) struct Cells {
     cells: Sharded,
     kind: Kind,
-    bounds: &'static [f64],
+    /// Of histograms, one for each way in which they are shown.
+    histograms: Box<[Histograms]>,
+}
+
+/// The values of a histogram, by bucket.
+enum Histograms {
+    Explicit(Explicit),
+    Exponential(Exponential),
+}
+
+struct Explicit {
+    cells: Sharded,
+    bounds: Arc<[f64]>,
 }
 
 impl Cells {
-    pub(super) fn new(kind: Kind, bounds: &'static [f64]) -> Self {
+    pub(super) fn new(kind: Kind, streams: &[Stream]) -> Self {
         let cells = match kind {
             Kind::Counter | Kind::CounterF64 | Kind::UpDown => Sharded::new(2),
-            Kind::Gauge => Sharded::single(2),
-            // One cell per bucket, one for what is over the last bound, one for the sum.
-            Kind::Histogram => Sharded::new(bounds.len() + 2),
+            Kind::Gauge | Kind::Histogram => Sharded::single(2),
         };
-        Self { cells, kind, bounds }
+        let histograms =
+            streams.iter().filter_map(|stream| stream.buckets.as_ref()).map(|buckets| match buckets {
+                Buckets::Explicit(bounds) => Histograms::Explicit(Explicit::new(Arc::clone(bounds))),
+                Buckets::Exponential(shape) => Histograms::Exponential(Exponential::new(*shape)),
+            });
+        Self { cells, kind, histograms: histograms.collect() }
     }
 
     fn touch(&self) {
@@ -34,26 +51,57 @@ impl Cells {
         }
     }
 
-    fn sum_cell(&self) -> usize {
-        self.bounds.len() + 1
-    }
-
-    /// What the series holds now, or nothing if it has never been touched.
-    pub(super) fn read(&self) -> Option<super::Value> {
+    /// What the series holds now, shown in the way of that number, or nothing if it has never been touched.
+    pub(super) fn read(&self, way: usize) -> Option<super::Value> {
         if self.kind == Kind::Histogram {
-            let counts: Vec<u64> = (0..=self.bounds.len()).map(|bucket| self.cells.sum(bucket)).collect();
-            let touched = counts.iter().any(|count| *count != 0);
-            return touched.then(|| super::Value::Histogram {
-                bounds: self.bounds,
-                counts,
-                sum: self.cells.sum_f64(self.sum_cell()),
-            });
+            return match self.histograms.get(way)? {
+                Histograms::Explicit(explicit) => explicit.read(),
+                Histograms::Exponential(exponential) => {
+                    let value = exponential.read();
+                    (value.count > 0).then(|| super::Value::Exponential(Box::new(value)))
+                }
+            };
         }
         let number = |value| super::Value::Number(value);
         self.cells.any(TOUCHED).then(|| match self.kind {
             Kind::Counter => number(self.cells.sum(VALUE) as f64),
             Kind::UpDown => number(self.cells.sum(VALUE).cast_signed() as f64),
             Kind::CounterF64 | Kind::Gauge | Kind::Histogram => number(self.cells.sum_f64(VALUE)),
+        })
+    }
+}
+
+/// One cell per bucket, one for what is over the last bound, then the sum, the least and the greatest value.
+impl Explicit {
+    fn new(bounds: Arc<[f64]>) -> Self {
+        Self { cells: Sharded::new(bounds.len() + 4), bounds }
+    }
+
+    fn sum_cell(&self) -> usize {
+        self.bounds.len() + 1
+    }
+
+    fn record(&self, value: f64, count: u64) {
+        let bucket = self.bounds.partition_point(|bound| *bound < value);
+        self.cells.add_f64(self.sum_cell(), value * count as f64);
+        self.cells.extreme(self.sum_cell() + 1, value, |known| value < known);
+        self.cells.extreme(self.sum_cell() + 2, value, |known| value > known);
+        self.cells.add(bucket, count);
+    }
+
+    fn count(&self) -> u64 {
+        (0..=self.bounds.len()).map(|bucket| self.cells.sum(bucket)).sum()
+    }
+
+    fn read(&self) -> Option<super::Value> {
+        let counts: Vec<u64> = (0..=self.bounds.len()).map(|bucket| self.cells.sum(bucket)).collect();
+        let touched = counts.iter().any(|count| *count != 0);
+        touched.then(|| super::Value::Histogram {
+            bounds: Arc::clone(&self.bounds),
+            counts,
+            sum: self.cells.sum_f64(self.sum_cell()),
+            min: self.cells.extremes(self.sum_cell() + 1).reduce(f64::min),
+            max: self.cells.extremes(self.sum_cell() + 2).reduce(f64::max),
         })
     }
 }
@@ -80,7 +128,7 @@ macro_rules! handle {
 
         impl std::fmt::Debug for $name {
             fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                let value = self.0.as_ref().and_then(|cells| cells.read());
+                let value = self.0.as_ref().and_then(|cells| cells.read(0));
                 f.debug_tuple(stringify!($name)).field(&value).finish()
             }
         }
@@ -191,17 +239,21 @@ impl Histogram {
         if value.is_nan() || count == 0 {
             return;
         }
-        let bucket = cells.bounds.partition_point(|bound| *bound < value);
-        cells.cells.add_f64(cells.sum_cell(), value * count as f64);
-        cells.cells.add(bucket, count);
+        for histogram in &cells.histograms {
+            match histogram {
+                Histograms::Explicit(explicit) => explicit.record(value, count),
+                Histograms::Exponential(exponential) => exponential.record(value, count),
+            }
+        }
     }
 
     /// How many values have been recorded; 0 for an inert handle.
     #[must_use]
     pub fn count(&self) -> u64 {
-        self.0
-            .as_ref()
-            .map_or(0, |cells| (0..=cells.bounds.len()).map(|bucket| cells.cells.sum(bucket)).sum())
+        self.0.as_ref().and_then(|cells| cells.histograms.first()).map_or(0, |histogram| match histogram {
+            Histograms::Explicit(explicit) => explicit.count(),
+            Histograms::Exponential(exponential) => exponential.read().count,
+        })
     }
 }
 
@@ -223,9 +275,12 @@ mod tests {
         sizes.record_many(2.0, 3);
 
         let cells = sizes.0.as_ref().expect("the level is enough");
-        let Some(Value::Histogram { counts, sum, .. }) = cells.read() else { panic!("a histogram") };
+        let Some(Value::Histogram { counts, sum, min, max, .. }) = cells.read(0) else {
+            panic!("a histogram")
+        };
         assert_eq!(counts, [2, 5, 2]);
         assert_eq!(sum, f64::INFINITY);
+        assert_eq!((min, max), (Some(0.5), Some(f64::INFINITY)));
         assert_eq!(sizes.count(), 9);
     }
 

@@ -10,12 +10,17 @@
 
 mod def;
 mod dynamic;
+mod exponential;
 mod instrument;
 mod labels;
 mod registry;
+mod view;
 
 pub use def::{DEFAULT_BOUNDS, Def, Kind, Level, Scope, Stability};
 pub use dynamic::Dynamic;
+pub use exponential::Side;
 pub use instrument::{Counter, CounterF64, Gauge, Histogram, UpDown};
 pub use labels::Labels;
-pub use registry::{DEFAULT_SERIES_LIMIT, FamilySnapshot, Registration, Registry, SeriesSnapshot, Value};
+pub use registry::{
+    DEFAULT_SERIES_LIMIT, Exponential, FamilySnapshot, Registration, Registry, SeriesSnapshot, Value,
+};

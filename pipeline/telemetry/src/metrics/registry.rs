@@ -1,12 +1,20 @@
 //! The registry: all series of the process, by metric and labels.
 
+use std::borrow::Cow;
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::time::SystemTime;
 
+use super::exponential::Side;
 use super::instrument::Cells;
+use super::view::{self, Stream};
 use super::{Counter, CounterF64, Def, Gauge, Histogram, Kind, Labels, Level, UpDown};
+use crate::config::Resource;
+use crate::config::views::View;
+use crate::trace::Tracer;
 
 /// How many series a metric may have, unless the registry says otherwise. As in the OpenTelemetry SDKs.
 pub const DEFAULT_SERIES_LIMIT: usize = 2000;
@@ -25,13 +33,19 @@ pub struct Registry {
 struct Inner {
     level: Level,
     series_limit: usize,
-    resource: Labels,
+    resource: Resource,
     next_observer: AtomicU64,
+    views: Vec<View>,
+    started: SystemTime,
+    tracer: OnceLock<Tracer>,
     families: Mutex<BTreeMap<&'static str, Family>>,
 }
 
 struct Family {
     def: &'static Def,
+    /// The ways in which it is shown; none if a view drops it.
+    streams: Arc<[Stream]>,
+    is_observed: bool,
     series: HashMap<Labels, Series>,
 }
 
@@ -47,6 +61,14 @@ struct Series {
 pub struct FamilySnapshot {
     /// The definition.
     pub def: &'static Def,
+    /// The name, which a view may have changed.
+    pub name: Cow<'static, str>,
+    /// The description, without the stability; a view may have changed it.
+    pub help: Cow<'static, str>,
+    /// What is counted and how; a view may have changed it.
+    pub kind: Kind,
+    /// Whether the values are read when somebody asks for them.
+    pub is_observed: bool,
     /// The series that have been touched, in no particular order; never empty.
     pub series: Vec<SeriesSnapshot>,
 }
@@ -68,12 +90,39 @@ pub enum Value {
     /// Of histograms.
     Histogram {
         /// Upper bounds, inclusive.
-        bounds: &'static [f64],
+        bounds: Arc<[f64]>,
         /// Values per bucket (not cumulative), one more than there are bounds.
         counts: Vec<u64>,
         /// The sum of all values.
         sum: f64,
+        /// The least value, where it is wanted.
+        min: Option<f64>,
+        /// The greatest value, where it is wanted.
+        max: Option<f64>,
     },
+    /// Of histograms whose buckets follow the values.
+    Exponential(Box<Exponential>),
+}
+
+/// The value of a histogram with base-2 exponential buckets.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Exponential {
+    /// How many values.
+    pub count: u64,
+    /// Their sum.
+    pub sum: f64,
+    /// The least value, where it is wanted.
+    pub min: Option<f64>,
+    /// The greatest value, where it is wanted.
+    pub max: Option<f64>,
+    /// The base of the buckets is `2^(2^-scale)`.
+    pub scale: i32,
+    /// How many values were zero.
+    pub zero_count: u64,
+    /// The values above zero.
+    pub positive: Side,
+    /// The values below zero, by magnitude.
+    pub negative: Side,
 }
 
 /// Keeps an observed series registered; dropping it takes the series away.
@@ -87,23 +136,27 @@ impl Registry {
     /// An empty registry that collects up to `level`, with at most [`DEFAULT_SERIES_LIMIT`] series per metric.
     #[must_use]
     pub fn new(level: Level) -> Self {
-        Self::build(level, Labels::new(), DEFAULT_SERIES_LIMIT)
+        Self::build(level, Resource::default(), Vec::new(), DEFAULT_SERIES_LIMIT)
     }
 
     /// An empty registry of a process that is described by `resource` (`service.name` and so on).
     #[must_use]
-    pub fn with_resource(level: Level, resource: Labels) -> Self {
-        Self::build(level, resource, DEFAULT_SERIES_LIMIT)
+    pub fn with_resource(level: Level, resource: impl Into<Resource>) -> Self {
+        Self::build(level, resource.into(), Vec::new(), DEFAULT_SERIES_LIMIT)
     }
 
-    /// As [`with_resource`](Self::with_resource), with at most `series_limit` series per metric; at least one.
+    /// As [`with_resource`](Self::with_resource), with views and at most `series_limit` series per metric; at least
+    /// one.
     #[must_use]
-    pub fn build(level: Level, resource: Labels, series_limit: usize) -> Self {
+    pub fn build(level: Level, resource: Resource, views: Vec<View>, series_limit: usize) -> Self {
         let inner = Inner {
             level,
             series_limit: series_limit.max(1),
             resource,
             next_observer: AtomicU64::new(0),
+            views,
+            started: SystemTime::now(),
+            tracer: OnceLock::new(),
             families: Mutex::default(),
         };
         Self { inner: Arc::new(inner) }
@@ -117,8 +170,26 @@ impl Registry {
 
     /// What describes this process.
     #[must_use]
-    pub fn resource(&self) -> &Labels {
+    pub fn resource(&self) -> &Resource {
         &self.inner.resource
+    }
+
+    /// Who makes spans of the process's own work; nobody unless [`trace_with`](Self::trace_with) was called before.
+    #[must_use]
+    pub fn tracer(&self) -> Tracer {
+        self.inner.tracer.get().cloned().unwrap_or_default()
+    }
+
+    /// Has spans made from now on; before any component asks. The first call counts.
+    pub fn trace_with(&self, tracer: Tracer) {
+        // A second tracer would have buffers of its own, which nobody would know of.
+        let _ = self.inner.tracer.set(tracer);
+    }
+
+    /// Since when values count.
+    #[must_use]
+    pub fn started(&self) -> SystemTime {
+        self.inner.started
     }
 
     /// The counter of that definition and labels, made on first use.
@@ -167,7 +238,9 @@ impl Registry {
         }
         let number = self.inner.next_observer.fetch_add(1, Ordering::Relaxed);
         let mut families = self.inner.families();
-        let (labels, series) = self.inner.series(&mut families, def, labels);
+        let Some((labels, series, _)) = self.inner.series(&mut families, def, labels, true) else {
+            return Registration(None);
+        };
         series.observers.push((number, Arc::new(observer)));
         Registration(Some((Arc::downgrade(&self.inner), def.name, labels, number)))
     }
@@ -194,16 +267,29 @@ impl Registry {
                             series.observers.iter().map(|(_, observer)| Arc::clone(observer)).collect();
                         (labels.clone(), series.cells.clone(), observers)
                     });
-                    (family.def, series.collect::<Vec<_>>())
+                    (family.def, Arc::clone(&family.streams), family.is_observed, series.collect::<Vec<_>>())
                 })
                 .collect()
         };
-        let families = read.into_iter().map(|(def, series)| {
-            let series = series.into_iter().filter_map(|(labels, cells, observers)| {
-                let value = value(def, cells.as_deref(), &observers)?;
-                Some(SeriesSnapshot { labels, value })
+        let families = read.into_iter().flat_map(|(def, streams, is_observed, series)| {
+            // Asked once, however many ways there are to show it.
+            let observed: Vec<Option<f64>> =
+                series.iter().map(|(_, _, observers)| combined(def, observers)).collect();
+            let shown = streams.iter().enumerate().map(|(way, stream)| {
+                let values = series.iter().zip(&observed).filter_map(|((labels, cells, _), observed)| {
+                    let value = shown(value(def, cells.as_deref(), *observed, way)?, stream);
+                    Some(SeriesSnapshot { labels: labels.clone(), value })
+                });
+                FamilySnapshot {
+                    def,
+                    name: stream.name.clone(),
+                    help: stream.help.clone(),
+                    kind: stream.kind,
+                    is_observed,
+                    series: joined(values, stream),
+                }
             });
-            FamilySnapshot { def, series: series.collect() }
+            shown.collect::<Vec<_>>()
         });
         families.filter(|family| !family.series.is_empty()).collect()
     }
@@ -214,8 +300,8 @@ impl Registry {
             return None;
         }
         let mut families = self.inner.families();
-        let (_, series) = self.inner.series(&mut families, def, labels);
-        Some(Arc::clone(series.cells.get_or_insert_with(|| Arc::new(Cells::new(def.kind, def.bounds)))))
+        let (_, series, streams) = self.inner.series(&mut families, def, labels, false)?;
+        Some(Arc::clone(series.cells.get_or_insert_with(|| Arc::new(Cells::new(def.kind, &streams)))))
     }
 }
 
@@ -229,36 +315,102 @@ impl Inner {
         self.families.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The series of those labels or, if it would be one too many, the one that stands for the rest.
+    /// The series of those labels or, if it would be one too many, the one that stands for the rest; none if a view
+    /// drops the metric.
     fn series<'a>(
         &self,
         families: &'a mut BTreeMap<&'static str, Family>,
         def: &'static Def,
         labels: &Labels,
-    ) -> (Labels, &'a mut Series) {
-        let family = families.entry(def.name).or_insert_with(|| Family { def, series: HashMap::new() });
+        is_observed: bool,
+    ) -> Option<(Labels, &'a mut Series, Arc<[Stream]>)> {
+        let family = families.entry(def.name).or_insert_with(|| Family {
+            def,
+            streams: view::streams(&self.views, def, is_observed).into(),
+            is_observed,
+            series: HashMap::new(),
+        });
         debug_assert!(family.def == def, "two definitions of {}", def.name);
         let is_over = !family.series.contains_key(labels) && family.series.len() + 1 >= self.series_limit;
         let labels = if is_over { Labels::from([(OVERFLOW_LABEL, "true")]) } else { labels.clone() };
+        if family.streams.is_empty() {
+            return None;
+        }
         let series = family.series.entry(labels.clone()).or_default();
-        (labels, series)
+        Some((labels, series, Arc::clone(&family.streams)))
     }
 }
 
-fn value(def: &Def, cells: Option<&Cells>, observers: &[Observer]) -> Option<Value> {
-    let own = cells.and_then(Cells::read);
-    if let Some(Value::Histogram { .. }) = own {
-        return own;
+/// What the observers of one series say together.
+fn combined(def: &Def, observers: &[Observer]) -> Option<f64> {
+    let numbers = observers.iter().map(|observer| observer()).filter(|value| !value.is_nan());
+    if def.kind == Kind::Gauge { numbers.last() } else { numbers.reduce(|sum, next| sum + next) }
+}
+
+fn value(def: &Def, cells: Option<&Cells>, observed: Option<f64>, way: usize) -> Option<Value> {
+    match (cells.and_then(|cells| cells.read(way)), observed) {
+        (Some(Value::Number(own)), Some(observed)) if def.kind != Kind::Gauge => {
+            Some(Value::Number(own + observed))
+        }
+        (own, None) => own,
+        (_, Some(observed)) => Some(Value::Number(observed)),
     }
-    let own = own.and_then(|value| match value {
-        Value::Number(number) => Some(number),
-        Value::Histogram { .. } => None,
-    });
-    let observed = observers.iter().map(|observer| observer()).filter(|value| !value.is_nan());
-    let numbers = own.into_iter().chain(observed);
-    let number =
-        if def.kind == Kind::Gauge { numbers.last() } else { numbers.reduce(|sum, next| sum + next) };
-    number.map(Value::Number)
+}
+
+/// A value in the way that a view wants it.
+fn shown(value: Value, stream: &Stream) -> Value {
+    let as_number = stream.kind != Kind::Histogram;
+    match value {
+        Value::Histogram { sum, .. } if as_number => Value::Number(sum),
+        Value::Exponential(value) if as_number => Value::Number(value.sum),
+        Value::Histogram { bounds, counts, sum, .. } if !stream.with_min_max => {
+            Value::Histogram { bounds, counts, sum, min: None, max: None }
+        }
+        Value::Exponential(value) if !stream.with_min_max => {
+            Value::Exponential(Box::new(Exponential { min: None, max: None, ..*value }))
+        }
+        value => value,
+    }
+}
+
+/// The series without the labels that a view leaves out. Those that no longer differ become one.
+fn joined(series: impl Iterator<Item = SeriesSnapshot>, stream: &Stream) -> Vec<SeriesSnapshot> {
+    let Some(keys) = &stream.keys else { return series.collect() };
+    let mut joined: BTreeMap<Labels, Value> = BTreeMap::new();
+    for SeriesSnapshot { labels, value } in series {
+        let kept = labels.iter().filter(|(name, _)| keys.takes(name));
+        let kept = kept.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        match joined.entry(kept) {
+            Entry::Vacant(entry) => drop(entry.insert(value)),
+            Entry::Occupied(mut entry) => entry.get_mut().join(value, stream.kind),
+        }
+    }
+    joined.into_iter().map(|(labels, value)| SeriesSnapshot { labels, value }).collect()
+}
+
+impl Value {
+    fn join(&mut self, other: Self, kind: Kind) {
+        match (self, other) {
+            (Self::Number(mine), Self::Number(other)) if kind == Kind::Gauge => *mine = other,
+            (Self::Number(mine), Self::Number(other)) => *mine += other,
+            (
+                Self::Histogram { counts, sum, min, max, .. },
+                Self::Histogram { counts: theirs, sum: more, min: less, max: greater, .. },
+            ) => {
+                counts.iter_mut().zip(theirs).for_each(|(mine, theirs)| *mine += theirs);
+                *sum += more;
+                *min = min.iter().copied().chain(less).reduce(f64::min);
+                *max = max.iter().copied().chain(greater).reduce(f64::max);
+            }
+            (Self::Exponential(mine), Self::Exponential(theirs)) => {
+                let size = [&mine.positive, &mine.negative, &theirs.positive, &theirs.negative];
+                let size = size.into_iter().map(|side| side.counts.len()).max().unwrap_or(0);
+                mine.add(*theirs, size);
+            }
+            // All series of a metric are of one kind.
+            _ => debug_assert!(false, "a metric has two kinds"),
+        }
+    }
 }
 
 impl Drop for Registration {
@@ -309,7 +461,7 @@ mod tests {
         let mut numbers: Vec<_> = series
             .map(|series| match series.value {
                 Value::Number(number) => (series.labels, number),
-                Value::Histogram { .. } => panic!("not a number"),
+                _ => panic!("not a number"),
             })
             .collect();
         numbers.sort_by(|a, b| a.0.cmp(&b.0));
@@ -354,7 +506,7 @@ mod tests {
 
     #[test]
     fn series_over_the_limit_are_counted_in_one() {
-        let registry = Registry::build(Level::Normal, Labels::new(), 3);
+        let registry = Registry::build(Level::Normal, Resource::default(), Vec::new(), 3);
         for tenant in 0..10 {
             registry.counter(&ACCEPTED, &Labels::new().with("tenant", tenant.to_string())).add(1);
         }
@@ -431,5 +583,58 @@ mod tests {
         });
         let total: f64 = numbers(&registry, &ACCEPTED).iter().map(|(_, value)| value).sum();
         assert_eq!(total, 8.0 * (0..1_000).sum::<u64>() as f64);
+    }
+
+    fn viewed(yaml: &str) -> Registry {
+        let views: Vec<View> = serde_json::from_str(yaml).expect("views");
+        Registry::build(Level::Detailed, Resource::default(), views, 100)
+    }
+
+    #[test]
+    fn views_drop_rename_and_leave_out_labels() {
+        let registry = viewed(
+            r#"[{"selector": {"instrument_name": "det*"}, "stream": {"aggregation": {"drop": {}}}},
+                {"selector": {"instrument_name": "accepted"},
+                 "stream": {"name": "taken", "attribute_keys": {"excluded": ["transport"]}}},
+                {"selector": {"instrument_type": "observable_gauge", "unit": ""},
+                 "stream": {"description": "How large."}}]"#,
+        );
+        assert!(!registry.counter(&DETAIL, &Labels::new()).is_active());
+        for (transport, count) in [("grpc", 1), ("http", 2)] {
+            let labels = Labels::from([("receiver", "otlp"), ("transport", transport)]);
+            registry.counter(&ACCEPTED, &labels).add(count);
+        }
+        let _kept = registry.observe(&SIZE, &Labels::new(), || 7.0);
+        let families = registry.snapshot();
+        let names: Vec<_> = families.iter().map(|family| (&*family.name, &*family.help)).collect();
+        assert_eq!(names, [("taken", ""), ("size", "How large.")]);
+        let labels = Labels::from([("receiver", "otlp")]);
+        assert_eq!(families[0].series, [SeriesSnapshot { labels, value: Value::Number(3.0) }]);
+    }
+
+    #[test]
+    fn a_metric_that_several_views_select_is_shown_once_for_each() {
+        static TIMES: Def = Def::histogram("times", "", "s").with_bounds(&[1.0, 10.0]);
+        let registry = viewed(
+            r#"[{"selector": {"instrument_name": "times"},
+                 "stream": {"aggregation": {"explicit_bucket_histogram": {"boundaries": [5]}}}},
+                {"selector": {"instrument_name": "times"}, "stream": {"name": "times.total",
+                 "aggregation": {"sum": {}}}},
+                {"selector": {"instrument_name": "times"}, "stream": {"name": "times.exponential",
+                 "aggregation": {"base2_exponential_bucket_histogram": {"max_size": 4, "record_min_max": true}}}}]"#,
+        );
+        let times = registry.histogram(&TIMES, &Labels::new());
+        [2.0, 4.0, 8.0].into_iter().for_each(|value| times.record(value));
+        let families = registry.snapshot();
+        let shown: Vec<_> =
+            families.iter().map(|family| (&*family.name, family.kind, &family.series[0].value)).collect();
+        let [(_, _, explicit), (_, _, sum), (_, _, exponential)] = &shown[..] else { panic!("{shown:?}") };
+        let expected =
+            Value::Histogram { bounds: [5.0].into(), counts: vec![2, 1], sum: 14.0, min: None, max: None };
+        assert_eq!(**explicit, expected);
+        assert_eq!(**sum, Value::Number(14.0));
+        let Value::Exponential(exponential) = exponential else { panic!("{exponential:?}") };
+        assert_eq!((exponential.count, exponential.max, exponential.scale), (3, Some(8.0), 0));
+        assert_eq!(shown[1].1, Kind::CounterF64);
     }
 }
