@@ -325,7 +325,7 @@ mod tests {
             measures: HttpClient::new(
                 &crate::testing::context("otlp_http"),
                 Signal::Logs,
-                &Labels::new(),
+                &millrace_telemetry::Labels::new(),
                 "http",
             ),
         };
