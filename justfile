@@ -23,7 +23,7 @@ check:
 test *args:
     cargo test --workspace {{ args }}
 
-# Write docs/compatibility.md anew from the typed configurations; `just test` fails where it is out of date
+# Write docs/compatibility.md and docs/metrics.md anew from what they describe; `just test` fails where it is out of date
 docs:
     MILLRACE_UPDATE=1 cargo test -p millrace --test documentation
 

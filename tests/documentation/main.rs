@@ -1,10 +1,11 @@
 //! The pages that are made from the schemas, and the schemas themselves.
 //!
-//! `MILLRACE_UPDATE=1` (`just docs`) writes `docs/compatibility.md` anew instead of complaining that it is out of date.
+//! `MILLRACE_UPDATE=1` (`just docs`) writes `docs/compatibility.md` and `docs/metrics.md` anew instead of complaining that it is out of date.
 
 mod compare;
 mod editor;
 mod go;
+mod metrics;
 mod ours;
 mod page;
 mod readmes;
@@ -23,16 +24,21 @@ fn read(path: &str) -> String {
 
 #[test]
 fn the_compatibility_page_is_what_the_schemas_say() {
-    let page = page::compatibility();
+    assert_current("docs/compatibility.md", &page::compatibility());
+}
+
+#[test]
+fn the_page_of_metrics_is_what_their_definitions_say() {
+    assert_current("docs/metrics.md", &metrics::page());
+}
+
+fn assert_current(path: &str, page: &str) {
     if std::env::var_os("MILLRACE_UPDATE").is_some() {
-        fs::write(at_root("docs/compatibility.md"), &page).expect("written");
+        fs::write(at_root(path), page).expect("written");
     }
-    let written = fs::read_to_string(at_root("docs/compatibility.md")).unwrap_or_default();
+    let written = fs::read_to_string(at_root(path)).unwrap_or_default();
     let differs = written.lines().zip(page.lines()).find(|(written, made)| written != made);
-    assert!(
-        written == page,
-        "docs/compatibility.md is out of date: run `just docs`; the first difference: {differs:#?}"
-    );
+    assert!(written == page, "{path} is out of date: run `just docs`; the first difference: {differs:#?}");
 }
 
 #[test]

@@ -42,6 +42,19 @@ async fn the_page_is_the_go_collectors_at_level_detailed() {
     compare("detailed").await;
 }
 
+#[tokio::test]
+async fn every_label_is_one_that_the_definition_names() {
+    let collector = Running::start(&millrace(), "detailed").await;
+    traffic::send(collector.grpc, collector.http).await;
+    eventually("failures are counted", || async {
+        let page = fetch(collector.metrics).await.expect("the page is served");
+        if page.contains("otelcol_exporter_send_failed_spans") { Ok(()) } else { Err(page) }
+    })
+    .await;
+    let page = fetch(collector.metrics).await.expect("the page is served");
+    assert_eq!(page::undefined(&page), Vec::<String>::new());
+}
+
 async fn compare(level: &str) {
     if let Some(go) = std::env::var_os("GO_COLLECTOR") {
         record(Path::new(&go), level).await;

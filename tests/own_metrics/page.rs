@@ -1,6 +1,7 @@
 //! A page of metrics without its values: families and series, in one order, with the words for what differs from run
 //! to run.
 
+use millrace_telemetry::catalogue;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
@@ -18,8 +19,17 @@ struct Family {
 }
 
 impl Page {
-    /// Reads a page; label values that are keys of `words` are shown as their values.
+    /// Reads a page, without what is ours alone; label values that are keys of `words` are shown as their values.
     pub fn parse(text: &str, words: &BTreeMap<String, &'static str>) -> Self {
+        let Self(mut families) = Self::read(text, words);
+        families.retain(|name, _| !name.starts_with(OURS));
+        if let Some(about) = families.get_mut(ABOUT_THE_PROGRAM) {
+            about.series = about.series.iter().map(|series| without_values(series)).collect();
+        }
+        Self(families)
+    }
+
+    fn read(text: &str, words: &BTreeMap<String, &'static str>) -> Self {
         let mut families: BTreeMap<String, Family> = BTreeMap::new();
         let mut name = String::new();
         for line in text.lines() {
@@ -37,10 +47,6 @@ impl Page {
                     family.series.insert(labels(line, words));
                 }
             }
-        }
-        families.retain(|name, _| !name.starts_with(OURS));
-        if let Some(about) = families.get_mut(ABOUT_THE_PROGRAM) {
-            about.series = about.series.iter().map(|series| without_values(series)).collect();
         }
         Self(families)
     }
@@ -65,6 +71,27 @@ impl Page {
         let surplus = ours.difference(&theirs).map(|line| format!("surplus: {line}\n"));
         missing.chain(surplus).collect()
     }
+}
+
+/// The metrics of a page, with a label, whose definitions do not name that label, or that have none.
+pub fn undefined(text: &str) -> Vec<String> {
+    let page = Page::read(text, &BTreeMap::new());
+    let plain = |name: &str| name.replace('.', "_");
+    let named = |name: &str, label: &str| {
+        let def = catalogue::all().find(|def| plain(def.name) == *name);
+        def.is_some_and(|def| label.is_empty() || def.labels.iter().any(|known| plain(known) == label))
+    };
+    let series =
+        page.0.iter().flat_map(|(name, family)| family.series.iter().map(move |series| (name, series)));
+    let labels = series.flat_map(|(name, series)| {
+        let pairs = series.trim_matches(['{', '}']).split(", ");
+        pairs.map(move |pair| (name, pair.split('=').next().unwrap_or_default()))
+    });
+    let others = [ABOUT_THE_PROGRAM, "promhttp_metric_handler_errors_total"];
+    labels
+        .filter(|(name, label)| !others.contains(&name.as_str()) && !named(name, label))
+        .map(|(name, label)| format!("{name}: {label}"))
+        .collect()
 }
 
 impl fmt::Display for Page {

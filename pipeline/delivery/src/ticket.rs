@@ -235,7 +235,7 @@ mod tests {
 
     fn ten() -> Request {
         let cost = Cost { items: 10, bytes: 1003 };
-        Request { cost, until: Until::Stored, arrived: Instant::now() }
+        Request { cost, until: Until::Stored, arrived: Instant::now(), span: None }
     }
 
     fn rejected() -> Failure {

@@ -19,7 +19,8 @@ pub static SENT: PerSignal = PerSignal {
         defs[3] = defs[3].stability(Stability::Development);
         defs
     },
-};
+}
+.labelled(&["exporter", "server.address", "server.port", "url.path"]);
 
 /// Items of sends that failed for good, or whose retries ended. Labels as [`SENT`]; at level detailed also
 /// `error.type` and `error.permanent`.
@@ -38,7 +39,7 @@ pub static SEND_FAILED: PerSignal = PerSignal {
         defs[3] = defs[3].stability(Stability::Development);
         defs
     },
-};
+}.labelled(&["exporter", "server.address", "server.port", "url.path", "error.type", "error.permanent"]);
 
 /// Items that found no room in the sending queue.
 pub static ENQUEUE_FAILED: PerSignal = PerSignal {
@@ -52,12 +53,14 @@ pub static ENQUEUE_FAILED: PerSignal = PerSignal {
         defs[3] = defs[3].stability(Stability::Development);
         defs
     },
-};
+}
+.labelled(&["exporter"]);
 
 /// What the sending queue holds, in units of its sizer. Also labelled `data_type`; observed.
 pub static QUEUE_SIZE: Def =
     Def::gauge("otelcol_exporter_queue_size", "Current size of the retry queue (in batches).", "{batch}")
-        .of(SCOPE);
+        .of(SCOPE)
+        .labelled(&["exporter", "data_type"]);
 
 /// What the sending queue can hold, in units of its sizer. Also labelled `data_type`; observed.
 pub static QUEUE_CAPACITY: Def = Def::gauge(
@@ -65,7 +68,8 @@ pub static QUEUE_CAPACITY: Def = Def::gauge(
     "Fixed capacity of the retry queue (in batches).",
     "{batch}",
 )
-.of(SCOPE);
+.of(SCOPE)
+.labelled(&["exporter", "data_type"]);
 
 /// Requests being sent or waiting for a retry. Also labelled `data_type`.
 pub static IN_FLIGHT_REQUESTS: Def = Def::updown(
@@ -74,7 +78,8 @@ pub static IN_FLIGHT_REQUESTS: Def = Def::updown(
     "{request}",
 )
 .stability(Stability::Development)
-.of(SCOPE);
+.of(SCOPE)
+.labelled(&["exporter", "data_type"]);
 
 /// Items per batch made by the sending queue; with `sending_queue.batch` only. Labels as [`SENT`].
 pub static QUEUE_BATCH_SEND_SIZE: Def = Def::histogram(
@@ -85,7 +90,8 @@ pub static QUEUE_BATCH_SEND_SIZE: Def = Def::histogram(
 .with_bounds(ITEM_BOUNDS)
 .stability(Stability::Development)
 .at(Level::Detailed)
-.of(SCOPE);
+.of(SCOPE)
+.labelled(&["exporter", "server.address", "server.port", "url.path"]);
 
 /// Bytes per batch made by the sending queue; with `sending_queue.batch` only. Labels as [`SENT`].
 pub static QUEUE_BATCH_SEND_SIZE_BYTES: Def = Def::histogram(
@@ -96,7 +102,7 @@ pub static QUEUE_BATCH_SEND_SIZE_BYTES: Def = Def::histogram(
 .with_bounds(BYTE_BOUNDS)
 .stability(Stability::Development)
 .at(Level::Detailed)
-.of(SCOPE);
+.of(SCOPE).labelled(&["exporter", "server.address", "server.port", "url.path"]);
 
 /// Items per request put into the sending queue.
 pub static ENQUEUE_SIZE: Def = Def::histogram(
@@ -107,7 +113,8 @@ pub static ENQUEUE_SIZE: Def = Def::histogram(
 .with_bounds(ITEM_BOUNDS)
 .stability(Stability::Development)
 .at(Level::Detailed)
-.of(SCOPE);
+.of(SCOPE)
+.labelled(&["exporter"]);
 
 /// Bytes per request put into the sending queue.
 pub static ENQUEUE_SIZE_BYTES: Def = Def::histogram(
@@ -118,7 +125,8 @@ pub static ENQUEUE_SIZE_BYTES: Def = Def::histogram(
 .with_bounds(BYTE_BOUNDS)
 .stability(Stability::Development)
 .at(Level::Detailed)
-.of(SCOPE);
+.of(SCOPE)
+.labelled(&["exporter"]);
 
 pub(super) const ALL: &[&Def] = &[
     &QUEUE_SIZE,

@@ -18,39 +18,45 @@ pub static LEDGER_ITEMS: Def = Def::counter(
     "otelcol_millrace_ledger_items",
     "Number of items that entered or left the component, by term of its account.",
     "{item}",
-);
+)
+.labelled(&["component", "kind", "pipeline", "signal", "term", "reason"]);
 
 /// Bytes by what became of them. Also labelled `term` (one of [`term`]) and `reason`.
 pub static LEDGER_BYTES: Def = Def::counter(
     "otelcol_millrace_ledger_bytes",
     "Encoded bytes of the items that entered or left the component, by term of its account.",
     "By",
-);
+)
+.labelled(&["component", "kind", "pipeline", "signal", "term", "reason"]);
 
 /// Items that a component found when it started, e.g. on disk.
 pub static LEDGER_OPENING_ITEMS: Def = Def::gauge(
     "otelcol_millrace_ledger_opening_items",
     "Number of items the component held when it started.",
     "{item}",
-);
+)
+.labelled(&["component", "kind", "pipeline", "signal"]);
 
 /// Bytes that a component found when it started, e.g. on disk.
 pub static LEDGER_OPENING_BYTES: Def = Def::gauge(
     "otelcol_millrace_ledger_opening_bytes",
     "Encoded bytes of the items the component held when it started.",
     "By",
-);
+)
+.labelled(&["component", "kind", "pipeline", "signal"]);
 
 /// Items that a component holds now.
 pub static LEDGER_HELD_ITEMS: Def =
-    Def::updown("otelcol_millrace_ledger_held_items", "Number of items the component holds.", "{item}");
+    Def::updown("otelcol_millrace_ledger_held_items", "Number of items the component holds.", "{item}")
+        .labelled(&["component", "kind", "pipeline", "signal"]);
 
 /// Bytes that a component holds now.
 pub static LEDGER_HELD_BYTES: Def = Def::updown(
     "otelcol_millrace_ledger_held_bytes",
     "Encoded bytes of the items the component holds.",
     "By",
-);
+)
+.labelled(&["component", "kind", "pipeline", "signal"]);
 
 /// The values of the label `term` of [`LEDGER_ITEMS`] and [`LEDGER_BYTES`].
 pub mod term {
@@ -78,14 +84,16 @@ pub static AUTHENTICATIONS: Def = Def::counter(
     "otelcol_millrace_authentications",
     "Number of requests the authenticator has decided about, by outcome.",
     "{request}",
-);
+)
+.labelled(&["extension", "outcome"]);
 
 /// How long the oldest request in a sending queue has waited; 0 when empty. Labels: `exporter`, `data_type`; observed.
 pub static QUEUE_OLDEST_AGE: Def = Def::gauge(
     "otelcol_millrace_queue_oldest_age",
     "How long the oldest request of the sending queue has been waiting.",
     "s",
-);
+)
+.labelled(&["exporter", "data_type"]);
 
 /// Seconds from receiving an item to its delivery. Labels: `exporter`, `data_type`.
 pub static END_TO_END_DELAY: Def = Def::histogram(
@@ -97,28 +105,32 @@ pub static END_TO_END_DELAY: Def = Def::histogram(
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0,
     3600.0, 21600.0, 86400.0,
 ])
-.at(Level::Normal);
+.at(Level::Normal)
+.labelled(&["exporter", "data_type"]);
 
 /// Attempts beyond the first of a request. Labels: `exporter`, `data_type`.
 pub static RETRY_ATTEMPTS: Def = Def::counter(
     "otelcol_millrace_retry_attempts",
     "Number of attempts to send a request again.",
     "{attempt}",
-);
+)
+.labelled(&["exporter", "data_type"]);
 
 /// Retries that had not been earned and had to wait for their turn. Labels: `exporter`, `data_type`.
 pub static RETRY_HELD_BACK: Def = Def::counter(
     "otelcol_millrace_retry_held_back",
     "Number of retries that were held back because the retry budget was spent.",
     "{attempt}",
-);
+)
+.labelled(&["exporter", "data_type"]);
 
 /// Requests between two attempts. Labels: `exporter`, `data_type`.
 pub static RETRY_WAITING: Def = Def::updown(
     "otelcol_millrace_retry_waiting",
     "Number of requests that wait for their next attempt.",
     "{request}",
-);
+)
+.labelled(&["exporter", "data_type"]);
 
 /// What is left of the retries that the whole process shares; below zero, retries that are booked ahead. Observed.
 pub static RETRY_BALANCE: Def = Def::gauge(
@@ -132,71 +144,81 @@ pub static EXPORTER_CONCURRENCY: Def = Def::gauge(
     "otelcol_millrace_exporter_concurrency",
     "Number of attempts that may be under way at once; less than num_consumers while the destination is in trouble.",
     "{attempt}",
-);
+).labelled(&["exporter", "data_type"]);
 
 /// Bytes of the memory budget that are taken. Label: `pool`; observed.
 pub static BUDGET_USED: Def =
-    Def::gauge("otelcol_millrace_budget_used", "Bytes of the memory budget that are in use.", "By");
+    Def::gauge("otelcol_millrace_budget_used", "Bytes of the memory budget that are in use.", "By")
+        .labelled(&["pool"]);
 
 /// Bytes that the memory budget grants. Label: `pool`; observed.
 pub static BUDGET_LIMIT: Def =
-    Def::gauge("otelcol_millrace_budget_limit", "Bytes that the memory budget grants.", "By");
+    Def::gauge("otelcol_millrace_budget_limit", "Bytes that the memory budget grants.", "By")
+        .labelled(&["pool"]);
 
 /// Requests refused because the memory budget was spent. Label: `pool`.
 pub static BUDGET_REFUSED: Def = Def::counter(
     "otelcol_millrace_budget_refused",
     "Number of reservations refused because the memory budget was spent.",
     "{reservation}",
-);
+)
+.labelled(&["pool"]);
 
 /// Strings that were not UTF-8 and were repaired. Labels: `receiver`, `signal`.
 pub static UTF8_REPAIRED: Def = Def::counter(
     "otelcol_millrace_utf8_repaired",
     "Number of strings that were not UTF-8 and were repaired with replacement characters.",
     "{string}",
-);
+)
+.labelled(&["receiver", "signal"]);
 
 /// Requests that were not what their protocol demands. Labels: `receiver`, `transport`, `reason`.
 pub static MALFORMED_REQUESTS: Def = Def::counter(
     "otelcol_millrace_malformed_requests",
     "Number of requests refused because they were malformed, by reason.",
     "{request}",
-);
+)
+.labelled(&["receiver", "transport", "reason"]);
 
 /// Connections that are open. Labels: `receiver`, `transport`.
 pub static CONNECTIONS: Def = Def::updown(
     "otelcol_millrace_connections",
     "Number of open connections to the receiver.",
     "{connection}",
-);
+)
+.labelled(&["receiver", "transport"]);
 
 /// Connections ever accepted. Labels: `receiver`, `transport`.
 pub static CONNECTIONS_ACCEPTED: Def = Def::counter(
     "otelcol_millrace_connections_accepted",
     "Number of connections the receiver has accepted.",
     "{connection}",
-);
+)
+.labelled(&["receiver", "transport"]);
 
 /// Connections turned away or cut off. Labels: `receiver`, `transport`, `reason`.
 pub static CONNECTIONS_REFUSED: Def = Def::counter(
     "otelcol_millrace_connections_refused",
     "Number of connections turned away or cut off by the receiver, by reason.",
     "{connection}",
-);
+)
+.labelled(&["receiver", "transport", "reason"]);
 
 /// Certificate and key files that could not be read again. Labels: `kind`, `component`, of servers also `transport`.
 pub static TLS_RELOAD_FAILURES: Def = Def::counter(
     "otelcol_millrace_tls_reload_failures",
     "Number of times that TLS certificates could not be read again; those from before stayed in use.",
     "{reload}",
-);
+)
+.labelled(&["kind", "component", "transport"]);
 
 /// When the first certificate of a file ends, in seconds since 1970. Labels as above, and `file`, the key that names it.
 pub static TLS_CERTIFICATE_EXPIRY: Def = Def::gauge(
     "otelcol_millrace_tls_certificate_expiry",
     "When the first of the TLS certificates in the file expires, in seconds since 1970.",
     "s",
-);
+)
+.labelled(&["kind", "component", "transport", "file"]);
 
 /// Series that a Prometheus exporter serves. Label: `exporter`; observed.
 pub static PROMETHEUS_SERIES: Def = Def::gauge(
@@ -224,14 +246,15 @@ pub static LOG_LINES_DROPPED: Def = Def::counter(
     "otelcol_millrace_log_lines_dropped",
     "Number of the collector's own log lines that were not written, by reason.",
     "{line}",
-);
+)
+.labelled(&["reason"]);
 
 /// Own metrics (data points), log records and spans that their destination took. Label: `signal`.
 pub static OWN_TELEMETRY_SENT: Def = Def::counter(
     "otelcol_millrace_own_telemetry_sent",
     "Number of the collector's own data points, log records and spans that were sent to where they are configured to go.",
     "{item}",
-);
+).labelled(&["signal"]);
 
 /// Own log records and spans that were not sent. Labels: `signal`, `reason` (`queue_full`, `send_failed`,
 /// `shutting_down`).
@@ -239,21 +262,24 @@ pub static OWN_TELEMETRY_DROPPED: Def = Def::counter(
     "otelcol_millrace_own_telemetry_dropped",
     "Number of the collector's own log records and spans that were not sent, by reason.",
     "{item}",
-);
+)
+.labelled(&["signal", "reason"]);
 
 /// Attempts to send own telemetry that failed. Label: `signal`.
 pub static OWN_TELEMETRY_FAILURES: Def = Def::counter(
     "otelcol_millrace_own_telemetry_failures",
     "Number of failed attempts to send the collector's own metrics, log records or spans.",
     "{attempt}",
-);
+)
+.labelled(&["signal"]);
 
 /// Panics that were contained. Label: `component`.
 pub static PANICS: Def = Def::counter(
     "otelcol_millrace_panics",
     "Number of panics that were contained; the process drains and ends after one.",
     "{panic}",
-);
+)
+.labelled(&["component"]);
 
 pub(super) const ALL: &[&Def] = &[
     &LEDGER_ITEMS,

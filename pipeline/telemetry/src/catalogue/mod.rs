@@ -5,7 +5,12 @@
 //! unchanged. Even its oddities are kept (`Number of log record successfully sent`). [`millrace`] holds our own, which
 //! all begin with `otelcol_millrace_`.
 //!
-//! The labels of each metric are said beside it; a component fills them in and keeps the handles.
+//! The labels of each metric are said with it; a component fills them in and keeps the handles.
+//!
+//! To add one: define it here, in the file of its subject, with [`Def`]'s builders (kind, level, labels), put it into
+//! that file's `ALL`, get a handle from the [`Registry`](crate::Registry) where the component is built, and run
+//! `just docs`, which writes it into `docs/metrics.md`. What can lose, delay or refuse something also gets a rule in
+//! `configs/alerts`.
 
 pub mod connector;
 pub mod exporter;
@@ -27,6 +32,18 @@ pub struct PerSignal {
 }
 
 impl PerSignal {
+    /// The same with these labels and no others.
+    const fn labelled(self, labels: &'static [&'static str]) -> Self {
+        let [traces, metrics, logs, profiles] = self.defs;
+        let defs = [
+            traces.labelled(labels),
+            metrics.labelled(labels),
+            logs.labelled(labels),
+            profiles.labelled(labels),
+        ];
+        Self { defs }
+    }
+
     /// The metric of that signal.
     #[must_use]
     pub const fn of(&'static self, signal: Signal) -> &'static Def {

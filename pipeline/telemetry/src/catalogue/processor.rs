@@ -24,12 +24,14 @@ const DETECTION: Scope = Scope::named(
 /// `groupbytrace`.
 pub static INCOMING_ITEMS: Def =
     Def::counter("otelcol_processor_incoming_items", "Number of items passed to the processor.", "{item}")
-        .of(HELPER);
+        .of(HELPER)
+        .labelled(&["processor", "otel.signal"]);
 
 /// Items that a processor passed on. Also labelled `otel.signal`.
 pub static OUTGOING_ITEMS: Def =
     Def::counter("otelcol_processor_outgoing_items", "Number of items emitted from the processor.", "{item}")
-        .of(HELPER);
+        .of(HELPER)
+        .labelled(&["processor", "otel.signal"]);
 
 /// Seconds that a processor worked on a batch. Also labelled `otel.signal`.
 pub static INTERNAL_DURATION: Def = Def::histogram(
@@ -38,7 +40,8 @@ pub static INTERNAL_DURATION: Def = Def::histogram(
     "s",
 )
 .at(Level::Detailed)
-.of(HELPER);
+.of(HELPER)
+.labelled(&["processor", "otel.signal"]);
 
 /// Items per batch that a `queuebatch` processor sent. Also labelled `otel.signal`.
 pub static QUEUEBATCH_ITEMS: Def =
@@ -61,14 +64,16 @@ pub static MEMORY_LIMITER_ACCEPTED: PerSignal = per_signal!(
     MEMORY_LIMITER,
     "otelcol_processor_memory_limiter_accepted_",
     ["Number of ", " successfully pushed into the next component in the pipeline."]
-);
+)
+.labelled(&["processor"]);
 
 /// Items that a `memory_limiter` refused. The one for profiles is ours; Go's does not take them.
 pub static MEMORY_LIMITER_REFUSED: PerSignal = per_signal!(
     MEMORY_LIMITER,
     "otelcol_processor_memory_limiter_refused_",
     ["Number of ", " that were rejected by the next component in the pipeline."]
-);
+)
+.labelled(&["processor"]);
 
 /// Items per batch that a `batch` processor sent.
 pub static BATCH_SEND_SIZE: Def =
@@ -76,7 +81,8 @@ pub static BATCH_SEND_SIZE: Def =
         .with_bounds(ITEM_BOUNDS)
         .stability(Stability::Development)
         .at(Level::Normal)
-        .of(BATCH);
+        .of(BATCH)
+        .labelled(&["processor"]);
 
 /// Bytes per batch that a `batch` processor sent.
 pub static BATCH_SEND_SIZE_BYTES: Def = Def::histogram(
@@ -87,7 +93,8 @@ pub static BATCH_SEND_SIZE_BYTES: Def = Def::histogram(
 .with_bounds(BYTE_BOUNDS)
 .stability(Stability::Development)
 .at(Level::Detailed)
-.of(BATCH);
+.of(BATCH)
+.labelled(&["processor"]);
 
 /// Batches sent because they were full.
 pub static BATCH_SIZE_TRIGGER_SEND: Def = Def::counter(
@@ -97,7 +104,8 @@ pub static BATCH_SIZE_TRIGGER_SEND: Def = Def::counter(
 )
 .stability(Stability::Development)
 .at(Level::Normal)
-.of(BATCH);
+.of(BATCH)
+.labelled(&["processor"]);
 
 /// Batches sent because their time was up.
 pub static BATCH_TIMEOUT_TRIGGER_SEND: Def = Def::counter(
@@ -107,7 +115,8 @@ pub static BATCH_TIMEOUT_TRIGGER_SEND: Def = Def::counter(
 )
 .stability(Stability::Development)
 .at(Level::Normal)
-.of(BATCH);
+.of(BATCH)
+.labelled(&["processor"]);
 
 /// Combinations of metadata that a `batch` processor keeps apart; 1 without `metadata_keys`.
 pub static BATCH_METADATA_CARDINALITY: Def = Def::updown(
@@ -117,7 +126,8 @@ pub static BATCH_METADATA_CARDINALITY: Def = Def::updown(
 )
 .stability(Stability::Development)
 .at(Level::Normal)
-.of(BATCH);
+.of(BATCH)
+.labelled(&["processor"]);
 
 /// Attributes that a `resource_detection` processor has found; without labels.
 pub static DETECTED_ATTRIBUTES: Def = Def::updown(

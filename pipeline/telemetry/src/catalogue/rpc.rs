@@ -34,32 +34,82 @@ pub static HTTP_SERVER_REQUEST_DURATION: Def = convention(
     Def::histogram("http.server.request.duration", "Duration of HTTP server requests.", "s")
         .with_bounds(SECOND_BOUNDS),
     HTTP,
-);
+)
+.labelled(&[
+    "http.request.method",
+    "network.protocol.name",
+    "network.protocol.version",
+    "server.address",
+    "server.port",
+    "url.scheme",
+    "http.route",
+    "http.response.status_code",
+]);
 
 /// Bytes of a request's body as received, seen by the server.
 pub static HTTP_SERVER_REQUEST_BODY_SIZE: Def = convention(
     Def::histogram("http.server.request.body.size", "Size of HTTP server request bodies.", "By"),
     HTTP,
-);
+)
+.labelled(&[
+    "http.request.method",
+    "network.protocol.name",
+    "network.protocol.version",
+    "server.address",
+    "server.port",
+    "url.scheme",
+    "http.route",
+    "http.response.status_code",
+]);
 
 /// Bytes of a response's body as sent, seen by the server.
 pub static HTTP_SERVER_RESPONSE_BODY_SIZE: Def = convention(
     Def::histogram("http.server.response.body.size", "Size of HTTP server response bodies.", "By"),
     HTTP,
-);
+)
+.labelled(&[
+    "http.request.method",
+    "network.protocol.name",
+    "network.protocol.version",
+    "server.address",
+    "server.port",
+    "url.scheme",
+    "http.route",
+    "http.response.status_code",
+]);
 
 /// Seconds that a request took, seen by the client.
 pub static HTTP_CLIENT_REQUEST_DURATION: Def = convention(
     Def::histogram("http.client.request.duration", "Duration of HTTP client requests.", "s")
         .with_bounds(SECOND_BOUNDS),
     HTTP,
-);
+)
+.labelled(&[
+    "http.request.method",
+    "network.protocol.name",
+    "network.protocol.version",
+    "server.address",
+    "server.port",
+    "url.scheme",
+    "http.response.status_code",
+    "error.type",
+]);
 
 /// Bytes of a request's body as sent, seen by the client.
 pub static HTTP_CLIENT_REQUEST_BODY_SIZE: Def = convention(
     Def::histogram("http.client.request.body.size", "Size of HTTP client request bodies.", "By"),
     HTTP,
-);
+)
+.labelled(&[
+    "http.request.method",
+    "network.protocol.name",
+    "network.protocol.version",
+    "server.address",
+    "server.port",
+    "url.scheme",
+    "http.response.status_code",
+    "error.type",
+]);
 
 /// Seconds that a call took, seen by the server.
 pub static RPC_SERVER_CALL_DURATION: Def = convention(
@@ -70,7 +120,8 @@ pub static RPC_SERVER_CALL_DURATION: Def = convention(
     )
     .with_bounds(SECOND_BOUNDS),
     GRPC,
-);
+)
+.labelled(&["rpc.method", "rpc.response.status_code", "rpc.system.name"]);
 
 /// Seconds that a call took, seen by the client.
 pub static RPC_CLIENT_CALL_DURATION: Def = convention(
@@ -81,7 +132,8 @@ pub static RPC_CLIENT_CALL_DURATION: Def = convention(
     )
     .with_bounds(SECOND_BOUNDS),
     GRPC,
-);
+)
+.labelled(&["rpc.method", "rpc.response.status_code", "rpc.system.name", "server.address", "server.port"]);
 
 pub(super) const ALL: &[&Def] = &[
     &HTTP_SERVER_REQUEST_DURATION,

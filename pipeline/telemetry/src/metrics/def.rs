@@ -126,6 +126,8 @@ pub struct Def {
     pub bounds: &'static [f64],
     /// Who defines it.
     pub scope: Scope,
+    /// The labels that its series may have.
+    pub labels: &'static [&'static str],
 }
 
 impl Def {
@@ -141,6 +143,7 @@ impl Def {
             kind: Kind::Counter,
             bounds: &[],
             scope: Scope::named("millrace"),
+            labels: &[],
         }
     }
 
@@ -184,6 +187,12 @@ impl Def {
     #[must_use]
     pub const fn stability(self, stability: Stability) -> Self {
         Self { stability, ..self }
+    }
+
+    /// The same with these labels and no others.
+    #[must_use]
+    pub const fn labelled(self, labels: &'static [&'static str]) -> Self {
+        Self { labels, ..self }
     }
 
     /// The same of another scope.
