@@ -104,7 +104,7 @@ fn works(
     for reader in config.metrics.periodic() {
         let target = reader.exporter.otlp.as_ref().and_then(|otlp| otlp.target());
         let destination = Destination::new(target, Signal::Metrics, shared)?;
-        let preference = reader.exporter.otlp.as_ref().map(|otlp| otlp.temporality_preference);
+        let preference = reader.exporter.otlp.as_ref().and_then(|otlp| otlp.temporality_preference);
         let metrics = Metrics::new(shared.registry.clone(), preference.unwrap_or_default());
         let counts = Counts::new(&shared.registry, Signal::Metrics);
         let work = push_metrics(reader.clone(), metrics, destination, counts, stopping.clone());

@@ -145,10 +145,10 @@ otlp! {
 otlp! {
     /// Where own metrics are pushed by OTLP.
     OtlpMetrics {
-        /// Whether values count from the start or from the push before.
-        temporality_preference: TemporalityPreference,
+        /// Whether values count from the start, as by default, or from the push before.
+        temporality_preference: Option<TemporalityPreference>,
         /// Accepted; a view decides.
-        default_histogram_aggregation: HistogramAggregation,
+        default_histogram_aggregation: Option<HistogramAggregation>,
     }
 }
 

@@ -70,24 +70,14 @@ pub struct Sampler {
 
 impl Validate for Sampler {
     fn validate(&self, at: &mut Checker<'_>) {
-        if self.jaeger_remote.is_given() {
-            at.error(
-                "jaeger_remote",
-                "sampling as a Jaeger server says is not supported\nuse `trace_id_ratio_based`",
-            );
-        }
-        let given = [
-            self.parent_based.is_some(),
-            self.always_off.is_some(),
-            self.always_on.is_some(),
-            self.trace_id_ratio_based.is_some(),
-            self.jaeger_remote.is_given(),
-        ];
-        if !given.contains(&true) {
-            at.error_here("a sampler is one of parent_based, always_on, always_off, trace_id_ratio_based\nwrite `always_on: {}`");
-        }
-        at.nested("parent_based", &self.parent_based);
-        at.nested("trace_id_ratio_based", &self.trace_id_ratio_based);
+        let Self { parent_based, always_off, always_on, trace_id_ratio_based, jaeger_remote } = self;
+        let given = parent_based.is_some()
+            || always_off.is_some()
+            || always_on.is_some()
+            || trace_id_ratio_based.is_some();
+        check(at, given, jaeger_remote);
+        at.nested("parent_based", parent_based);
+        at.nested("trace_id_ratio_based", trace_id_ratio_based);
     }
 }
 
@@ -96,32 +86,59 @@ impl Validate for Sampler {
 #[serde(deny_unknown_fields, default)]
 pub struct ParentBased {
     /// For traces that begin here; all by default.
-    pub root: Option<Box<Sampler>>,
+    pub root: Option<PlainSampler>,
     /// For traces that a sender records; all by default.
-    pub remote_parent_sampled: Option<Box<Sampler>>,
+    pub remote_parent_sampled: Option<PlainSampler>,
     /// For traces that a sender does not record; none by default.
-    pub remote_parent_not_sampled: Option<Box<Sampler>>,
+    pub remote_parent_not_sampled: Option<PlainSampler>,
     /// For spans within one that is recorded; all by default.
-    pub local_parent_sampled: Option<Box<Sampler>>,
+    pub local_parent_sampled: Option<PlainSampler>,
     /// For spans within one that is not; none by default.
-    pub local_parent_not_sampled: Option<Box<Sampler>>,
+    pub local_parent_not_sampled: Option<PlainSampler>,
 }
 
 impl Validate for ParentBased {
     fn validate(&self, at: &mut Checker<'_>) {
-        for (key, sampler) in [
-            ("root", &self.root),
-            ("remote_parent_sampled", &self.remote_parent_sampled),
-            ("remote_parent_not_sampled", &self.remote_parent_not_sampled),
-            ("local_parent_sampled", &self.local_parent_sampled),
-            ("local_parent_not_sampled", &self.local_parent_not_sampled),
-        ] {
-            at.within(key, |at| {
-                if let Some(sampler) = sampler {
-                    sampler.validate(at);
-                }
-            });
-        }
+        at.nested("root", &self.root);
+        at.nested("remote_parent_sampled", &self.remote_parent_sampled);
+        at.nested("remote_parent_not_sampled", &self.remote_parent_not_sampled);
+        at.nested("local_parent_sampled", &self.local_parent_sampled);
+        at.nested("local_parent_not_sampled", &self.local_parent_not_sampled);
+    }
+}
+
+/// A sampler that does not ask for the parent, which has been asked for already.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct PlainSampler {
+    /// None.
+    pub always_off: Option<Console>,
+    /// All.
+    pub always_on: Option<Console>,
+    /// A share, chosen by the trace's id.
+    pub trace_id_ratio_based: Option<Ratio>,
+    /// Refused.
+    pub jaeger_remote: Unsupported,
+}
+
+impl Validate for PlainSampler {
+    fn validate(&self, at: &mut Checker<'_>) {
+        let Self { always_off, always_on, trace_id_ratio_based, jaeger_remote } = self;
+        let given = always_off.is_some() || always_on.is_some() || trace_id_ratio_based.is_some();
+        check(at, given, jaeger_remote);
+        at.nested("trace_id_ratio_based", trace_id_ratio_based);
+    }
+}
+
+fn check(at: &mut Checker<'_>, given: bool, jaeger_remote: &Unsupported) {
+    if jaeger_remote.is_given() {
+        let advice = "use `trace_id_ratio_based`";
+        at.error("jaeger_remote", format!("sampling as a Jaeger server says is not supported\n{advice}"));
+    } else if !given {
+        at.error_here(
+            "a sampler is one of always_on, always_off, trace_id_ratio_based or, not within itself, parent_based\n\
+             write `always_on: {}`",
+        );
     }
 }
 

@@ -1,7 +1,7 @@
 //! Which traces are recorded.
 
 use super::SpanContext;
-use crate::config::traces::{ParentBased, Sampler as Config};
+use crate::config::traces::{ParentBased, PlainSampler, Ratio, Sampler as Config};
 
 /// A sampler, worked out of its configuration.
 #[derive(Debug, Clone)]
@@ -23,22 +23,28 @@ pub(super) struct ByParent {
 impl Sampler {
     /// Without a configuration every trace is recorded that does not belong to one that is not.
     pub(super) fn new(config: Option<&Config>) -> Self {
-        let Some(config) = config else { return Self::by_parent(&ParentBased::default()) };
-        if let Some(parent_based) = &config.parent_based {
-            return Self::by_parent(parent_based);
+        match config {
+            None => Self::by_parent(&ParentBased::default()),
+            Some(Config { parent_based: Some(parent_based), .. }) => Self::by_parent(parent_based),
+            Some(Config { always_off, trace_id_ratio_based, .. }) => {
+                Self::plain(always_off.is_some(), trace_id_ratio_based.as_ref())
+            }
         }
-        if config.always_off.is_some() {
-            return Self::None;
-        }
-        match &config.trace_id_ratio_based {
-            Some(config) if config_is_on(config.ratio) => Self::Below(bound(config.ratio.unwrap_or(1.0))),
+    }
+
+    fn plain(always_off: bool, ratio: Option<&Ratio>) -> Self {
+        match ratio.and_then(|ratio| ratio.ratio) {
+            _ if always_off => Self::None,
+            Some(ratio) if ratio < 1.0 => Self::Below(bound(ratio)),
             _ => Self::All,
         }
     }
 
     fn by_parent(config: &ParentBased) -> Self {
-        let or = |config: &Option<Box<Config>>, default: Self| {
-            config.as_deref().map_or(default, |config| Self::new(Some(config)))
+        let or = |config: &Option<PlainSampler>, default: Self| {
+            config.as_ref().map_or(default, |PlainSampler { always_off, trace_id_ratio_based, .. }| {
+                Self::plain(always_off.is_some(), trace_id_ratio_based.as_ref())
+            })
         };
         Self::ByParent(Box::new(ByParent {
             root: or(&config.root, Self::All),
@@ -72,10 +78,6 @@ impl Sampler {
             }
         }
     }
-}
-
-fn config_is_on(ratio: Option<f64>) -> bool {
-    ratio.is_some_and(|ratio| ratio < 1.0)
 }
 
 /// The share of 63 bits, as in Go's SDK.
