@@ -6,7 +6,7 @@ use millrace_config::schema::as_written;
 use millrace_wire::Signal;
 use serde_json::{Map, Value, json};
 
-/// Everything that can be written in a file. Components stand in `$defs`, because a component's type, its old names and
+/// Everything that can be written in a file, of which the rest may be in others. Components stand in `$defs`, because a component's type, its old names and
 /// its `type/name` ids all lead there.
 pub fn schema() -> Map<String, Value> {
     let mut definitions = Map::new();
@@ -20,7 +20,6 @@ pub fn schema() -> Map<String, Value> {
         "title": format!("Configuration of Millrace {}", env!("CARGO_PKG_VERSION")),
         "type": "object",
         "properties": keys,
-        "required": ["service"],
         "additionalProperties": false,
         "$defs": definitions,
     });
@@ -77,7 +76,6 @@ fn service() -> Value {
             "processors": references("What happens to it, in this order.", &[Kind::Processor]),
             "exporters": references("Where it goes: exporters, and connectors that begin another pipeline.", &[Kind::Exporter, Kind::Connector]),
         },
-        "required": ["receivers", "exporters"],
         "additionalProperties": false,
     });
     json!({

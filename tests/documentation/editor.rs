@@ -76,18 +76,21 @@ fn what_an_editor_should_underline_is_not_valid() {
         ("debug/x: {", "debugger/x: {"),
         ("traces/x:", "spans/x:"),
         ("exporters: [otlp, ", "exporters: [nothing, "),
-        ("receivers: [otlp/a], ", ""),
+        ("receivers: [otlp/a], ", "receivers: {otlp/a: }, "),
         ("extensions: []", "extension: []"),
     ];
     let changed = cases.map(|(from, to)| {
         assert!(SOUND.contains(from), "{from}");
         (format!("{to} for {from}"), SOUND.replacen(from, to, 1))
     });
-    let mut configurations = vec![("as it is".to_owned(), SOUND.to_owned())];
+    let part = "exporters: {debug: {verbosity: detailed}}".to_owned();
+    let mut configurations = vec![("as it is".to_owned(), SOUND.to_owned()), ("a part".to_owned(), part)];
     configurations.extend(changed);
     let verdicts = validate(&configurations);
-    assert_eq!(verdicts[0].1, Ok(()));
-    for (name, verdict) in &verdicts[1..] {
+    for (name, verdict) in &verdicts[..2] {
+        assert_eq!(verdict, &Ok(()), "{name}");
+    }
+    for (name, verdict) in &verdicts[2..] {
         assert!(verdict.is_err(), "{name}");
     }
 }

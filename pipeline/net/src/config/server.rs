@@ -25,8 +25,12 @@ pub struct GrpcServerConfig {
     /// Accepted for compatibility: servers do not dial.
     pub dialer: Ignored,
     /// The largest message, in MiB, before and after inflating; 0 means the default of 20.
+    ///
+    /// Go: 0 means 4, which its own batches overrun.
     pub max_recv_msg_size_mib: usize,
-    /// Requests under way per connection; 0 leaves it to the client.
+    /// Requests under way per connection; 0 means 1,000.
+    ///
+    /// Go: 0 means no limit; each request under way holds memory before anything is known of it.
     pub max_concurrent_streams: u32,
     /// Accepted for compatibility: buffers follow the memory budget here.
     pub read_buffer_size: u64,
@@ -39,6 +43,8 @@ pub struct GrpcServerConfig {
     /// Who may send.
     pub auth: GivenOnly<ServerAuthConfig>,
     /// How long connections live, and how often clients may ping.
+    ///
+    /// Go: the same, though it is always there; there is nothing in it by default.
     pub keepalive: GivenOnly<KeepaliveServerConfig>,
     /// Extensions that may turn requests away, asked in that order.
     pub middlewares: Vec<ServerMiddlewareConfig>,
@@ -108,8 +114,12 @@ impl Validate for GrpcServerConfig {
 #[serde(default, deny_unknown_fields)]
 pub struct KeepaliveServerConfig {
     /// How long connections live.
+    ///
+    /// Go: the same, though it is always there; there is nothing in it by default.
     pub server_parameters: GivenOnly<ServerParametersConfig>,
     /// How often clients may ping.
+    ///
+    /// Go: the same, though it is always there; there is nothing in it by default.
     pub enforcement_policy: GivenOnly<EnforcementPolicyConfig>,
 }
 
@@ -222,12 +232,18 @@ pub struct HttpServerConfig {
     /// Whether the client's headers travel with its telemetry.
     pub include_metadata: bool,
     /// The limit for the head of a request; 0 means `read_timeout`, or else one minute.
+    ///
+    /// Go: 0 means no limit; a connection that says nothing holds memory.
     pub read_header_timeout: Duration,
     /// The limit for the body of a request; 0 means one minute.
+    ///
+    /// Go: 0 means no limit; a request that never ends holds memory.
     pub read_timeout: Duration,
     /// The limit for handling a request and writing the answer; 0 means none.
     pub write_timeout: Duration,
     /// How long a connection may wait for its next request; 0 means as long as the head may take.
+    ///
+    /// Go: 0 means no limit, unless `read_timeout` is set; an idle connection holds memory.
     pub idle_timeout: Duration,
     /// Whether connections are used for more than one request.
     pub keep_alives_enabled: bool,
