@@ -106,7 +106,7 @@ fn scalar(node: &Node, out: &mut String) {
         Value::Int(value) => out.push_str(&value.to_string()),
         Value::Float(value) if value.is_nan() => out.push_str(".nan"),
         Value::Float(value) if value.is_infinite() => {
-            out.push_str(if *value > 0.0 { ".inf" } else { "-.inf" })
+            out.push_str(if *value > 0.0 { ".inf" } else { "-.inf" });
         }
         Value::Float(value) => out.push_str(&format!("{value:?}")),
         Value::String(value) => text(&value.replace('$', "$$"), out),
