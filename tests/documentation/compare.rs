@@ -97,7 +97,7 @@ fn key(
         default,
         go_default,
         meaning: ours.map(|ours| ours.meaning.clone()).unwrap_or_default(),
-        reason: ours.and_then(|ours| ours.go.clone()),
+        reason: ours.and_then(|ours| ours.go.clone()).or_else(|| inherited(rows, &path, status)),
         shared: shared.clone(),
         leads_to: leads_to.map(str::to_owned),
     });
@@ -121,6 +121,13 @@ fn key(
         (None, None) => None,
     };
     section(ours, go, &path, within, rows);
+}
+
+/// The reason that a section gives for all of it.
+fn inherited(above: &[Row], path: &str, status: Status) -> Option<String> {
+    let is_around = |row: &&Row| path.strip_prefix(&row.path).is_some_and(|rest| rest.starts_with("::"));
+    let around = above.iter().rev().filter(is_around).filter(|row| row.status == Status::Different);
+    around.filter_map(|row| row.reason.clone()).next().filter(|_| status == Status::Different)
 }
 
 fn compared(ours: Option<&ours::Key>, go: Option<&go::Key>) -> (Status, String, Option<String>) {

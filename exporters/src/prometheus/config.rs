@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// What differs from a server's usual defaults: where to listen must be said.
-pub(super) const DEFAULTS: &str = "{endpoint: ''}";
+pub(super) const DEFAULTS: &str =
+    "{endpoint: '', read_header_timeout: 1m, write_timeout: 30s, idle_timeout: 1m}";
 
 millrace_config::parts! {
     /// The Prometheus exporter's configuration: a server's keys and its own.
@@ -26,6 +27,8 @@ millrace_config::parts! {
 #[serde(default, deny_unknown_fields)]
 pub struct Serving {
     /// The queue in front; off unless it is given.
+    ///
+    /// Go: it has no defaults there, so that all of it must be given.
     pub sending_queue: Optional<QueueConfig>,
     /// Comes before the name of every metric, with a `_`.
     pub namespace: String,
