@@ -130,7 +130,7 @@ pub fn compatibility() -> String {
     page.push_str("\n## Shared sections\n\nWhat several components have in common. A component whose own default differs says so in its table.\n");
     for (of, rows) in &shared {
         write!(page, "\n### {}\n\n", title(of)).expect("text");
-        table(&mut page, rows.iter().map(|(path, row)| (path.as_str(), row)));
+        table(&mut page, true, rows.iter().map(|(path, row)| (path.as_str(), row)));
     }
     page
 }
@@ -166,10 +166,11 @@ fn summary(page: &mut String, components: &[Compared]) {
         write!(page, " {} |", status.words()).expect("text");
     }
     page.push_str("\n|---|--:|--:|--:|--:|--:|\n");
-    for Compared { section, name, rows, .. } in components {
+    for Compared { section, name, recorded, rows } in components {
         write!(page, "| `{section}/{name}` |").expect("text");
         for status in Status::ALL {
-            match rows.iter().filter(|row| row.status == status).count() {
+            let count = rows.iter().filter(|row| row.status == status).count();
+            match count * usize::from(*recorded || status != Status::Ours) {
                 0 => page.push_str(" |"),
                 count => write!(page, " {count} |").expect("text"),
             }
@@ -202,7 +203,7 @@ fn component_table(
         }
     }
     if !component.recorded {
-        page.push_str("The Go collector's keys are not recorded.\n\n");
+        page.push_str("The Go collector's keys are not recorded: what is told here is only what is known of this side.\n\n");
     }
     if component.rows.is_empty() {
         page.push_str("It has no keys.\n");
@@ -213,7 +214,7 @@ fn component_table(
         write!(page, "Besides those below, it has the keys of {}.\n\n", links.join(", ")).expect("text");
     }
     if !own.is_empty() {
-        table(page, own.into_iter());
+        table(page, component.recorded, own.into_iter());
     }
 }
 
@@ -222,11 +223,12 @@ fn link(of: &str) -> String {
     format!("[{title}](#{})", anchor(&title))
 }
 
-fn table<'a>(page: &mut String, rows: impl Iterator<Item = (&'a str, &'a Row)>) {
+fn table<'a>(page: &mut String, recorded: bool, rows: impl Iterator<Item = (&'a str, &'a Row)>) {
     page.push_str("| key | default | meaning | Go collector |\n|---|---|---|---|\n");
     for (path, row) in rows {
         let Row { status, default, go_default, meaning, reason, leads_to, .. } = row;
-        let mut told = status.words().to_owned();
+        let is_guess = !recorded && *status == Status::Ours;
+        let mut told = if is_guess { "not compared" } else { status.words() }.to_owned();
         if let (Some(go_default), Status::Different) = (go_default, status) {
             write!(told, ", default {go_default}").expect("text");
         }
