@@ -50,6 +50,7 @@ Examples:
   millrace demo                                  see it work, with telemetry made on the spot
   millrace --config=configs/gateway.yaml         run a configuration
   millrace validate --config=my.yaml             say everything that is wrong with a configuration
+  millrace validate --config=old.yaml --fix      … and show how it would be written today
   millrace --config='yaml:{receivers: …}'        run a configuration written on the command line";
 
 /// What the binary can do besides running.
@@ -63,6 +64,14 @@ pub enum Command {
         /// What to check.
         #[command(flatten)]
         source: Source,
+
+        /// Show how the files would say in today's form what older collectors accepted, and check that.
+        #[arg(long)]
+        fix: bool,
+
+        /// Change the files accordingly.
+        #[arg(long, requires = "fix")]
+        write: bool,
     },
     /// Print a configuration as it is understood: sources joined, `${…}` replaced, defaults filled in, secrets hidden.
     ///
@@ -222,7 +231,7 @@ impl Cli {
         let matches = Self::command().try_get_matches_from(args)?;
         let mut cli = Self::from_arg_matches(&matches)?;
         if let Some(
-            Command::Validate { source }
+            Command::Validate { source, .. }
             | Command::Demo(Demo { source, .. })
             | Command::PrintConfig(PrintConfig { source, .. }),
         ) = &mut cli.command
@@ -307,13 +316,15 @@ mod tests {
     #[test]
     fn commands_take_the_configuration_from_either_side() {
         for line in ["millrace validate --config=a.yaml", "millrace --config=a.yaml validate"] {
-            let Some(Command::Validate { source }) = typed(line).expect(line).command else {
+            let Some(Command::Validate { source, .. }) = typed(line).expect(line).command else {
                 panic!("{line}")
             };
             assert_eq!(source.given().expect("one").configs, ["a.yaml"]);
         }
         let both = "millrace --config=a.yaml validate --config=b.yaml";
-        let Some(Command::Validate { source }) = typed(both).expect(both).command else { panic!("{both}") };
+        let Some(Command::Validate { source, .. }) = typed(both).expect(both).command else {
+            panic!("{both}")
+        };
         assert_eq!(source.given().expect("one").configs, ["b.yaml"]);
     }
 

@@ -6,6 +6,7 @@ mod demo;
 mod describe;
 mod featuregate;
 mod fetch;
+mod fix;
 mod plan;
 mod run;
 mod telemetry;
@@ -27,7 +28,10 @@ fn main() -> ExitCode {
             .source
             .required("millrace --config=configs/gateway.yaml")
             .map(|input| run::run(&input, cli.shutdown_timeout)),
-        Some(Command::Validate { source }) => {
+        Some(Command::Validate { source, fix: true, write }) => source
+            .required("millrace validate --config=my.yaml --fix")
+            .and_then(|input| fix::fix(&input, *write)),
+        Some(Command::Validate { source, .. }) => {
             source.required("millrace validate --config=my.yaml").map(|input| plan::validate(&input))
         }
         Some(Command::PrintConfig(options)) => describe::print_config(options),

@@ -5,7 +5,7 @@ use crate::components::{BuiltIn, CONNECTORS, EXPORTERS, EXTENSIONS, PROCESSORS, 
 use crate::fetch::Web;
 use millrace_config::catalog::Kind;
 use millrace_config::load::{Component, Gates, Wanted, load};
-use millrace_config::{Config, Diagnostics, Map, Node, Parsed, Providers, Value, decode, resolve};
+use millrace_config::{Config, Diagnostics, Map, Node, Outside, Parsed, Providers, Value, decode, resolve};
 use millrace_engine::component::Factory;
 use millrace_engine::graph::Plans;
 use millrace_processors::memory_limiter;
@@ -44,7 +44,12 @@ pub fn environment(name: &str) -> Option<String> {
 
 /// Reads what the command line names.
 pub fn read(input: &Input) -> Parsed {
-    let providers = Providers { env: &environment, outside: &Web };
+    read_with(input, &Web)
+}
+
+/// The same with files and pages from elsewhere.
+pub fn read_with(input: &Input, outside: &dyn Outside) -> Parsed {
+    let providers = Providers { env: &environment, outside };
     resolve(&input.configs, &input.sets, input.gates, &providers)
 }
 
@@ -53,6 +58,8 @@ pub fn read(input: &Input) -> Parsed {
 /// # Errors
 /// Everything that is wrong, for people.
 pub fn plan(mut parsed: Parsed, gates: Gates) -> Result<Plan, String> {
+    // How the files would say the same is for `validate --fix`.
+    let _ = parsed.modernise(&BuiltIn);
     let Some(node) = parsed.node.take() else { return Err(parsed.render()) };
     let diags = &mut parsed.diagnostics;
     let loaded = load(&node, &BuiltIn, gates, diags);
@@ -82,7 +89,12 @@ pub fn plan(mut parsed: Parsed, gates: Gates) -> Result<Plan, String> {
 
 /// The `validate` command: as in Go, silence is consent.
 pub fn validate(input: &Input) -> ExitCode {
-    let (text, code) = match plan(read(input), input.gates) {
+    judge(input, read(input))
+}
+
+/// Says everything that there is to say about a configuration.
+pub fn judge(input: &Input, parsed: Parsed) -> ExitCode {
+    let (text, code) = match plan(parsed, input.gates) {
         Ok(plan) => (plan.warnings, ExitCode::SUCCESS),
         Err(problems) => (problems, ExitCode::FAILURE),
     };

@@ -185,3 +185,86 @@ fn what_cannot_be_run_is_refused_with_a_reason_and_an_exit_code() {
         assert!(stderr.contains(reason), "{arguments:?}: {stderr}");
     }
 }
+
+/// What was written for collectors of years ago.
+const OLD: &str = "receivers:
+  otlp: {protocols: {grpc: {endpoint: 'localhost:4317'}}}
+exporters:
+  # to the terminal
+  logging:
+    loglevel: debug   # all of it
+  otlp:
+    endpoint: backend:4317
+    insecure: true
+processors:
+  memory_limiter: {limit_mib: 100, check_interval: 1s}
+service:
+  telemetry: {metrics: {address: 'localhost:8888'}}
+  pipelines:
+    traces: {receivers: [otlp], processors: [memory_limiter], exporters: [logging, otlp]}
+";
+
+#[test]
+fn an_old_configuration_is_shown_as_it_would_be_written_today_and_rewritten_when_asked() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("old.yaml");
+    fs::write(&path, OLD).expect("written");
+    let fix = |more: &[&str]| {
+        let arguments = ["validate", "--fix", "--config"];
+        let output = millrace().args(arguments).arg(&path).args(more).output().expect("it runs");
+        (output.status.success(), texts(&output))
+    };
+    // It runs as it is, with warnings.
+    let output = millrace().args(["validate", "--config"]).arg(&path).output().expect("it runs");
+    let (_, warnings) = texts(&output);
+    assert!(output.status.success(), "{warnings}");
+    assert!(
+        warnings.contains("help: write `verbosity: detailed`") && warnings.contains("old.yaml:6:5"),
+        "{warnings}"
+    );
+    // The patch is shown, and nothing is written.
+    let (sound, (patch, remarks)) = fix(&[]);
+    assert!(sound && remarks.is_empty(), "{remarks}");
+    assert_eq!(fs::read_to_string(&path).expect("readable"), OLD);
+    for line in [
+        "-    loglevel: debug   # all of it\n",
+        "+    verbosity: detailed   # all of it\n",
+        "   # to the terminal\n",
+    ] {
+        assert!(patch.contains(line), "{line}: {patch}");
+    }
+    // The file is written, and there is nothing to be said any more.
+    let (sound, (stdout, remarks)) = fix(&["--write"]);
+    assert!(sound && stdout.is_empty() && remarks.is_empty(), "{stdout}{remarks}");
+    let new = fs::read_to_string(&path).expect("readable");
+    assert!(
+        new.contains("exporters: [debug, otlp_grpc]}") && new.contains("    tls:\n      insecure: true\n"),
+        "{new}"
+    );
+    let (sound, said) = fix(&[]);
+    assert!(sound && said == (String::new(), String::new()), "{said:?}");
+}
+
+#[test]
+fn several_sources_are_merged_and_a_mistake_says_which_replaced_what() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let base = folder.path().join("base.yaml");
+    fs::write(&base, "receivers: {otlp: {protocols: {grpc: {endpoint: 'localhost:0'}}}}\nexporters:\n  nop:\nservice:\n  pipelines:\n    traces: {receivers: [otlp], exporters: [nop]}\n").expect("written");
+    let over = folder.path().join("over.yaml");
+    fs::write(&over, "exporters:\n").expect("written");
+    let validate = |more: &[&str]| {
+        let output =
+            millrace().args(["validate", "--config"]).arg(&base).args(more).output().expect("it runs");
+        (output.status.success(), texts(&output).1)
+    };
+    let over = format!("--config={}", over.display());
+    let verbosity = "--set=exporters.debug.verbosity=normal";
+    let used = "--set=service.pipelines.traces.exporters=[debug]";
+    let (sound, said) = validate(&[&over, verbosity, used, "--config=yaml:exporters::nop: {}"]);
+    assert!(sound, "{said}");
+    let (sound, said) = validate(&[&over]);
+    assert!(!sound && said.contains("this `exporters` was replaced by a later source"), "{said}");
+    assert!(said.contains("base.yaml:3:3") && said.contains("over.yaml:1:1"), "{said}");
+    let (sound, said) = validate(&["--set=exporters.debug.verbosity=loud"]);
+    assert!(!sound && said.contains("--> --set:1:27"), "{said}");
+}

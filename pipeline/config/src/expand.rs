@@ -16,6 +16,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::diagnostic::{Diagnostic, Diagnostics};
+use crate::legacy::Edit;
 use crate::node::{Entry, Map, Node, Origin, Value};
 use crate::parse::{MAX_DEPTH, MAX_TREE_BYTES, NODE_BYTES, parse_tree};
 use crate::provider::{MAX_FETCHES, Providers, SCHEMES, public_url, split_scheme};
@@ -31,13 +32,23 @@ pub const MAX_EXPANSIONS: usize = 10_000;
 /// Looks up an environment variable: `None` if it is not set.
 pub type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
 
-/// Replaces every `${…}` in the values of `node`. Mistakes are reported and leave a null behind; files that are read
-/// are added to `sources`.
-pub fn expand(node: Node, providers: &Providers<'_>, sources: &mut Sources, diags: &mut Diagnostics) -> Node {
+/// What expanding works with.
+pub(crate) struct Expansion<'a> {
+    pub(crate) providers: &'a Providers<'a>,
+    /// Files that are read are added to these.
+    pub(crate) sources: &'a mut Sources,
+    pub(crate) diags: &'a mut Diagnostics,
+    /// How the texts would say in the modern form what was found.
+    pub(crate) edits: &'a mut Vec<Edit>,
+}
+
+/// Replaces every `${…}` in the values of `node`. Mistakes are reported and leave a null behind.
+pub(crate) fn expand(node: Node, with: &mut Expansion<'_>) -> Node {
     let mut expander = Expander {
-        providers,
-        sources,
-        diags,
+        providers: with.providers,
+        sources: with.sources,
+        diags: with.diags,
+        edits: with.edits,
         documents: HashMap::new(),
         fetches: 0,
         left: MAX_EXPANSIONS,
@@ -52,6 +63,7 @@ struct Expander<'a> {
     providers: &'a Providers<'a>,
     sources: &'a mut Sources,
     diags: &'a mut Diagnostics,
+    edits: &'a mut Vec<Edit>,
     /// Files and pages that have been read, by URI.
     documents: HashMap<String, SourceId>,
     /// How many pages have been asked for.
@@ -133,7 +145,10 @@ impl Expander<'_> {
 
     /// Expands one text value.
     fn leaf(&mut self, text: &str, span: Span, path: &str, level: Level) -> Result<Node, Refused> {
-        let pieces = split(text);
+        let mut pieces = split(text);
+        if !level.is_hidden {
+            pieces = self.bare_variables(pieces, span, path);
+        }
         if let [Piece::Reference(inner)] = pieces[..] {
             return self.whole(inner, span, path, level);
         }
@@ -142,6 +157,46 @@ impl Expander<'_> {
         // A mere `$$` keeps the value as written: its text is no secret.
         let origin = if changed { Origin::Expanded { original: None } } else { Origin::Written };
         Ok(Node { value, span, origin })
+    }
+
+    /// `$NAME` stood for a variable in older collectors, and is just text in those of today. Where there is such a
+    /// variable, that is what was meant. (A `$1` or `$name` of a pattern is left alone.)
+    fn bare_variables<'t>(&mut self, pieces: Vec<Piece<'t>>, span: Span, path: &str) -> Vec<Piece<'t>> {
+        let mut names: Vec<&str> = Vec::new();
+        let mut out = Vec::new();
+        let mut pieces = pieces.into_iter().peekable();
+        while let Some(piece) = pieces.next() {
+            let next = match (&piece, pieces.peek()) {
+                (Piece::Text("$"), Some(Piece::Text(text))) => *text,
+                _ => "",
+            };
+            let length = next.find(|c: char| !is_bare_name_char(c)).unwrap_or(next.len());
+            let (name, rest) = next.split_at(length);
+            let is_name = length > 1 && !name.starts_with(|c: char| c.is_ascii_digit());
+            let ends = !rest.starts_with(|c: char| c.is_ascii_alphanumeric());
+            if !is_name || !ends || (self.providers.env)(name).is_none() {
+                out.push(piece);
+                continue;
+            }
+            pieces.next();
+            out.push(Piece::Reference(name));
+            if !rest.is_empty() {
+                out.push(Piece::Text(rest));
+            }
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        for name in &names {
+            let message =
+                format!("`${name}` is no longer replaced by the Go collector; here it is, as it used to be");
+            let help = format!("write `${{env:{name}}}`, or `$${name}` if it is meant to be text");
+            self.diags.push(Diagnostic::warning(span, path, message).help(help));
+        }
+        if !names.is_empty() {
+            self.edits.push(Edit::braces(span, names.into_iter().map(str::to_owned).collect()));
+        }
+        out
     }
 
     /// A value that is one `${…}`: its content is YAML.
@@ -321,7 +376,8 @@ impl Expander<'_> {
         };
         match read {
             Ok(text) => {
-                let id = self.sources.add(&name, &text);
+                let id =
+                    if is_file { self.sources.add_file(rest, &text) } else { self.sources.add(&name, &text) };
                 self.documents.insert(uri.to_owned(), id);
                 Ok(self.kept(id))
             }
@@ -469,6 +525,11 @@ fn unsupported(uri: &str, scheme: &str, span: Span, path: &str, level: Level) ->
     Diagnostic::error(span, path, message).help(help)
 }
 
+/// What the names of variables are made of that are not just patterns.
+fn is_bare_name_char(c: char) -> bool {
+    c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_'
+}
+
 fn is_variable_name(name: &str) -> bool {
     name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
@@ -484,7 +545,10 @@ mod tests {
         let mut diags = Diagnostics::new();
         let providers = Providers::sealed(&lookup);
         let node = Node::synthetic(Value::String(text.to_owned()));
-        let node = expand(node, &providers, &mut Sources::new(), &mut diags);
+        let (mut sources, mut edits) = (Sources::new(), Vec::new());
+        let mut with =
+            Expansion { providers: &providers, sources: &mut sources, diags: &mut diags, edits: &mut edits };
+        let node = expand(node, &mut with);
         (node, diags)
     }
 

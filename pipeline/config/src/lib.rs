@@ -19,6 +19,7 @@ pub mod encode;
 pub mod expand;
 pub mod gates;
 pub mod id;
+pub mod legacy;
 pub mod load;
 mod merge;
 pub mod node;

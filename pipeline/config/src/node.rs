@@ -93,6 +93,14 @@ impl Node {
         }
     }
 
+    /// The value of a key, to change it.
+    pub(crate) fn get_mut(&mut self, key: &str) -> Option<&mut Self> {
+        match &mut self.value {
+            Value::Map(map) => map.get_mut(key),
+            _ => None,
+        }
+    }
+
     /// The value under a path of keys.
     #[must_use]
     pub fn get(&self, path: &[&str]) -> Option<&Self> {
@@ -245,6 +253,21 @@ impl Map {
     /// The value of a key, to change it.
     pub fn get_mut(&mut self, key: &str) -> Option<&mut Node> {
         self.entries.iter_mut().find(|entry| entry.key == key).map(|entry| &mut entry.value)
+    }
+
+    /// The entries in order, to change them. Keys must stay unique.
+    pub(crate) fn entries_mut(&mut self) -> &mut [Entry] {
+        &mut self.entries
+    }
+
+    /// Takes an entry out.
+    pub(crate) fn remove(&mut self, key: &str) {
+        self.retain(|entry| entry.key != key);
+    }
+
+    /// Keeps only some entries.
+    pub(crate) fn retain(&mut self, keep: impl FnMut(&Entry) -> bool) {
+        self.entries.retain(keep);
     }
 
     /// The entry of a key, to change it.

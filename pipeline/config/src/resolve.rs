@@ -2,8 +2,10 @@
 
 use std::path::Path;
 
+use crate::catalog::Catalog;
 use crate::diagnostic::{Diagnostic, Diagnostics};
-use crate::expand::{Env, expand};
+use crate::expand::{Env, Expansion, expand};
+use crate::legacy::{Edit, modernise};
 use crate::load::{Gates, not_a_configuration};
 use crate::merge::{History, Lists, merge};
 use crate::node::{Node, Origin, Value};
@@ -23,6 +25,8 @@ pub struct Parsed {
     /// The texts, for showing diagnostics.
     pub sources: Sources,
     history: History,
+    /// How the texts would say in the modern form what was found while reading.
+    edits: Vec<Edit>,
 }
 
 impl Parsed {
@@ -32,7 +36,28 @@ impl Parsed {
             diagnostics: Diagnostics::new(),
             sources: Sources::new(),
             history: History::default(),
+            edits: Vec::new(),
         }
+    }
+
+    /// Gives what older collectors accepted its modern form, with a warning for each. To be called once, before
+    /// loading. Returns how the texts would say the same.
+    pub fn modernise(&mut self, catalog: &dyn Catalog) -> Vec<Edit> {
+        let mut edits = std::mem::take(&mut self.edits);
+        if let Some(node) = &mut self.node {
+            edits.extend(modernise(node, catalog, &mut self.diagnostics));
+        }
+        edits
+    }
+
+    fn expand(&mut self, tree: Node, providers: &Providers<'_>) {
+        let mut expansion = Expansion {
+            providers,
+            sources: &mut self.sources,
+            diags: &mut self.diagnostics,
+            edits: &mut self.edits,
+        };
+        self.node = Some(expand(tree, &mut expansion));
     }
 
     /// Everything found so far, as plain text. With several sources, a finding also says what one source has replaced
@@ -73,7 +98,7 @@ pub fn resolve(configs: &[String], sets: &[String], gates: Gates, providers: &Pr
     if let Some(trees) = trees.into_iter().collect() {
         let lists = if gates.join_references { Lists::JoinReferences } else { Lists::Replace };
         let merged = merged(trees, lists, &mut parsed);
-        parsed.node = Some(expand(merged, providers, &mut parsed.sources, &mut parsed.diagnostics));
+        parsed.expand(merged, providers);
     }
     parsed
 }
@@ -84,8 +109,7 @@ pub fn parse_str(name: &str, text: &str, env: Env<'_>) -> Parsed {
     let mut parsed = Parsed::nothing();
     let id = parsed.sources.add(name, text);
     if let Some(tree) = parse_tree(&parsed.sources, id, &mut parsed.diagnostics) {
-        let providers = Providers::sealed(env);
-        parsed.node = Some(expand(tree, &providers, &mut parsed.sources, &mut parsed.diagnostics));
+        parsed.expand(tree, &Providers::sealed(env));
     }
     parsed
 }
@@ -138,7 +162,11 @@ fn read_uri(parsed: &mut Parsed, uri: &str, providers: &Providers<'_>) -> Option
             return None;
         }
     };
-    let id = parsed.sources.add(&name, &text);
+    let id = if scheme == "file" {
+        parsed.sources.add_file(rest, &text)
+    } else {
+        parsed.sources.add(&name, &text)
+    };
     let mut tree = read_tree(parsed, id)?;
     match scheme {
         // There, but not in files, `a::b: c` is a way to write nested keys.

@@ -80,7 +80,15 @@ impl Default for Span {
 /// The texts of one configuration, kept so that diagnostics can quote them.
 #[derive(Debug, Clone, Default)]
 pub struct Sources {
-    texts: Vec<(Arc<str>, Arc<str>)>,
+    texts: Vec<Text>,
+}
+
+#[derive(Debug, Clone)]
+struct Text {
+    name: Arc<str>,
+    text: Arc<str>,
+    /// Whether the name is a path that the text was read from.
+    is_file: bool,
 }
 
 impl Sources {
@@ -93,22 +101,42 @@ impl Sources {
     /// Adds a text under a name to show (usually the path as it was given) and returns its id. A byte order mark is
     /// taken off.
     pub fn add(&mut self, name: &str, text: &str) -> SourceId {
+        self.push(name, text, false)
+    }
+
+    /// The same for what was read from a file.
+    pub fn add_file(&mut self, path: &str, text: &str) -> SourceId {
+        self.push(path, text, true)
+    }
+
+    fn push(&mut self, name: &str, text: &str, is_file: bool) -> SourceId {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let id = u32::try_from(self.texts.len()).expect("a configuration has few sources");
-        self.texts.push((name.into(), text.into()));
+        self.texts.push(Text { name: name.into(), text: text.into(), is_file });
         SourceId(id)
     }
 
     /// The name of a source.
     #[must_use]
     pub fn name(&self, id: SourceId) -> Option<&str> {
-        self.texts.get(id.0 as usize).map(|(name, _)| &**name)
+        self.texts.get(id.0 as usize).map(|text| &*text.name)
     }
 
     /// The text of a source.
     #[must_use]
     pub fn text(&self, id: SourceId) -> Option<&str> {
-        self.texts.get(id.0 as usize).map(|(_, text)| &**text)
+        self.texts.get(id.0 as usize).map(|text| &*text.text)
+    }
+
+    /// The path of a source, if it was read from a file.
+    #[must_use]
+    pub fn path(&self, id: SourceId) -> Option<&str> {
+        self.texts.get(id.0 as usize).filter(|text| text.is_file).map(|text| &*text.name)
+    }
+
+    /// The ids of all sources, in the order added.
+    pub fn ids(&self) -> impl Iterator<Item = SourceId> + use<> {
+        (0..u32::try_from(self.texts.len()).unwrap_or(u32::MAX)).map(SourceId)
     }
 
     /// The text under a span.

@@ -5,6 +5,7 @@ use crate::catalog::Kind;
 use crate::contrib;
 use crate::diagnostic::Diagnostic;
 use crate::id::ComponentId;
+use crate::legacy;
 use crate::node::{Entry, Value};
 use crate::suggest;
 
@@ -57,9 +58,19 @@ impl Loader<'_> {
             return None;
         };
         if known.deprecated {
-            let message = format!("`{}` is an old name of the {kind} `{}`", id.type_name(), known.canonical);
-            let help = format!("rename it to `{}`, here and where it is used", renamed(&id, known.canonical));
-            self.diags.push(Diagnostic::warning(entry.key_span, path, message).help(help));
+            let warning = match legacy::gone(kind, id.type_name()) {
+                Some(gone) => {
+                    Diagnostic::warning(entry.key_span, path, gone.message).help(gone.help.to_owned())
+                }
+                None => {
+                    let old = id.type_name();
+                    let message = format!("`{old}` is an old name of the {kind} `{}`", known.canonical);
+                    let new = renamed(&id, known.canonical);
+                    Diagnostic::warning(entry.key_span, path, message)
+                        .help(format!("rename it to `{new}`, here and where it is used"))
+                }
+            };
+            self.diags.push(warning);
         }
         let node = entry.value.clone();
         Some(Component { kind, id, id_span: entry.key_span, canonical: known.canonical, node })
@@ -79,13 +90,13 @@ impl Loader<'_> {
                 other.section()
             ));
         }
+        if let Some(advice) = legacy::advice(kind, type_name) {
+            return Some(advice);
+        }
         if contrib::has(kind, type_name) {
             return Some(format!(
                 "the Go collector's distributions have this {kind}; it is not built here yet"
             ));
-        }
-        if kind == Kind::Exporter && type_name == "logging" {
-            return Some("the logging exporter has become `debug`".to_owned());
         }
         suggest::advice(type_name, "types", &names)
     }

@@ -17,6 +17,7 @@ use crate::catalog::{Catalog, Kind, Known};
 use crate::decode::{decode, decode_over};
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::id::{ComponentId, PipelineId};
+use crate::legacy::known;
 use crate::node::{Map, Node, Value};
 use crate::source::Span;
 use crate::suggest;
@@ -241,7 +242,7 @@ impl Loader<'_> {
     }
 
     fn known(&self, kind: Kind, id: &ComponentId) -> Option<Known> {
-        self.catalog.canonical(kind, id.type_name())
+        known(self.catalog, kind, id.type_name())
     }
 }
 

@@ -19,7 +19,12 @@ pub fn check(
     env: &dyn Fn(&str) -> Option<String>,
     gates: Gates,
 ) -> (Option<Config>, Parsed) {
-    let mut parsed = parse_str(name, text, env);
+    judge(parse_str(name, text, env), gates)
+}
+
+/// The same for what has been read.
+pub fn judge(mut parsed: Parsed, gates: Gates) -> (Option<Config>, Parsed) {
+    let _ = parsed.modernise(&TestCatalog);
     let loaded = parsed.node.as_ref().map(|node| load(node, &TestCatalog, gates, &mut parsed.diagnostics));
     for component in loaded.iter().flat_map(Loaded::components) {
         decode_component(component, &mut parsed.diagnostics);
