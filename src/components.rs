@@ -37,7 +37,10 @@ pub static EXPORTERS: &[Factory<dyn ExporterConfig>] = &[
 pub static EXTENSIONS: &[Factory<dyn ExtensionConfig>] = &[
     millrace_extensions::basicauth::FACTORY,
     millrace_extensions::bearertokenauth::FACTORY,
+    millrace_extensions::headers_setter::FACTORY,
     millrace_extensions::health_check::FACTORY,
+    millrace_extensions::memory_limiter::FACTORY,
+    millrace_extensions::oauth2client::FACTORY,
 ];
 
 /// What a factory says about its component, whatever kind it is.

@@ -166,7 +166,7 @@ fn telemetry(node: &Node, diags: &mut Diagnostics) -> Option<TelemetryConfig> {
     }
 }
 
-/// The limits of the memory limiters in use. Their sections have been decoded once already, so this finds no new
+/// The limits of the memory limiters in use, processors and extensions. Their sections have been decoded once already, so this finds no new
 /// mistakes.
 fn limits(config: &Config, diags: &mut Diagnostics) -> Vec<memory_limiter::Limits> {
     let memory = millrace_engine::host::memory_bytes();
@@ -174,8 +174,10 @@ fn limits(config: &Config, diags: &mut Diagnostics) -> Vec<memory_limiter::Limit
     let mut ids: Vec<_> = used.map(|processor| &processor.id).collect();
     ids.sort();
     ids.dedup();
+    let extensions = config.service.extensions.iter().filter_map(|one| config.extensions.get(&one.id));
     ids.into_iter()
         .filter_map(|id| config.processors.get(id))
+        .chain(extensions)
         .filter(|component| component.canonical == memory_limiter::FACTORY.name)
         .filter_map(|component| component.decode::<memory_limiter::Config>(diags)?.limits(memory))
         .collect()

@@ -11,7 +11,13 @@ pub mod bearertokenauth;
     feature = "oauth2client"
 ))]
 mod credentials;
+#[cfg(feature = "headers_setter")]
+pub mod headers_setter;
 #[cfg(feature = "health_check")]
 pub mod health_check;
+#[cfg(feature = "memory_limiter")]
+pub mod memory_limiter;
+#[cfg(feature = "oauth2client")]
+pub mod oauth2client;
 #[cfg(test)]
 mod testing;

@@ -3,7 +3,7 @@
 use millrace_engine::component::{Context, ProcessorConfig, Shared};
 use millrace_engine::entry::Route;
 use millrace_engine::{Batch, Budget, Charge, Health, Ledger, Origin, Piece, Tasks};
-use millrace_processors::memory_limiter::Config;
+use millrace_processors::memory_limiter::Counting;
 use millrace_telemetry::metrics::{Level, Registry};
 use millrace_wire::Signal;
 use millrace_wire::write::{LogRecord, Logs};
@@ -29,7 +29,7 @@ fn everything_that_comes_this_far_is_let_through_and_counted_as_in_go() {
         id: "memory_limiter/small".parse().expect("an id"),
         pipeline: None,
     };
-    let route = Config::default().build(context, Signal::Logs, Arc::new(Route::Fan(Vec::new())));
+    let route = Counting::default().build(context, Signal::Logs, Arc::new(Route::Fan(Vec::new())));
     let Ok(Route::Apply(limiter, _)) = route else { panic!("it is a transform") };
     let payload = Logs::build(|logs| {
         logs.record(LogRecord::default(), |_| {}).record(LogRecord::default(), |_| {});

@@ -24,6 +24,7 @@ pub mod host;
 pub mod lanes;
 pub mod ledger;
 mod measured;
+pub mod memory;
 pub mod retries;
 pub mod stage;
 pub mod status;

@@ -4,9 +4,7 @@
 //! that is charged as requests arrive, at the receivers' door: what it refuses was never kept. In the pipeline there is
 //! nothing left to do but count.
 
-mod config;
-
-pub use config::{Config, Limits};
+pub use millrace_engine::memory::{Config, Limits};
 
 use millrace_engine::component::{BuildError, Context, Factory, ProcessorConfig, Stability};
 use millrace_engine::entry::Route;
@@ -23,10 +21,14 @@ pub const FACTORY: Factory<dyn ProcessorConfig> = Factory {
     signals: &[Signal::Traces, Signal::Metrics, Signal::Logs],
     stability: Stability::Beta,
     schema: millrace_config::Shape::of::<Config>(),
-    plan: |node, path, diags| Some(Box::new(millrace_config::decode::<Config>(node, path, diags)?)),
+    plan: |node, path, diags| Some(Box::new(Counting(millrace_config::decode::<Config>(node, path, diags)?))),
 };
 
-impl ProcessorConfig for Config {
+/// What is configured has been taken into account when the budget was made.
+#[derive(Debug, Clone, Default)]
+pub struct Counting(pub Config);
+
+impl ProcessorConfig for Counting {
     fn build(&self, context: Context, signal: Signal, next: Arc<Route>) -> Result<Route, BuildError> {
         let registry = &context.shared.registry;
         let labels = Labels::new().with("processor", context.id.to_string());

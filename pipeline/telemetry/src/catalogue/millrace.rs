@@ -87,6 +87,13 @@ pub static AUTHENTICATIONS: Def = Def::counter(
 )
 .labelled(&["extension", "outcome"]);
 
+/// Requests that a server's middleware has turned away. Label: `extension`.
+pub static GATE_REFUSED: Def = Def::counter(
+    "otelcol_millrace_gate_refused",
+    "Number of requests turned away before they were read.",
+    "{request}",
+);
+
 /// How long the oldest request in a sending queue has waited; 0 when empty. Labels: `exporter`, `data_type`; observed.
 pub static QUEUE_OLDEST_AGE: Def = Def::gauge(
     "otelcol_millrace_queue_oldest_age",

@@ -1,7 +1,7 @@
-//! The section `processors::memory_limiter`.
+//! The section `memory_limiter`, as the processor and the extension of that name have it.
 
+use crate::host;
 use millrace_config::{Checker, Duration, Validate};
-use millrace_engine::host;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
