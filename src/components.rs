@@ -41,6 +41,8 @@ pub static EXTENSIONS: &[Factory<dyn ExtensionConfig>] = &[
     millrace_extensions::health_check::FACTORY,
     millrace_extensions::memory_limiter::FACTORY,
     millrace_extensions::oauth2client::FACTORY,
+    millrace_extensions::pprof::FACTORY,
+    millrace_extensions::zpages::FACTORY,
 ];
 
 /// What a factory says about its component, whatever kind it is.

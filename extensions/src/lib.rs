@@ -19,5 +19,11 @@ pub mod health_check;
 pub mod memory_limiter;
 #[cfg(feature = "oauth2client")]
 pub mod oauth2client;
+#[cfg(any(feature = "health_check", feature = "pprof", feature = "zpages"))]
+mod pages;
+#[cfg(feature = "pprof")]
+pub mod pprof;
 #[cfg(test)]
 mod testing;
+#[cfg(feature = "zpages")]
+pub mod zpages;

@@ -1,9 +1,12 @@
 //! What the tests of the extensions share.
 
-use millrace_config::{Diagnostics, parse_str};
+use millrace_config::catalog::{Catalog, Kind, Known, Signals};
+use millrace_config::{Config, Diagnostics, Gates, load, parse_str};
 use millrace_engine::component::{Context, Extension, ExtensionConfig, Factory, Shared};
+use millrace_engine::status::{Instance, Status};
 use millrace_engine::{Budget, Health, Ledger, Tasks};
 use millrace_telemetry::metrics::{Level, Registry};
+use millrace_wire::Signal;
 use std::sync::Arc;
 
 /// Reads a section; the second text is what was found wrong with it.
@@ -45,5 +48,43 @@ pub(crate) fn assert_refused(factory: &Factory<dyn ExtensionConfig>, cases: &[(&
     for (yaml, problem) in cases {
         let (config, problems) = plan(factory, yaml);
         assert!(config.is_none() && problems.contains(problem), "{yaml}: {problems}");
+    }
+}
+
+/// A whole configuration, of components whose names may be any.
+pub(crate) fn config(yaml: &str) -> Config {
+    let parsed = parse_str("test.yaml", yaml, &|_| None);
+    let node = parsed.node.expect("the test's YAML is in form");
+    let mut diags = Diagnostics::new();
+    let loaded = load(&node, &Anything, Gates::default(), &mut diags);
+    loaded.into_config().unwrap_or_else(|| panic!("{}", diags.render(&parsed.sources)))
+}
+
+/// Every component of that configuration.
+pub(crate) fn statuses(health: &Health) -> Vec<(Instance, Status)> {
+    let components = health.components();
+    let groups = components.groups();
+    let members = groups.iter().flat_map(|group| &group.members);
+    members.map(|member| (member.clone(), components.status(member))).collect()
+}
+
+/// Knows every component.
+struct Anything;
+
+impl Catalog for Anything {
+    fn canonical(&self, _: Kind, _: &str) -> Option<Known> {
+        Some(Known { canonical: "anything", deprecated: false })
+    }
+
+    fn names(&self, _: Kind) -> Vec<&'static str> {
+        Vec::new()
+    }
+
+    fn signals(&self, _: Kind, _: &str) -> Signals {
+        Signals::ALL
+    }
+
+    fn connects(&self, _: &str, _: Signal, _: Signal) -> bool {
+        true
     }
 }

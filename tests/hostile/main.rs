@@ -3,6 +3,7 @@
 //!
 //! Nothing here needs a network beyond loopback, or anything installed.
 
+mod auth;
 mod bodies;
 mod connections;
 mod destinations;

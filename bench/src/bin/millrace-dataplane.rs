@@ -310,7 +310,7 @@ impl Plane {
         let exporter = Exporter::start(&context("exporter", "nop")?, signal, &delivery, Arc::new(Nop));
         let ledger = shared.ledger.accounts();
         let next = Arc::new(Route::Commit(exporter));
-        let limiter = memory_limiter::Config::default();
+        let limiter = memory_limiter::Counting::default();
         let route = limiter
             .build(context("processor", "memory_limiter")?, signal, next)
             .map_err(|error| error.to_string())?;

@@ -34,8 +34,9 @@ const TEXT: &str = "text/plain; charset=utf-8";
 impl Answers {
     /// The answer to a request for `path`, whatever its method.
     pub(super) fn to(&self, path: &str, health: &Health) -> Answer {
-        if !self.covers(path) {
-            return self.elsewhere(path);
+        let at = Path(&self.path);
+        if !at.covers(path) {
+            return at.elsewhere(path, true);
         }
         let ready = health.is_ready();
         let status = if ready { 200 } else { 503 };
@@ -48,18 +49,34 @@ impl Answers {
         };
         Answer { status, content_type, location: None, body }
     }
+}
 
-    fn covers(&self, path: &str) -> bool {
-        path == self.path || (self.path.ends_with('/') && path.starts_with(&self.path))
+impl Answer {
+    /// A status and nothing else.
+    pub(super) fn empty(status: u16) -> Self {
+        Self { status, content_type: None, location: None, body: String::new() }
     }
 
-    fn elsewhere(&self, path: &str) -> Answer {
-        if self.path.strip_suffix('/') == Some(path) {
-            let location = Some(self.path.clone());
-            return Answer { status: 307, content_type: None, location, body: String::new() };
+    pub(super) fn json(status: u16, body: String) -> Self {
+        Self { status, content_type: Some("application/json"), location: None, body }
+    }
+}
+
+/// A configured path, as Go's servers match it: one that ends in `/` stands for everything below it.
+pub(super) struct Path<'a>(pub(super) &'a str);
+
+impl Path<'_> {
+    pub(super) fn covers(&self, path: &str) -> bool {
+        path == self.0 || (self.0.ends_with('/') && path.starts_with(self.0))
+    }
+
+    /// The answer to what it does not cover.
+    pub(super) fn elsewhere(&self, path: &str, is_served: bool) -> Answer {
+        if is_served && self.0.strip_suffix('/') == Some(path) {
+            return Answer { location: Some(self.0.to_owned()), ..Answer::empty(307) };
         }
         let body = "404 page not found\n".to_owned();
-        Answer { status: 404, content_type: Some(TEXT), location: None, body }
+        Answer { content_type: Some(TEXT), body, ..Answer::empty(404) }
     }
 }
 
@@ -79,7 +96,7 @@ fn json(health: &Health, ready: bool) -> String {
 }
 
 /// A time in UTC with as many digits of the second as it takes, as Go writes one into JSON.
-struct Rfc3339(SystemTime);
+pub(super) struct Rfc3339(pub(super) SystemTime);
 
 impl fmt::Display for Rfc3339 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,22 +1,27 @@
-//! The `health_check` extension: tells probes whether the collector takes requests.
+//! The `health_check` extension: tells probes whether the collector takes requests, and how each component is.
 //!
 //! It answers from a thread of its own, so busy workers do not make the process look dead. It listens before the
 //! pipelines start and until they have stopped: a probe hears 503 in between, not a refused connection.
 
+mod aggregate;
 mod answer;
 mod config;
+mod grpc;
+mod status_page;
 
-pub use config::{Answers, CheckCollectorPipeline, Config, ResponseBody};
+pub use config::{Answers, CheckCollectorPipeline, ComponentHealth, Config, Page, Pages, ResponseBody, V2};
 
+use crate::pages::{PageServer, check_transport, headers};
+use answer::Answer;
 use axum::Router;
 use axum::body::Body;
 use axum::response::Response;
-use http::header::{CONNECTION, CONTENT_TYPE, HeaderValue, LOCATION};
+use grpc::{HealthService, Judge};
+use http::header::{CONTENT_TYPE, HeaderValue, LOCATION};
 use http::{HeaderMap, StatusCode, Uri};
 use millrace_engine::component::{BuildError, Context, Extension, ExtensionConfig, Factory, Stability};
 use millrace_engine::{BoxFuture, Health};
-use millrace_net::admin::AdminServer;
-use millrace_net::config::{header_map, listen_address};
+use millrace_net::config::{GrpcServerConfig, listen_address};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// The `health_check` extension.
@@ -24,7 +29,7 @@ pub const FACTORY: Factory<dyn ExtensionConfig> = Factory {
     name: "health_check",
     aliases: &[],
     signals: &[],
-    stability: Stability::Alpha,
+    stability: Stability::Beta,
     schema: millrace_config::Shape::over::<Config>(config::DEFAULTS),
     plan: |node, path, diags| {
         Some(Box::new(millrace_config::decode_over::<Config>(config::DEFAULTS, node, path, diags)?))
@@ -33,32 +38,57 @@ pub const FACTORY: Factory<dyn ExtensionConfig> = Factory {
 
 impl ExtensionConfig for Config {
     fn build(&self, context: Context) -> Result<Arc<dyn Extension>, BuildError> {
-        Ok(Arc::new(HealthCheck { config: self.clone(), context, server: Mutex::default() }))
+        let answers = &self.answers;
+        let http = answers.http.as_option().map_or(&self.server.transport, |v2| &v2.server.transport);
+        check_transport(http, &context)?;
+        if let Some(grpc) = answers.grpc.as_option() {
+            check_transport(&grpc.transport, &context)?;
+        }
+        let (pages, service) = (PageServer::default(), Mutex::default());
+        Ok(Arc::new(HealthCheck { config: self.clone(), context, pages, service }))
     }
 }
 
 struct HealthCheck {
     config: Config,
     context: Context,
-    server: Mutex<Option<AdminServer>>,
+    pages: PageServer,
+    service: Mutex<Option<HealthService>>,
 }
 
 impl HealthCheck {
     fn listen(&self) -> Result<(), BuildError> {
-        let endpoint = &self.config.server.endpoint;
+        let answers = &self.config.answers;
+        let health = self.context.shared.health.clone();
+        if !answers.is_v2() {
+            let router = router(&self.config, health);
+            return self.pages.start("health_check", &self.config.server.endpoint, &self.context, router);
+        }
+        let component_health = answers.component_health.as_option().cloned();
+        if let Some(v2) = answers.http.as_option() {
+            let router = router_v2(v2.clone(), component_health.clone(), health.clone());
+            self.pages.start("health_check", &v2.server.endpoint, &self.context, router)?;
+        }
+        if let Some(server) = answers.grpc.as_option() {
+            self.listen_grpc(server, Judge { health, component_health })?;
+        }
+        Ok(())
+    }
+
+    fn listen_grpc(&self, server: &GrpcServerConfig, judge: Judge) -> Result<(), BuildError> {
+        let endpoint = &server.endpoint;
         let (host, port) = listen_address(endpoint).map_err(|error| self.context.error(error))?;
-        let router = router(&self.config, self.context.shared.health.clone());
-        let server = AdminServer::start("health_check", &host, port, router).map_err(|error| {
+        let service = HealthService::start(host, port, judge).map_err(|error| {
             self.context
                 .error(format!("cannot listen on {endpoint}: {error}; is another collector running there?"))
         })?;
         tracing::info!(
             otelcol.component.id = %self.context.id,
             otelcol.component.kind = "extension",
-            endpoint = %server.address(),
-            "Starting health_check extension"
+            endpoint = %service.address,
+            "Starting the gRPC health service"
         );
-        *self.server.lock().unwrap_or_else(PoisonError::into_inner) = Some(server);
+        *self.service.lock().unwrap_or_else(PoisonError::into_inner) = Some(service);
         Ok(())
     }
 }
@@ -70,9 +100,10 @@ impl Extension for HealthCheck {
 
     fn stop(&self) -> BoxFuture<'_, ()> {
         Box::pin(async {
-            let server = self.server.lock().unwrap_or_else(PoisonError::into_inner).take();
-            if let Some(server) = server {
-                server.stop().await;
+            self.pages.stop().await;
+            let service = self.service.lock().unwrap_or_else(PoisonError::into_inner).take();
+            if let Some(service) = service {
+                service.stop().await;
             }
         })
     }
@@ -80,21 +111,21 @@ impl Extension for HealthCheck {
 
 fn router(config: &Config, health: Health) -> Router {
     let answers = Arc::new(config.answers.clone());
-    let headers = headers(config);
-    Router::new().fallback(move |uri: Uri| async move { respond(&answers, uri.path(), &health, headers) })
+    let headers = headers(&config.server);
+    Router::new().fallback(move |uri: Uri| async move { respond(answers.to(uri.path(), &health), headers) })
 }
 
-/// What every answer has.
-fn headers(config: &Config) -> HeaderMap {
-    let mut headers = header_map(&config.server.response_headers);
-    if !config.server.keep_alives_enabled {
-        headers.insert(CONNECTION, HeaderValue::from_static("close"));
-    }
-    headers
+fn router_v2(v2: V2, component_health: Option<ComponentHealth>, health: Health) -> Router {
+    let headers = headers(&v2.server);
+    let shared = Arc::new((v2, component_health));
+    Router::new().fallback(move |uri: Uri| async move {
+        let (v2, component_health) = &*shared;
+        let query = uri.query().unwrap_or_default();
+        respond(status_page::answer(v2, component_health.as_ref(), uri.path(), query, &health), headers)
+    })
 }
 
-fn respond(answers: &Answers, path: &str, health: &Health, headers: HeaderMap) -> Response {
-    let answer = answers.to(path, health);
+fn respond(answer: Answer, headers: HeaderMap) -> Response {
     let mut response = Response::new(Body::from(answer.body));
     *response.status_mut() = StatusCode::from_u16(answer.status).expect("all of them are known");
     *response.headers_mut() = headers;

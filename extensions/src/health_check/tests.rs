@@ -2,41 +2,22 @@
 
 use super::*;
 use millrace_config::{Diagnostics, parse_str};
-use millrace_engine::component::Shared;
 use millrace_engine::health::State;
-use millrace_engine::{Budget, Ledger, Tasks};
-use millrace_telemetry::metrics::{Level, Registry};
+use millrace_engine::status::Condition;
+use millrace_engine::{Failure, Fault, Reason};
 use std::net::SocketAddr;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 /// Reads a section; the second text is what was found wrong with it.
 fn plan(yaml: &str) -> (Option<Box<dyn ExtensionConfig>>, String) {
-    let parsed = parse_str("test.yaml", yaml, &|_| None);
-    let node = parsed.node.expect("the test's YAML is in form");
-    let mut diags = Diagnostics::new();
-    let config = (FACTORY.plan)(&node, "extensions::health_check", &mut diags);
-    (config, diags.render(&parsed.sources))
-}
-
-fn context(health: &Health) -> Context {
-    let shared = Shared {
-        registry: Registry::new(Level::Basic),
-        ledger: Ledger::default(),
-        intake: Budget::new(1 << 20),
-        work: Budget::new(1 << 20),
-        tasks: Tasks::new(health.clone()),
-        health: health.clone(),
-        user_agent: "test".into(),
-        offers: millrace_engine::Offers::default(),
-        retries: millrace_engine::Retries::default(),
-    };
-    Context { shared, kind: "extension", id: "health_check".parse().expect("an id"), pipeline: None }
+    crate::testing::plan(&FACTORY, yaml)
 }
 
 fn build(yaml: &str, health: &Health) -> Arc<dyn Extension> {
     let (config, problems) = plan(yaml);
-    config.unwrap_or_else(|| panic!("{problems}")).build(context(health)).expect("it builds")
+    let context = crate::testing::context("health_check", health);
+    config.unwrap_or_else(|| panic!("{problems}")).build(context).expect("it builds")
 }
 
 /// A port that was free a moment ago.
@@ -125,9 +106,12 @@ fn what_cannot_be_meant_is_refused_and_what_has_no_effect_is_said() {
     for (yaml, problem) in [
         ("path: health", "error: must start with /"),
         ("endpoint: localhost", "error: `localhost` has no port"),
-        ("http: {endpoint: 'localhost:1'}", "not supported yet"),
-        ("grpc: {endpoint: 'localhost:1'}", "not supported yet"),
-        ("tls: {cert_file: x}", "not supported yet"),
+        ("use_v2: true", "must specify at least one protocol"),
+        ("http: {status: {path: x}}", "error: must start with /"),
+        ("http: {config: {enabled: true}}", "use the command print-config"),
+        ("tls: {cert_file: x}", "yet"),
+        ("http: {tls: {cert_file: x}}", "yet"),
+        ("grpc: {auth: {authenticator: x}}", "yet"),
         ("nonsense: 1", "error: unknown key `nonsense`"),
     ] {
         let (config, problems) = plan(yaml);
@@ -135,4 +119,106 @@ fn what_cannot_be_meant_is_refused_and_what_has_no_effect_is_said() {
     }
     let (config, problems) = plan("check_collector_pipeline: {enabled: true, interval: 1m}");
     assert!(config.is_some() && problems.contains("warning: has no effect"), "{problems}");
+}
+
+#[test]
+fn what_the_second_version_does_not_look_at_is_said() {
+    let (config, problems) = plan("{path: /x, http: , component_health: {recovery_duration: 5m}}");
+    assert!(config.is_some() && problems.contains("warning: has no effect beside `http`"), "{problems}");
+    let (config, problems) = plan("component_health: {include_permanent_errors: true}");
+    assert!(config.is_some() && problems.contains("has no effect without `http` or `grpc`"), "{problems}");
+}
+
+const PIPELINES: &str = "{receivers: {otlp: }, exporters: {nop: }, extensions: {health_check: },
+    service: {extensions: [health_check], pipelines: {
+        traces: {receivers: [otlp], exporters: [nop]}, logs: {receivers: [otlp], exporters: [nop]}}}}";
+
+/// A collector at work with two pipelines; what is said of the exporter of the first.
+fn working(health: &Health) -> millrace_engine::Status {
+    health.components().declare(&crate::testing::config(PIPELINES));
+    let mut exporter = None;
+    for (instance, status) in crate::testing::statuses(health) {
+        status.works();
+        if instance.kind == "exporter" && instance.signal.is_some_and(|signal| signal.name() == "traces") {
+            exporter = Some(status);
+        }
+    }
+    health.advance(State::Ready);
+    exporter.expect("there is one")
+}
+
+async fn status(port: u16, query: &str) -> (u16, serde_json::Value) {
+    let answer = get(port, &format!("/status{query}")).await;
+    let (head, body) = answer.split_once("\r\n\r\n").expect("an answer");
+    let code = head.split(' ').nth(1).and_then(|code| code.parse().ok()).expect("a status");
+    (code, serde_json::from_str(body).unwrap_or_default())
+}
+
+fn unreachable() -> Failure {
+    Failure::transient(Fault::Destination, Reason::Unreachable, "connection refused")
+}
+
+#[tokio::test]
+async fn the_second_version_tells_how_each_component_is() {
+    let (health, port) = (Health::starting(), free_port());
+    let extension = build(&format!("http: {{endpoint: '127.0.0.1:{port}'}}"), &health);
+    extension.start().await.expect("the port is free");
+    let (code, nothing) = status(port, "").await;
+    assert_eq!((code, &nothing["status"]), (503, &"StatusNone".into()));
+
+    let exporter = working(&health);
+    let (code, overall) = status(port, "").await;
+    assert_eq!((code, &overall["status"], &overall["healthy"]), (200, &"StatusOK".into(), &true.into()));
+    assert!(overall.get("components").is_none() && overall["start_time"].is_string(), "{overall}");
+
+    exporter.failed(&unreachable());
+    let (code, all) = status(port, "?verbose").await;
+    // Nobody has asked for errors to count.
+    assert_eq!(
+        (code, &all["status"], &all["healthy"]),
+        (200, &"StatusRecoverableError".into(), &true.into())
+    );
+    assert_eq!(all["error"], "connection refused");
+    let nop = |pipeline: &str| all["components"][pipeline]["components"]["exporter:nop"]["status"].clone();
+    assert_eq!(nop("pipeline:traces"), "StatusRecoverableError");
+    assert_eq!(nop("pipeline:logs"), "StatusOK");
+    assert_eq!(all["components"]["extensions"]["components"]["extension:health_check"]["status"], "StatusOK");
+    assert_eq!(status(port, "?pipeline=logs").await.1["status"], "StatusOK");
+    assert_eq!(status(port, "?pipeline=traces").await.1["status"], "StatusRecoverableError");
+    assert_eq!(status(port, "?pipeline=metrics").await.0, 404);
+    assert!(get(port, "/").await.ends_with("404 page not found\n"));
+
+    exporter.works();
+    assert_eq!(status(port, "").await.1["status"], "StatusOK");
+    health.advance(State::Failed);
+    let (code, failed) = status(port, "").await;
+    assert_eq!((code, &failed["status"]), (500, &"StatusFatalError".into()));
+    extension.stop().await;
+}
+
+#[tokio::test]
+async fn failing_components_count_when_they_are_to() {
+    let (health, port) = (Health::starting(), free_port());
+    let yaml = "{include_permanent_errors: true, include_recoverable_errors: true, recovery_duration: 500ms}";
+    let yaml = format!("{{http: {{endpoint: '127.0.0.1:{port}'}}, component_health: {yaml}}}");
+    let extension = build(&yaml, &health);
+    extension.start().await.expect("the port is free");
+    let exporter = working(&health);
+    exporter.failed(&unreachable());
+    assert_eq!(status(port, "").await.0, 200, "it may recover");
+    let since = exporter.event().since;
+    while status(port, "").await.0 == 200 {
+        assert!(since.elapsed() < std::time::Duration::from_secs(30), "it never counts");
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    assert!(since.elapsed() >= std::time::Duration::from_millis(500));
+    let (code, failing) = status(port, "").await;
+    assert_eq!((code, &failing["healthy"]), (500, &false.into()));
+    exporter.works();
+    assert_eq!(status(port, "").await.0, 200);
+    let denied = Failure::permanent(Fault::Destination, Reason::Rejected, "who are you?").with_grpc_code(16);
+    exporter.failed(&denied);
+    assert_eq!(exporter.event().condition, Condition::PermanentError);
+    assert_eq!(status(port, "").await.0, 500);
+    extension.stop().await;
 }
