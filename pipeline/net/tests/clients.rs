@@ -7,10 +7,10 @@ mod support;
 use bytes::Bytes;
 use h2::SendStream;
 use h2::server::SendResponse;
-use http::{HeaderMap, HeaderValue, Response, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, Uri};
 use millrace_engine::Tasks;
 use millrace_engine::health::Health;
-use millrace_net::Endpoint;
+use millrace_net::{Encoding, Endpoint};
 use millrace_net::grpc::{Channel, ChannelOptions, Code, Status};
 use millrace_net::http::{Client, ClientOptions};
 use std::net::SocketAddr;
@@ -160,6 +160,36 @@ async fn an_answer_without_end_is_refused() {
     })
     .await;
     assert_eq!(call(&channel(address)).await.unwrap_err().code, Code::Internal);
+}
+
+/// Answers every call with such a frame, in gzip as it says.
+async fn framed_answers(frame: &'static [u8]) -> SocketAddr {
+    strange(move |respond| {
+        let mut head = head(200);
+        head.headers_mut().insert("grpc-encoding", HeaderValue::from_static("gzip"));
+        let mut body = respond.send_response(head, false).unwrap();
+        body.send_data(Bytes::from_static(frame), false).unwrap();
+        let trailers = HeaderMap::from_iter([(HeaderName::from_static("grpc-status"), HeaderValue::from(0))]);
+        body.send_trailers(trailers).unwrap();
+        None
+    })
+    .await
+}
+
+#[tokio::test]
+async fn an_answer_is_read_whether_it_is_compressed_or_not() {
+    let message = b"\x0a\0";
+    let gzip = Encoding::Gzip.compress([&message[..]].into_iter(), message.len()).unwrap();
+    let mut compressed = vec![1, 0, 0, 0, u8::try_from(gzip.len()).unwrap()];
+    compressed.extend(gzip);
+    let compressed: &'static [u8] = compressed.leak();
+    for frame in [compressed, b"\0\0\0\0\x02\x0a\0"] {
+        assert_eq!(call(&channel(framed_answers(frame).await)).await.unwrap(), message[..]);
+    }
+    for damaged in [&b"\x01\0\0\0\x02\x0a\0"[..], b"\0\0\0\0\x03\x0a\0", b"\x02\0\0\0\x02\x0a\0"] {
+        assert_eq!(call(&channel(framed_answers(damaged).await)).await.unwrap_err().code, Code::Internal);
+    }
+    assert_eq!(call(&channel(framed_answers(b"").await)).await.unwrap(), "");
 }
 
 #[tokio::test]

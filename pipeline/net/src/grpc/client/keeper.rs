@@ -81,8 +81,9 @@ async fn keep(core: Arc<Core>, wanted: Wanted) {
     loop {
         calls.mark_unchanged();
         let connected = tokio::select! {
-            connected = connect(&core, id) => connected,
+            biased;
             _ = &mut until => return,
+            connected = connect(&core, id) => connected,
         };
         let (link, driver) = match connected {
             Ok(connected) => connected,

@@ -18,14 +18,14 @@ mod pool;
 pub use pool::Balancing;
 
 use super::{Code, PREFIX_LEN, Status};
-use crate::Endpoint;
 use crate::connect::{Address, Connector, advised};
+use crate::{Encoding, Endpoint};
 use bytes::{Bytes, BytesMut};
 use h2::client::ResponseFuture;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, Version};
 use link::Link;
 use message::Message;
-use millrace_engine::Tasks;
+use millrace_engine::{Budget, Tasks};
 use pool::{Pool, Pooled, Tried};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
@@ -35,6 +35,8 @@ use tokio::time::Instant;
 
 /// The largest answer that is read; an export response is a few bytes.
 const REPLY_MAX: usize = 64 << 10;
+/// What inflating an answer may take, decoder and all.
+const INFLATING: u64 = 16 << 20;
 /// How often one call goes to another connection because a server has not looked at it.
 const RESENDS_MAX: u32 = 5;
 /// A call that was given up on earlier than this says nothing about the server.
@@ -374,8 +376,9 @@ async fn read(answer: Response<h2::RecvStream>) -> Result<Result<Reply, Status>,
         return Ok(Err(Status::new(code, text)));
     }
     if let Some(status) = Status::from_trailers(&head.headers) {
-        return Ok(finished(status, &Bytes::new()));
+        return Ok(finished(status, &Bytes::new(), None));
     }
+    let encoding = head.headers.get("grpc-encoding").map(|name| Encoding::from_grpc_encoding(name.as_bytes()));
     let mut message = BytesMut::new();
     while let Some(chunk) = body.data().await {
         let chunk = chunk?;
@@ -389,13 +392,34 @@ async fn read(answer: Response<h2::RecvStream>) -> Result<Result<Reply, Status>,
     let trailers = body.trailers().await?.unwrap_or_default();
     let status = Status::from_trailers(&trailers)
         .unwrap_or_else(|| Status::new(Code::Internal, "server closed the stream without sending trailers"));
-    Ok(finished(status, &message.freeze()))
+    Ok(finished(status, &message.freeze(), encoding.flatten()))
 }
 
-fn finished(status: Status, framed: &Bytes) -> Result<Reply, Status> {
+fn finished(status: Status, framed: &Bytes, encoding: Option<Encoding>) -> Result<Reply, Status> {
     if status.code != Code::Ok {
         return Err(status);
     }
-    let message = if framed.len() > PREFIX_LEN { framed.slice(PREFIX_LEN..) } else { Bytes::new() };
+    let message = unframed(framed, encoding).map_err(|problem| Status::new(Code::Internal, problem))?;
     Ok(Reply { message })
+}
+
+/// The message of an answer; an empty one where there is none. It may be compressed although nobody has asked for it:
+/// grpc-go answers in the encoding in which it was asked.
+fn unframed(framed: &Bytes, encoding: Option<Encoding>) -> Result<Bytes, String> {
+    let Some((&[flag, a, b, c, d], rest)) = framed.split_first_chunk::<PREFIX_LEN>() else {
+        return Ok(Bytes::new());
+    };
+    let len = u32::from_be_bytes([a, b, c, d]) as usize;
+    if rest.len() < len {
+        return Err("the answer ends within its message".to_owned());
+    }
+    let message = framed.slice(PREFIX_LEN..PREFIX_LEN + len);
+    match (flag, encoding) {
+        (0, _) => Ok(message),
+        (1, Some(encoding)) => encoding
+            .inflate(&message, REPLY_MAX, &Budget::new(INFLATING))
+            .map(|(message, _)| message)
+            .map_err(|error| format!("the answer cannot be inflated: {error}")),
+        _ => Err("the answer is compressed, and does not say how".to_owned()),
+    }
 }
