@@ -378,7 +378,8 @@ async fn read(answer: Response<h2::RecvStream>) -> Result<Result<Reply, Status>,
     if let Some(status) = Status::from_trailers(&head.headers) {
         return Ok(finished(status, &Bytes::new(), None));
     }
-    let encoding = head.headers.get("grpc-encoding").map(|name| Encoding::from_grpc_encoding(name.as_bytes()));
+    let encoding =
+        head.headers.get("grpc-encoding").map(|name| Encoding::from_grpc_encoding(name.as_bytes()));
     let mut message = BytesMut::new();
     while let Some(chunk) = body.data().await {
         let chunk = chunk?;
