@@ -87,6 +87,7 @@ pub fn request(signal: &str, headers: &[(&'static str, &'static str)]) -> Reques
     let service = match signal {
         "traces" => "trace.v1.TraceService",
         "metrics" => "metrics.v1.MetricsService",
+        "profiles" => "profiles.v1development.ProfilesService",
         _ => "logs.v1.LogsService",
     };
     let mut request = Request::post(format!("http://x/opentelemetry.proto.collector.{service}/Export"))

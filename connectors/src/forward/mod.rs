@@ -14,7 +14,7 @@ use std::sync::Arc;
 pub const FACTORY: Factory<dyn ConnectorConfig> = Factory {
     name: "forward",
     aliases: &[],
-    signals: &[Signal::Traces, Signal::Metrics, Signal::Logs],
+    signals: &Signal::ALL,
     stability: Stability::Beta,
     schema: millrace_config::Shape::of::<Config>(),
     plan: |node, path, diags| Some(Box::new(millrace_config::decode::<Config>(node, path, diags)?)),

@@ -37,7 +37,8 @@ const FIELDS: &[&str] = &[
     "data points",
     "resource logs",
     "log records",
-    "requests",
+    "resource profiles",
+    "sample records",
 ];
 
 /// The logs, as one exporter and signal speaks in them.

@@ -41,7 +41,7 @@ const INLINE_BYTES: u64 = 16 << 10;
 pub const FACTORY: Factory<dyn ExporterConfig> = Factory {
     name: "debug",
     aliases: &[],
-    signals: &[Signal::Traces, Signal::Metrics, Signal::Logs],
+    signals: &Signal::ALL,
     stability: Stability::Alpha,
     schema: millrace_config::Shape::of::<Config>(),
     plan: |node, path, diags| Some(Box::new(millrace_config::decode::<Config>(node, path, diags)?)),

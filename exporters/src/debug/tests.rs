@@ -14,8 +14,8 @@ fn golden(request: &str, verbosity: &str) -> String {
     read(&Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("src/debug/testdata/{request}.{verbosity}.txt")))
 }
 
-fn request(signal: Signal) -> millrace_wire::Payload {
-    let name = format!("src/debug/testdata/{}.json", signal.name());
+fn request(name: &str, signal: Signal) -> millrace_wire::Payload {
+    let name = format!("src/debug/testdata/{name}.json");
     payload(signal, &read(&Path::new(env!("CARGO_MANIFEST_DIR")).join(name)))
 }
 
@@ -27,17 +27,24 @@ fn read(path: &Path) -> String {
 async fn an_output_of_its_own_reads_as_the_go_collectors() {
     let folder = tempfile::tempdir().expect("a folder");
     for verbosity in ["basic", "normal", "detailed"] {
-        for signal in [Signal::Traces, Signal::Metrics, Signal::Logs] {
-            let path = folder.path().join(format!("{signal}.{verbosity}"));
+        let requests = [
+            ("traces", Signal::Traces),
+            ("metrics", Signal::Metrics),
+            ("logs", Signal::Logs),
+            // Every kind of metric with what can be odd in it.
+            ("odd", Signal::Metrics),
+        ];
+        for (name, signal) in requests {
+            let path = folder.path().join(format!("{name}.{verbosity}"));
             let yaml = format!(
                 "{{verbosity: {verbosity}, use_internal_logger: false, output_paths: ['{}']}}",
                 path.display()
             );
             let context = context("debug");
             let stage = config(&FACTORY, &yaml).build(context.clone(), signal).expect("a writable file");
-            let request = request(signal);
+            let request = request(name, signal);
             commit(&*stage, batch([request.clone()])).await.expect("shown");
-            assert_eq!(read(&path), golden(signal.name(), verbosity), "{signal} {verbosity}");
+            assert_eq!(read(&path), golden(name, verbosity), "{name} {verbosity}");
             assert_eq!(outcome(&context), (request.items().into(), 0));
         }
     }

@@ -39,7 +39,7 @@ const LAST_WRITE: Duration = Duration::from_secs(5);
 pub const FACTORY: Factory<dyn ExporterConfig> = Factory {
     name: "file",
     aliases: &[],
-    signals: &[Signal::Traces, Signal::Metrics, Signal::Logs],
+    signals: &Signal::ALL,
     stability: Stability::Alpha,
     schema: millrace_config::Shape::of::<Config>(),
     plan: |node, path, diags| Some(Box::new(millrace_config::decode::<Config>(node, path, diags)?)),
@@ -47,6 +47,10 @@ pub const FACTORY: Factory<dyn ExporterConfig> = Factory {
 
 impl ExporterConfig for Config {
     fn build(&self, context: Context, signal: Signal) -> Result<Arc<dyn Stage>, BuildError> {
+        if signal == Signal::Profiles && self.format == Format::Json {
+            return Err(context
+                .error("cannot write profiles as JSON, which are passed on unread; set `format: proto`"));
+        }
         let file = if self.group_by.enabled {
             if signal == Signal::Profiles {
                 return Err(context.error(

@@ -19,7 +19,7 @@ use std::time::Instant;
 pub const FACTORY: Factory<dyn ExporterConfig> = Factory {
     name: "otlp_grpc",
     aliases: &["otlp"],
-    signals: &[Signal::Traces, Signal::Metrics, Signal::Logs],
+    signals: &Signal::ALL,
     stability: Stability::Beta,
     schema: millrace_config::Shape::of::<Config>(),
     plan: |node, path, diags| Some(Box::new(millrace_config::decode::<Config>(node, path, diags)?)),

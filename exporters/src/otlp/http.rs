@@ -25,7 +25,7 @@ use std::time::{Duration, Instant, SystemTime};
 pub const FACTORY: Factory<dyn ExporterConfig> = Factory {
     name: "otlp_http",
     aliases: &["otlphttp"],
-    signals: &[Signal::Traces, Signal::Metrics, Signal::Logs],
+    signals: &Signal::ALL,
     stability: Stability::Beta,
     schema: millrace_config::Shape::of::<Config>(),
     plan: |node, path, diags| Some(Box::new(millrace_config::decode::<Config>(node, path, diags)?)),
@@ -123,6 +123,10 @@ impl Validate for Own {
 
 impl ExporterConfig for Config {
     fn build(&self, context: Context, signal: Signal) -> Result<Arc<dyn Stage>, BuildError> {
+        if signal == Signal::Profiles && self.own.encoding == BodyFormat::Json {
+            return Err(context
+                .error("cannot write profiles as JSON, which are passed on unread; set `encoding: proto`"));
+        }
         let url = self.own.url(signal).ok_or_else(|| {
             context.error(format!("has no endpoint for {signal}; set `endpoint` or `{signal}_endpoint`"))
         })?;

@@ -11,7 +11,7 @@ pub enum Signal {
     Metrics,
     /// `ExportLogsServiceRequest`; items are log records.
     Logs,
-    /// `ExportProfilesServiceRequest`; opaque (its dictionary is addressed by index), items are requests.
+    /// `ExportProfilesServiceRequest`; opaque (its dictionary is addressed by index), items are samples.
     Profiles,
 }
 

@@ -232,14 +232,33 @@ fn packed_runs_and_single_elements_become_one_run() {
 
 #[test]
 fn profiles_are_opaque() {
-    let request = [field(1, b"\xff"), field(2, b"dictionary")].concat();
+    let request = [field(1, b""), field(2, b"\xff: the dictionary is nobody's business")].concat();
     let validated = check(Signal::Profiles, request.clone(), &Policy::default()).unwrap();
     assert_eq!(validated.payload.bytes(), &request);
-    assert_eq!(validated.payload.items(), 1);
+    assert_eq!(validated.payload.items(), 1, "there is something in it");
     assert!(!validated.normalised);
     let malformed = check(Signal::Profiles, vec![0x0a, 5, 1], &Policy::default()).unwrap_err();
     assert_eq!(malformed.problem, Problem::Wire(WireError::LengthOverrun));
     assert_eq!(malformed.offset, 0);
+}
+
+#[test]
+fn the_items_of_profiles_are_their_samples() {
+    let profile = |samples: usize| {
+        let samples = field(2, b"\xff: whatever a sample is").repeat(samples);
+        field(2, &[field(1, b"sample_type"), samples, field(5, b"period_type")].concat())
+    };
+    let scope = field(2, &[field(1, b"scope"), profile(2), profile(0), profile(1)].concat());
+    let resource = field(1, &[field(1, b"resource"), scope.clone(), scope].concat());
+    let request = [resource.clone(), resource, field(2, b"dictionary")].concat();
+    let validated = check(Signal::Profiles, request.clone(), &Policy::default()).unwrap();
+    assert_eq!((validated.payload.items(), validated.payload.bytes()), (12, &request.into()));
+    assert_eq!(check(Signal::Profiles, Vec::new(), &Policy::default()).unwrap().payload.items(), 0);
+    for broken in
+        [field(1, b"\xff"), field(1, &field(2, &[0x12, 9])), field(1, &field(2, &field(2, &[0x0b])))]
+    {
+        check(Signal::Profiles, broken, &Policy::default()).expect_err("it breaks off");
+    }
 }
 
 /// An attribute value of a span: `lists` lists in one another around a string.

@@ -26,7 +26,7 @@ use std::time::Instant;
 pub const FACTORY: Factory<dyn ProcessorConfig> = Factory {
     name: "batch",
     aliases: &[],
-    signals: &[Signal::Traces, Signal::Metrics, Signal::Logs],
+    signals: &Signal::ALL,
     stability: Stability::Beta,
     schema: millrace_config::Shape::of::<Config>(),
     plan: |node, path, diags| Some(Box::new(millrace_config::decode::<Config>(node, path, diags)?)),

@@ -18,7 +18,7 @@ use std::sync::Arc;
 pub const FACTORY: Factory<dyn ProcessorConfig> = Factory {
     name: "memory_limiter",
     aliases: &[],
-    signals: &[Signal::Traces, Signal::Metrics, Signal::Logs],
+    signals: &Signal::ALL,
     stability: Stability::Beta,
     schema: millrace_config::Shape::of::<Config>(),
     plan: |node, path, diags| Some(Box::new(Counting(millrace_config::decode::<Config>(node, path, diags)?))),

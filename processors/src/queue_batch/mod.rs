@@ -22,7 +22,7 @@ const DEFAULTS: &str =
 pub const FACTORY: Factory<dyn ProcessorConfig> = Factory {
     name: "queue_batch",
     aliases: &["queuebatch"],
-    signals: &[Signal::Traces, Signal::Metrics, Signal::Logs],
+    signals: &Signal::ALL,
     stability: Stability::Alpha,
     schema: millrace_config::Shape::over::<Config>(DEFAULTS),
     plan: |node, path, diags| {

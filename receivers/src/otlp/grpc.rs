@@ -1,4 +1,4 @@
-//! OTLP/gRPC: the three export services.
+//! OTLP/gRPC: the four export services.
 
 use super::intake::{Format, Intake, Request, Transport};
 use bytes::Bytes;
@@ -25,10 +25,11 @@ impl Service {
     }
 }
 
-const METHODS: [(&str, Signal); 3] = [
+const METHODS: [(&str, Signal); 4] = [
     ("/opentelemetry.proto.collector.trace.v1.TraceService/Export", Signal::Traces),
     ("/opentelemetry.proto.collector.metrics.v1.MetricsService/Export", Signal::Metrics),
     ("/opentelemetry.proto.collector.logs.v1.LogsService/Export", Signal::Logs),
+    ("/opentelemetry.proto.collector.profiles.v1development.ProfilesService/Export", Signal::Profiles),
 ];
 
 impl Unary for Service {

@@ -1,4 +1,4 @@
-//! OTLP/HTTP: three paths, protobuf and JSON bodies, answers in the request's own format.
+//! OTLP/HTTP: a path for each signal, protobuf and JSON bodies, answers in the request's own format.
 
 use super::config::HttpConfig;
 use super::grpc::{RETRY_DELAY, metadata, status};
@@ -26,6 +26,9 @@ use std::sync::Arc;
 use std::time::Instant;
 use tokio::time::timeout;
 
+/// Where profiles are sent, whatever the configuration says; as in Go, which has no key for it.
+const PROFILES_PATH: &str = "/v1development/profiles";
+
 struct Shared {
     paths: Vec<(String, Signal)>,
     intake: Arc<Intake>,
@@ -48,7 +51,8 @@ pub(super) fn router(
     context: &Context,
 ) -> Router {
     let budget = context.shared.intake.clone();
-    let paths = config.paths.by_signal().into_iter().filter(|(signal, _)| intake.takes(*signal));
+    let paths = config.paths.by_signal().into_iter().chain([(Signal::Profiles, PROFILES_PATH)]);
+    let paths = paths.filter(|(signal, _)| intake.takes(*signal));
     let shared = Shared {
         paths: paths.map(|(signal, path)| (rooted(path), signal)).collect(),
         intake,

@@ -35,7 +35,7 @@ use std::time::Instant;
 pub const FACTORY: Factory<dyn ReceiverConfig> = Factory {
     name: "otlp",
     aliases: &[],
-    signals: &[Signal::Traces, Signal::Metrics, Signal::Logs],
+    signals: &Signal::ALL,
     stability: Stability::Beta,
     schema: millrace_config::Shape::of::<Config>(),
     plan: |node, path, diags| Some(Box::new(millrace_config::decode::<Config>(node, path, diags)?)),

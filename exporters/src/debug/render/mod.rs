@@ -5,7 +5,7 @@
 //!
 //! The texts equal those of the Go collector v0.159 byte for byte, trailing spaces included; files under `testdata`
 //! hold what it wrote for what it was sent. Two things differ, for a reason: text that is not UTF-8 shows U+FFFD
-//! where Go passes the bytes on, and of profiles, which are opaque here, only the requests are counted.
+//! where Go passes the bytes on, and profiles, which are opaque here, are counted and not shown.
 //!
 //! Bounds of exponential buckets are computed as Go computes them on x86-64, so they neither depend on our C library
 //! nor equal Go's in the last digit on other machines.
@@ -19,7 +19,7 @@ mod value;
 #[cfg(test)]
 mod tests;
 
-use millrace_wire::view::Request;
+use millrace_wire::view::{Request, resource_profiles};
 use millrace_wire::{Payload, Signal};
 use std::fmt::{self, Write};
 
@@ -58,7 +58,9 @@ impl Counts {
             Signal::Logs => {
                 [Some(("resource logs", self.resources)), None, Some(("log records", self.items))]
             }
-            Signal::Profiles => [None, None, Some(("requests", self.items))],
+            Signal::Profiles => {
+                [Some(("resource profiles", self.resources)), None, Some(("sample records", self.items))]
+            }
         };
         fields.into_iter().flatten()
     }
@@ -88,7 +90,7 @@ pub fn basic<'a>(signal: Signal, payloads: impl IntoIterator<Item = &'a Payload>
                 counts.metrics += scopes.map(|scope| scope.metrics().count() as u64).sum::<u64>();
                 metrics.resource_metrics().count() as u64
             }
-            Request::Profiles(_) => 0,
+            Request::Profiles(request) => resource_profiles(request) as u64,
         };
     }
     counts

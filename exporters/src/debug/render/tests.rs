@@ -81,7 +81,7 @@ fn an_empty_batch_counts_nothing_and_prints_nothing() {
         (Signal::Traces, "Traces\t{\"resource spans\": 0, \"spans\": 0}"),
         (Signal::Metrics, "Metrics\t{\"resource metrics\": 0, \"metrics\": 0, \"data points\": 0}"),
         (Signal::Logs, "Logs\t{\"resource logs\": 0, \"log records\": 0}"),
-        (Signal::Profiles, "Profiles\t{\"requests\": 0}"),
+        (Signal::Profiles, "Profiles\t{\"resource profiles\": 0, \"sample records\": 0}"),
     ] {
         assert_eq!(basic(signal, []).to_string(), counts);
         assert_eq!(text(|out| normal([], out)), "");
@@ -92,10 +92,11 @@ fn an_empty_batch_counts_nothing_and_prints_nothing() {
 #[test]
 fn profiles_are_counted_and_not_looked_into() {
     let mut request = Vec::new();
-    writer::put_len_field(&mut request, 1, b"anything");
+    writer::put_len_field(&mut request, 1, b"");
+    writer::put_len_field(&mut request, 2, b"the dictionary");
     let payload = valid(Signal::Profiles, request);
     let counts = basic(Signal::Profiles, [&payload]);
-    assert_eq!((counts.message(), counts.fields().collect()), ("Profiles", vec![("requests", 1)]));
+    assert_eq!(counts.to_string(), "Profiles\t{\"resource profiles\": 1, \"sample records\": 1}");
     assert_eq!(text(|out| detailed([&payload], out)), "");
 }
 

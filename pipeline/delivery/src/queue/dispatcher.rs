@@ -47,7 +47,9 @@ impl Dispatcher {
         config: &QueueConfig,
         signal: Signal,
     ) -> Self {
-        let batches = config.batch.as_option().map(|batch| {
+        // Profiles are neither joined nor cut: what they refer to lies elsewhere in the request.
+        let batch = config.batch.as_option().filter(|_| signal != Signal::Profiles);
+        let batches = batch.map(|batch| {
             let rules = Rules {
                 sizer: batch.effective_sizer(config.sizer),
                 min_size: batch.min_size,

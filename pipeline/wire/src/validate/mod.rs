@@ -24,6 +24,7 @@ mod locate;
 mod malformed;
 mod messages;
 mod normalise;
+mod profiles;
 mod scan;
 mod walk;
 
@@ -87,7 +88,8 @@ pub struct Validated {
 /// decoding, and everything else a few more walks. Rewriting takes memory of about the request's length; of hostile
 /// requests (all text broken, or every message in tiny parts) up to nine times that.
 ///
-/// A profiles request is opaque: only its top-level fields are checked, and it counts as one item unless it is empty.
+/// A profiles request is opaque: only the messages down to its samples are checked, and those are its items. Without
+/// any it counts as one, unless it is empty.
 ///
 /// # Errors
 /// [`Malformed`] when the request is not OTLP, or lies outside the policy. Nothing of it can be kept.
@@ -98,7 +100,8 @@ pub fn validate(signal: Signal, bytes: Bytes, policy: &Policy) -> Result<Validat
     let mut walk = Walk::new(policy);
     let Some(message) = schema::request(signal) else {
         walk.opaque(&bytes).map_err(|problem| locate::opaque(&bytes, policy, problem))?;
-        return Ok(passed_on(signal, u32::from(!bytes.is_empty()), bytes));
+        walk.samples(&bytes).map_err(Malformed::of_request)?;
+        return Ok(passed_on(signal, walk.items.max(u32::from(!bytes.is_empty())), bytes));
     };
     walk.request(signal, &bytes).map_err(|problem| locate::request(message, &bytes, policy, problem))?;
     if !walk.odd && !walk.broken_text {

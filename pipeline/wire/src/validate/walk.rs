@@ -28,6 +28,11 @@ impl Walk {
         Self { utf8: policy.utf8, max_depth, items: 0, odd: false, broken_text: false }
     }
 
+    /// How many messages may be nested below the request.
+    pub(super) fn depth(&self) -> u32 {
+        self.max_depth
+    }
+
     /// Walks an export request. After an error, what was found out is worthless.
     pub(super) fn request(&mut self, signal: Signal, bytes: &[u8]) -> Result<(), Problem> {
         const RESOURCE: u32 = 0x0a;

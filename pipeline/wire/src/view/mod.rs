@@ -56,6 +56,13 @@ pub enum Request<'a> {
     Profiles(&'a [u8]),
 }
 
+/// How many `resource_profiles` a profiles request has.
+#[must_use]
+pub fn resource_profiles(request: &[u8]) -> usize {
+    let fields = field::Message(request).fields();
+    fields.filter(|field| matches!(field, (1, field::Field::Len(_)))).count()
+}
+
 impl<'a> Request<'a> {
     /// The view that fits the payload's signal.
     #[must_use]
