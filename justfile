@@ -40,6 +40,7 @@ peers: build
     tests/peers/install
     tests/peers/run.py --collector {{ justfile_directory() }}/target/release/millrace
     tests/peers/conformance.py --check --collector {{ justfile_directory() }}/target/release/millrace
+    tests/peers/prometheus.py --collector {{ justfile_directory() }}/target/release/millrace
     tests/peers/monitoring.py --collector {{ justfile_directory() }}/target/release/millrace
 
 # The same beside the Go collector, which is built first (1 to 7 minutes, 3.5 GB of Go's caches)

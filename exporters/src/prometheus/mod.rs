@@ -16,9 +16,10 @@ mod store;
 #[cfg(test)]
 mod tests;
 
-pub use config::{Config, ResourceToTelemetry, Serving};
+pub use config::{Config, Listener, ResourceToTelemetry, Serving};
 
 use crate::local;
+use http::header::{CONNECTION, HeaderMap, HeaderValue};
 use identify::Rules;
 use intake::Intake;
 use millrace_delivery::{Accepted, Exporter, Sender};
@@ -46,10 +47,8 @@ pub const FACTORY: Factory<dyn ExporterConfig> = Factory {
     aliases: &[],
     signals: &[Signal::Metrics],
     stability: Stability::Alpha,
-    schema: millrace_config::Shape::over::<Config>(config::DEFAULTS),
-    plan: |node, path, diags| {
-        Some(Box::new(millrace_config::decode_over::<Config>(config::DEFAULTS, node, path, diags)?))
-    },
+    schema: millrace_config::Shape::of::<Config>(),
+    plan: |node, path, diags| Some(Box::new(millrace_config::decode::<Config>(node, path, diags)?)),
 };
 
 impl ExporterConfig for Config {
@@ -85,7 +84,7 @@ impl Prometheus {
             target_info: names.target_info(),
             send_timestamps: serving.send_timestamps,
             offer: Offer { open_metrics, protobuf: true },
-            headers: header_map(&server.response_headers),
+            headers: headers(server),
             under_way: Mutex::default(),
         };
         let (host, port) = listen_address(&server.endpoint).map_err(|error| context.error(error))?;
@@ -115,6 +114,15 @@ impl Prometheus {
             server: Mutex::new(Some(listening)),
         })
     }
+}
+
+/// What every answer has.
+fn headers(server: &Listener) -> HeaderMap {
+    let mut headers = header_map(&server.response_headers);
+    if !server.keep_alives_enabled {
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    headers
 }
 
 /// Shows how much there is among the collector's own metrics.

@@ -248,12 +248,8 @@ impl NumberState {
 
 impl HistogramState {
     fn read(&mut self, point: HistogramPoint<'_>) -> Result<(), Refusal> {
-        let mut previous = f64::NEG_INFINITY;
-        for bound in point.explicit_bounds() {
-            if bound.is_nan() || bound < previous || (bound == previous && bound != f64::NEG_INFINITY) {
-                return Err(Refusal::Inconsistent);
-            }
-            previous = bound;
+        if !point.explicit_bounds().is_sorted_by(|a, b| a < b) || point.explicit_bounds().any(f64::is_nan) {
+            return Err(Refusal::Inconsistent);
         }
         self.start_ns = point.start_ns();
         self.time_ns = point.time_ns();

@@ -3,7 +3,7 @@
 //! `testdata/cases.json` is written by `tests/peers/recorders/prometheus_cases.py`, and the files beside it are what
 //! `tests/peers/recorders/prometheus_exporter.py` has recorded.
 
-use super::config::{Config, DEFAULTS};
+use super::config::Config;
 use super::{FACTORY, Prometheus};
 use crate::testing::{batch, context, payload, plan};
 use millrace_config::{Diagnostics, parse_str};
@@ -32,7 +32,7 @@ fn started(context: &Context, mut keys: Value) -> Prometheus {
     let parsed = parse_str("test.yaml", &keys.to_string(), &|_| None);
     let mut diags = Diagnostics::new();
     let node = parsed.node.expect("JSON is YAML");
-    let config = millrace_config::decode_over::<Config>(DEFAULTS, &node, "exporters::prometheus", &mut diags);
+    let config = millrace_config::decode::<Config>(&node, "exporters::prometheus", &mut diags);
     let config = config.unwrap_or_else(|| panic!("{}", diags.render(&parsed.sources)));
     Prometheus::start(&config, context).expect("a free port")
 }
@@ -376,7 +376,11 @@ async fn scrapes_that_nobody_reads_do_not_keep_others_out_for_ever() {
 #[test]
 fn what_is_wrong_in_a_configuration_is_said() {
     for (yaml, expected) in [
-        ("{}", "has no port"),
+        ("{}", "is required: where to listen"),
+        ("{endpoint: 'localhost'}", "has no port"),
+        ("{endpoint: 'localhost:0', tls: {cert_file: x}}", "not supported yet"),
+        ("{endpoint: 'localhost:0', transport: unix}", "use tcp"),
+        ("{endpoint: 'localhost:0', response_headers: {'a b': x}}", "cannot be a header"),
         ("{endpoint: 'localhost:0', translation_strategy: Underscores}", "is not a strategy"),
         ("{endpoint: 'localhost:0', const_labels: {__name__: x}}", "cannot be the name of a label"),
         ("{endpoint: 'localhost:0', max_series: 0}", "must be at least 1"),

@@ -64,8 +64,8 @@ impl Detection {
     fn limit(&self) -> Duration {
         let Config { retry, timeout, .. } = &self.config;
         let elapsed = retry.max_elapsed_time.get();
-        let limits = [elapsed, timeout.get()].into_iter();
-        limits.filter(|limit| !limit.is_zero()).next().unwrap_or(FOREVER)
+        let mut limits = [elapsed, timeout.get()].into_iter();
+        limits.find(|limit| !limit.is_zero()).unwrap_or(FOREVER)
     }
 
     async fn attempts(&self, kind: Kind, latest: &mut Option<String>) -> Result<Attributes, String> {

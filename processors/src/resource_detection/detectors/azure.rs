@@ -25,7 +25,7 @@ const PATH: &str = "/metadata/instance/compute?api-version=2020-09-01&format=jso
 pub(super) async fn detect(config: &Config, found: &mut Found<'_>) -> Result<(), String> {
     match compute(&config.azure.endpoint).await {
         Ok(compute) => set(&compute, found),
-        Err(error) => missing(config.fail_on_missing_metadata, Kind::Azure, error)?,
+        Err(error) => missing(config.fail_on_missing_metadata, Kind::Azure, &error)?,
     }
     Ok(())
 }

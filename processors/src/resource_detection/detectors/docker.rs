@@ -20,7 +20,7 @@ pub(super) async fn detect(
     let origin = super::origin(&config.docker.endpoint, said.as_deref().unwrap_or(SOCKET))?;
     if let Err(error) = ask(&origin, surroundings, found).await {
         found.attributes = super::Attributes::default();
-        missing(config.fail_on_missing_metadata, Kind::Docker, error)?;
+        missing(config.fail_on_missing_metadata, Kind::Docker, &error)?;
     }
     Ok(())
 }

@@ -25,10 +25,10 @@ pub(super) async fn detect(config: &Config, found: &mut Found<'_>) -> Result<(),
     let is_error = config.fail_on_missing_metadata || config.ec2.fail_on_missing_metadata;
     let session = match Session::begin(&service).await {
         Ok(session) => session,
-        Err(error) => return missing(is_error, Kind::Ec2, error),
+        Err(error) => return missing(is_error, Kind::Ec2, &error),
     };
     if let Err(error) = session.get("/latest/meta-data/instance-id").await {
-        return missing(is_error, Kind::Ec2, error);
+        return missing(is_error, Kind::Ec2, &error);
     }
     let identity = session.get("/latest/dynamic/instance-identity/document").await?;
     let identity: Value = serde_json::from_str(&identity)

@@ -36,7 +36,7 @@ pub(super) async fn detect(
     let server = Server(super::origin(&config.gcp.endpoint, &default)?);
     let project = match server.get("project/project-id").await {
         Ok(project) => project,
-        Err(error) => return missing(config.fail_on_missing_metadata, Kind::Gcp, error),
+        Err(error) => return missing(config.fail_on_missing_metadata, Kind::Gcp, &error),
     };
     if let Some(variable) = ELSEWHERE.iter().find(|name| surroundings.variable(name).is_some()) {
         return Err(format!(
@@ -47,7 +47,7 @@ pub(super) async fn detect(
     found.set("cloud.account.id", project);
     let is_kubernetes = surroundings.variable("KUBERNETES_SERVICE_HOST").is_some();
     let asked = if is_kubernetes { kubernetes(&server, found).await } else { machine(&server, found).await };
-    asked.or_else(|error| missing(config.fail_on_missing_metadata, Kind::Gcp, error))
+    asked.or_else(|error| missing(config.fail_on_missing_metadata, Kind::Gcp, &error))
 }
 
 async fn kubernetes(server: &Server, found: &mut Found<'_>) -> Result<(), String> {

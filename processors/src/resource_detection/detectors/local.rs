@@ -23,7 +23,7 @@ pub(super) fn heroku(
     let read = |name| surroundings.variable(name);
     let (dyno, app) = (read("HEROKU_DYNO_ID"), read("HEROKU_APP_ID"));
     if dyno.is_none() && app.is_none() {
-        let error = "HEROKU_DYNO_ID and HEROKU_APP_ID are not set".to_owned();
+        let error = "HEROKU_DYNO_ID and HEROKU_APP_ID are not set";
         missing(config.fail_on_missing_metadata, Kind::Heroku, error)?;
     }
     if app.is_some() {
@@ -64,7 +64,7 @@ pub(super) fn lambda(
 ) -> Result<(), String> {
     let read = |name| surroundings.variable(name);
     let Some(function) = read("AWS_LAMBDA_FUNCTION_NAME").filter(|name| !name.is_empty()) else {
-        let error = "AWS_LAMBDA_FUNCTION_NAME is not set".to_owned();
+        let error = "AWS_LAMBDA_FUNCTION_NAME is not set";
         return missing(config.fail_on_missing_metadata, Kind::Lambda, error);
     };
     found.set("cloud.provider", "aws");

@@ -146,12 +146,15 @@ impl Kind {
     }
 }
 
+/// Looks a variable of the environment up.
+type Variables = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
+
 /// Where detectors look, apart from the network.
 #[derive(Clone)]
 pub struct Surroundings {
     /// What is in front of `/proc`, `/etc` and `/sys`.
     root: PathBuf,
-    variables: Arc<dyn Fn(&str) -> Option<String> + Send + Sync>,
+    variables: Variables,
 }
 
 impl Surroundings {
@@ -228,7 +231,7 @@ fn origin(configured: &str, default: &str) -> Result<Origin, String> {
 
 /// What is missing is an error only if the configuration says so: most of the time it means that this is somewhere
 /// else.
-fn missing(is_error: bool, detector: Kind, error: String) -> Result<(), String> {
+fn missing(is_error: bool, detector: Kind, error: &str) -> Result<(), String> {
     if is_error {
         return Err(format!("its metadata is unavailable: {error}"));
     }
