@@ -49,6 +49,8 @@ impl Validate for Config {
 #[serde(default, deny_unknown_fields)]
 pub struct HeaderConfig {
     /// What to do.
+    ///
+    /// Go: the same, with a warning where it is left out.
     pub action: Action,
     /// Its name.
     pub key: String,

@@ -42,8 +42,12 @@ pub struct Answers {
     /// The second version, which knows how each component is; `http` and `grpc` imply it.
     pub use_v2: bool,
     /// The second version over HTTP.
+    ///
+    /// Go: behind a feature gate; its defaults are these, too, but are set only while it is read.
     pub http: Optional<V2>,
     /// The second version as the standard gRPC health service.
+    ///
+    /// Go: behind a feature gate; its defaults are these, too, but are set only while it is read.
     pub grpc: Optional<GrpcServerConfig>,
     /// Whether components that fail make the second version's answer unhealthy.
     pub component_health: GivenOnly<ComponentHealth>,

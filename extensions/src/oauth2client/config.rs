@@ -63,7 +63,7 @@ impl Default for Config {
             timeout: Duration::ZERO,
             expiry_buffer: Duration::from_secs(300),
             tls: TlsClientConfig::default(),
-            grant_type: String::new(),
+            grant_type: "client_credentials".to_owned(),
             client_certificate_key: NotYet,
             client_certificate_key_file: NotYet,
             client_certificate_key_id: NotYet,

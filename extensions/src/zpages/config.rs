@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// What differs from a server's usual defaults.
-pub(super) const DEFAULTS: &str = "{endpoint: 'localhost:55679'}";
+pub(super) const DEFAULTS: &str = "{endpoint: 'localhost:55679', write_timeout: 30s}";
 
 millrace_config::parts! {
     /// The pages' configuration: a server's keys and their own.
