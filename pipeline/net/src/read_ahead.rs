@@ -6,11 +6,13 @@
 //! # Invariant
 //! A stream at rest holds no buffer.
 
+use bytes::BytesMut;
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_util::io::poll_read_buf;
 
 /// What one read takes at most, and below which a caller's own buffer is too small to read into directly.
 pub(crate) const IN_MAX: usize = 64 << 10;
@@ -18,7 +20,7 @@ pub(crate) const IN_MAX: usize = 64 << 10;
 /// What has been read and not yet handed on.
 #[derive(Debug, Default)]
 pub(crate) struct Ahead {
-    input: Vec<u8>,
+    input: BytesMut,
     /// How much of `input` has been handed on.
     taken: usize,
 }
@@ -70,19 +72,19 @@ impl Ahead {
         seen: impl FnOnce(&[u8]),
     ) -> Poll<io::Result<()>> {
         self.taken = 0;
-        let size = if self.input.capacity() == 0 { IN_MAX } else { self.input.capacity() };
-        self.input.resize(size, 0);
-        let mut read = ReadBuf::new(&mut self.input);
-        let outcome = Pin::new(stream).poll_read(cx, &mut read);
-        let len = read.filled().len();
-        self.input.truncate(len);
-        if len == 0 {
+        self.input.clear();
+        if self.input.capacity() == 0 {
+            self.input.reserve(IN_MAX);
+        }
+        // Into room that nobody had to zero first.
+        let outcome = poll_read_buf(Pin::new(stream), cx, &mut self.input);
+        if self.input.is_empty() {
             // Nothing there, the end, or an error: at rest, no buffer is held.
-            self.input = Vec::new();
+            self.input = BytesMut::new();
         } else {
             seen(&self.input);
         }
-        outcome
+        outcome.map_ok(|_| ())
     }
 }
 
