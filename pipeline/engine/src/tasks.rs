@@ -48,9 +48,18 @@ impl Tasks {
     where
         F: Future<Output: Send> + Send + 'static,
     {
+        tokio::spawn(self.watched(name, future))
+    }
+
+    /// `future` with the same supervision, for a task that somebody else starts; `None` when it panicked.
+    pub fn watched<F: Future>(
+        &self,
+        name: &'static str,
+        future: F,
+    ) -> impl Future<Output = Option<F::Output>> + use<F> {
         let watch = self.0.near();
         // Combinators, because an async block around it would keep the future twice.
-        tokio::spawn(AssertUnwindSafe(future).catch_unwind().map(move |ended| watch.outcome(name, ended)))
+        AssertUnwindSafe(future).catch_unwind().map(move |ended| watch.outcome(name, ended))
     }
 
     /// Runs `future` here, with the same supervision; `None` when it panicked.

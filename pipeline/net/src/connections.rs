@@ -3,6 +3,7 @@
 use crate::read_ahead::ReadAhead;
 use crate::stream::{Listener, Peer, Socket, Stream};
 use crate::tls::{Acceptor, Rejected, Unsecured};
+use futures_util::FutureExt as _;
 use millrace_engine::{Budget, Charge, Tasks};
 use millrace_telemetry::{Counter, UpDown};
 use std::future::Future;
@@ -161,7 +162,8 @@ impl Door {
         peer: Peer,
     ) -> Result<Stream, Option<ReadAhead<Socket>>> {
         let Some(acceptor) = &self.tls else { return Ok(Stream::Plain(socket)) };
-        match acceptor.accept(socket).await {
+        // In a box: a handshake is large, soon over, and not everybody shakes hands.
+        match Box::pin(acceptor.accept(socket)).await {
             Ok(stream) => Ok(Stream::Tls(Box::new(stream))),
             Err(Rejected { why, message, stream }) => {
                 let reason = Refused::from(why);
@@ -220,12 +222,9 @@ where
                     door.refused.count(Refused::OverBudget);
                     continue;
                 };
-                let connection = serve(socket, peer, stopping.clone());
-                let tasks = tasks.clone();
-                open.spawn(async move {
-                    tasks.watch("connection", connection).await;
-                    drop(admitted);
-                });
+                // Combinators, because an async block around it would keep the future twice.
+                let connection = tasks.watched("connection", serve(socket, peer, stopping.clone()));
+                open.spawn(connection.map(move |_| drop(admitted)));
             }
             Err(error) => {
                 // Out of descriptors, or the peer went away between the handshake and here.

@@ -130,16 +130,18 @@ impl<U: Unary> Server<U> {
         let conduct = Conduct::begin(self.options.keepalive.max_idle.is_some());
         let watch = FrameWatch::new().with_pings(self.options.pings, &conduct);
         let (stream, flusher) = coalesce_watched(stream, watch);
-        let handshake = flusher.drive_watched(self.http2().handshake(stream));
+        // In boxes, because the task of a connection keeps the room of its largest moment for as long as it lives, and
+        // what is handed from one future to the next has room in both.
+        let handshake = Box::pin(flusher.drive_watched(self.http2().handshake(stream)));
         let connection = match timeout(HANDSHAKE_TIMEOUT, handshake).await {
-            Ok(Ok(Ok(connection))) => connection,
+            Ok(Ok(Ok(connection))) => Box::new(connection),
             Ok(Ok(Err(error))) => {
                 if self.options.door.tls.is_none() && flusher.first_at_hand() == Some(HELLO) {
                     self.options.door.refuse_tls(peer);
                 }
                 return tracing::debug!(%peer, %error, "the HTTP/2 handshake failed");
             }
-            Ok(Err(misuse)) => return self.end_misuse(peer, misuse, &flusher).await,
+            Ok(Err(misuse)) => return Box::pin(self.end_misuse(peer, misuse, &flusher)).await,
             Err(_) => return tracing::debug!(%peer, "the HTTP/2 handshake took too long"),
         };
         self.drive(connection, &flusher, conduct, peer, stopping).await;
@@ -160,7 +162,7 @@ impl<U: Unary> Server<U> {
     /// From the first request of a connection to its end.
     async fn drive(
         self: Arc<Self>,
-        mut connection: Connection<Watched, Bytes>,
+        mut connection: Box<Connection<Watched, Bytes>>,
         flusher: &Flusher<Stream, FrameWatch>,
         conduct: Arc<Conduct>,
         peer: Peer,
@@ -214,8 +216,8 @@ impl<U: Unary> Server<U> {
         };
         drop(connection);
         match misuse {
-            Some(misuse) => self.end_misuse(peer, misuse, flusher).await,
-            None => flusher.finish().await,
+            Some(misuse) => Box::pin(self.end_misuse(peer, misuse, flusher)).await,
+            None => Box::pin(flusher.finish()).await,
         }
     }
 
