@@ -196,8 +196,8 @@ mod tests {
         text.parse().expect("a timestamp")
     }
 
-    fn rotator(folder: &Path, name: &str, rotation: Rotation) -> Rotator {
-        Rotator::new(&folder.join(name), &rotation)
+    fn rotator(folder: &Path, name: &str, rotation: &Rotation) -> Rotator {
+        Rotator::new(&folder.join(name), rotation)
     }
 
     fn files(folder: &Path, names: &[&str]) {
@@ -224,7 +224,7 @@ mod tests {
             ("a.b.c", "a.b-2026-11-25T20-15-00.123-size.c"),
             (".hidden", "-2026-11-25T20-15-00.123-size.hidden"),
         ] {
-            let path = rotator(folder.path(), name, Rotation::default()).aside(now);
+            let path = rotator(folder.path(), name, &Rotation::default()).aside(now);
             assert_eq!(path, folder.path().join(aside));
         }
     }
@@ -232,7 +232,7 @@ mod tests {
     #[test]
     fn two_files_that_are_moved_aside_at_once_get_names_of_their_own() {
         let folder = tempfile::tempdir().expect("a folder");
-        let rotator = rotator(folder.path(), "data.json", Rotation::default());
+        let rotator = rotator(folder.path(), "data.json", &Rotation::default());
         files(folder.path(), &["data-2026-11-25T20-15-00.123-size.json"]);
         let path = rotator.aside(at("2026-11-25T20:15:00.123Z"));
         assert_eq!(path, folder.path().join("data-2026-11-25T20-15-00.124-size.json"));
@@ -242,7 +242,7 @@ mod tests {
     fn local_time_is_the_systems() {
         let folder = tempfile::tempdir().expect("a folder");
         let local = Rotation { localtime: true, ..Rotation::default() };
-        let mut rotator = rotator(folder.path(), "data.json", local);
+        let mut rotator = rotator(folder.path(), "data.json", &local);
         rotator.zone = TimeZone::get("Asia/Kolkata").unwrap_or(TimeZone::fixed(jiff::tz::offset(5)));
         let now = at("2026-11-25T20:15:00.123Z");
         let path = rotator.aside(now);
@@ -255,7 +255,7 @@ mod tests {
     fn the_newest_are_kept_and_other_files_left_alone() {
         let folder = tempfile::tempdir().expect("a folder");
         let rotation = Rotation { max_backups: 2, max_days: 10, ..Rotation::default() };
-        let rotator = rotator(folder.path(), "data.json", rotation);
+        let rotator = rotator(folder.path(), "data.json", &rotation);
         let others = [
             "data.json",
             "data-2020-01-01T00-00-00.000.json",
@@ -293,7 +293,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let rotation = Rotation { max_backups: 0, ..Rotation::default() };
         files(folder.path(), &["data-2020-11-20T00-00-00.000-size.json"]);
-        rotator(folder.path(), "data.json", rotation).clean(at("2026-12-01T12:00:00Z"));
+        rotator(folder.path(), "data.json", &rotation).clean(at("2026-12-01T12:00:00Z"));
         assert_eq!(left(folder.path()).len(), 1);
     }
 
@@ -301,7 +301,7 @@ mod tests {
     fn what_older_collectors_moved_aside_is_adopted() {
         let folder = tempfile::tempdir().expect("a folder");
         files(folder.path(), &["data-2026-11-20T00-00-00.000.json", "data-x.json"]);
-        rotator(folder.path(), "data.json", Rotation::default()).adopt();
+        rotator(folder.path(), "data.json", &Rotation::default()).adopt();
         assert_eq!(left(folder.path()), ["data-2026-11-20T00-00-00.000-size.json", "data-x.json"]);
     }
 
