@@ -56,7 +56,9 @@ enum Format {
 /// What is wrong with the configuration.
 pub fn print_config(options: &PrintConfig) -> Result<ExitCode, String> {
     let input = options.source.required("millrace print-config --config=my.yaml")?;
-    let parsed = read(&input);
+    let mut parsed = read(&input);
+    // What older collectors accepted is printed in its modern form.
+    let _ = parsed.modernise(&BuiltIn);
     let secrets = match options.mode {
         Mode::Redacted => Secrets::Redacted,
         Mode::Unredacted => Secrets::Shown,

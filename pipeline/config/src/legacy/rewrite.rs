@@ -200,9 +200,9 @@ impl Writer<'_> {
             let length =
                 after.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).unwrap_or(after.len());
             let name = &after[..length];
-            if after.starts_with('$') {
+            if let Some(after) = after.strip_prefix('$') {
                 out.push_str("$$");
-                rest = &after[1..];
+                rest = after;
             } else if names.iter().any(|one| one == name) {
                 out.push_str(&format!("${{env:{name}}}"));
                 rest = &after[length..];
