@@ -237,12 +237,16 @@ async fn whoever_does_not_prove_who_it_is_is_refused_before_its_body() {
     let head = format!("POST /v1/logs HTTP/1.1\r\nhost: x\r\n{PROTOBUF}content-length: 5000000\r\n\r\n");
     let answer = server.certificates.post(server.http, head.as_bytes(), false).await.expect("an answer");
     assert!(answer.starts_with("HTTP/1.1 401"), "{answer}");
+    // … in words that its sender can read, whatever it sent
+    let odd = http1::request("/v1/logs", "content-type: text/plain\r\n", b"?");
+    let answer = server.certificates.post(server.http, &odd, false).await.expect("an answer");
+    assert!(answer.starts_with("HTTP/1.1 401") && answer.contains("application/json"), "{answer}");
     let good =
         http1::request("/v1/logs", &format!("{PROTOBUF}authorization: Bearer good\r\n"), &requests::logs(1));
     let answer = server.certificates.post(server.http, &good, false).await.expect("an answer");
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     let metrics = server.collector.metrics().await;
-    assert_eq!(metrics.malformed("unauthenticated"), 2.0);
+    assert_eq!(metrics.malformed("unauthenticated"), 3.0);
     server.collector.finish().await;
 }
 

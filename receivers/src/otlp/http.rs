@@ -96,7 +96,7 @@ async fn routed(shared: &Shared, request: axum::extract::Request) -> Response {
     }
     let mut response = match preflight {
         true => StatusCode::NO_CONTENT.into_response(),
-        false => admitted(&shared, request).await,
+        false => admitted(shared, request).await,
     };
     for (name, value) in &shared.response_headers {
         if name == VARY {
