@@ -54,19 +54,19 @@ pub struct Row {
 /// All keys of a component, in order. Without a record of the Go collector's, none is compared.
 pub fn rows(component: &ours::Key, go: &go::Key) -> Vec<Row> {
     let mut rows = Vec::new();
-    section(component, go, "", None, &mut rows);
+    section(component, go, "", &None, &mut rows);
     rows
 }
 
 /// The struct in common around a section, and the path to the section in it.
 type Within<'a> = Option<(&'a str, String)>;
 
-fn section(ours: &ours::Key, go: &go::Key, path: &str, within: Within<'_>, rows: &mut Vec<Row>) {
+fn section(ours: &ours::Key, go: &go::Key, path: &str, within: &Within<'_>, rows: &mut Vec<Row>) {
     let only_go = go.keys().keys().filter(|key| !ours.keys.contains_key(*key));
     let mut names: Vec<&String> = ours.keys.keys().chain(only_go).collect();
     names.sort();
     for name in names {
-        key(name, ours.keys.get(name), go.keys().get(name), path, within.clone(), rows);
+        key(name, ours.keys.get(name), go.keys().get(name), path, within, rows);
     }
 }
 
@@ -75,12 +75,12 @@ fn key(
     ours: Option<&ours::Key>,
     go: Option<&go::Key>,
     above: &str,
-    within: Within<'_>,
+    within: &Within<'_>,
     rows: &mut Vec<Row>,
 ) {
     let below = |above: &str| if above.is_empty() { name.to_owned() } else { format!("{above}::{name}") };
     let path = below(above);
-    let shared = match (&within, go.and_then(go::Key::shared_from)) {
+    let shared = match (within, go.and_then(go::Key::shared_from)) {
         (Some((of, above)), _) => Some(((*of).to_owned(), below(above))),
         (None, Some(of)) => Some((of.to_owned(), name.to_owned())),
         (None, None) => None,
@@ -108,7 +108,7 @@ fn key(
         let inner = ours.map(|ours| &ours.keys);
         for (inner_name, inner) in inner.into_iter().flatten() {
             let within = shared.as_ref().map(|(of, path)| (of.as_str(), path.clone()));
-            key(inner_name, Some(inner), None, &path, within, rows);
+            key(inner_name, Some(inner), None, &path, &within, rows);
         }
         return;
     };
@@ -120,7 +120,7 @@ fn key(
         (None, Some((of, path))) => Some((of, path.clone())),
         (None, None) => None,
     };
-    section(ours, go, &path, within, rows);
+    section(ours, go, &path, &within, rows);
 }
 
 /// The reason that a section gives for all of it.
