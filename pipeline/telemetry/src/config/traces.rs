@@ -13,6 +13,8 @@ use crate::metrics::Level;
 #[serde(deny_unknown_fields, default)]
 pub struct TracesConfig {
     /// `none` makes no spans; all others make them.
+    ///
+    /// Go: the same; its default is told as `basic`.
     pub level: Level,
     /// How a sender's trace is told: the headers that are read. None by default: every request begins a trace.
     pub propagators: Vec<Propagator>,
