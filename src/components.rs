@@ -171,6 +171,6 @@ mod tests {
             "    - name: otlp_grpc\n      aliases: [otlp]\n      stability:\n        traces: Beta\n"
         ));
         assert!(listing.contains("    - name: forward\n      stability:\n        traces-to-traces: "));
-        assert!(listing.contains("    - name: health_check\n      stability: Alpha\n"));
+        assert!(listing.contains("    - name: health_check\n      stability: Beta\n"));
     }
 }

@@ -108,7 +108,9 @@ fn every_shipped_configuration_prints_as_itself() {
 #[test]
 fn old_forms_are_printed_as_what_they_mean() {
     let folder = tempfile::tempdir().expect("a folder");
-    let old = CONFIG.replace("debug:\n    sending_queue:\n", "logging: {loglevel: debug}\n").replace("debug]", "logging]");
+    let old = CONFIG
+        .replace("debug:\n    sending_queue:\n", "logging: {loglevel: debug}\n")
+        .replace("debug]", "logging]");
     assert!(old.contains("loglevel") && old.contains("logging]"));
     let printed = print(&["print-config", &flag(&file(folder.path(), &old))]);
     assert!(printed.ok, "{}", printed.err);
