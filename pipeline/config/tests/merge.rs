@@ -121,11 +121,11 @@ fn disagreement(ours: &Node, go: &str) -> Option<String> {
         }
     }
     let mut wrong = Vec::new();
-    compare(ours, &go, String::new(), &mut wrong);
+    compare(ours, &go, "", &mut wrong);
     wrong.into_iter().next()
 }
 
-fn compare(ours: &Node, go: &Node, path: String, wrong: &mut Vec<String>) {
+fn compare(ours: &Node, go: &Node, path: &str, wrong: &mut Vec<String>) {
     match (&ours.value, &go.value) {
         // Go prints headers as a list of names and values.
         (Value::Map(map), Value::Seq(pairs)) if path.ends_with("::headers") => {
@@ -144,7 +144,7 @@ fn compare(ours: &Node, go: &Node, path: String, wrong: &mut Vec<String>) {
             for entry in map {
                 let below = format!("{path}::{}", entry.key);
                 match go.get(&[&entry.key]) {
-                    Some(value) => compare(&entry.value, value, below, wrong),
+                    Some(value) => compare(&entry.value, value, &below, wrong),
                     // Nor does it print this one.
                     None if entry.value.is_null() || entry.value.as_text() == Some("basic") => {}
                     None => wrong.push(format!("{below} is not in what Go prints")),
@@ -154,7 +154,7 @@ fn compare(ours: &Node, go: &Node, path: String, wrong: &mut Vec<String>) {
         (Value::Null, _) => {}
         (Value::Seq(ours), Value::Seq(go)) if ours.len() == go.len() => {
             for (index, (ours, go)) in ours.iter().zip(go).enumerate() {
-                compare(ours, go, format!("{path}[{index}]"), wrong);
+                compare(ours, go, &format!("{path}[{index}]"), wrong);
             }
         }
         (ours, go) => {
