@@ -343,8 +343,8 @@ impl Inner {
 
 /// What the observers of one series say together.
 fn combined(def: &Def, observers: &[Observer]) -> Option<f64> {
-    let numbers = observers.iter().map(|observer| observer()).filter(|value| !value.is_nan());
-    if def.kind == Kind::Gauge { numbers.last() } else { numbers.reduce(|sum, next| sum + next) }
+    let mut numbers = observers.iter().map(|observer| observer()).filter(|value| !value.is_nan());
+    if def.kind == Kind::Gauge { numbers.next_back() } else { numbers.reduce(|sum, next| sum + next) }
 }
 
 fn value(def: &Def, cells: Option<&Cells>, observed: Option<f64>, way: usize) -> Option<Value> {
