@@ -12,7 +12,6 @@ pub(super) const DEFAULTS: &str = "{
     keep_alives_enabled: false,
     http?: {
         endpoint: 'localhost:13133',
-        keep_alives_enabled: false,
         status: {enabled: true, path: /status},
         config: {enabled: false, path: /config},
     },

@@ -28,10 +28,9 @@ fn free_port() -> u16 {
 
 async fn get(port: u16, path: &str) -> String {
     let mut stream = TcpStream::connect(SocketAddr::from(([127, 0, 0, 1], port))).await.expect("it listens");
-    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.expect("it reads");
     let mut answer = String::new();
-    // Ends because keep-alive is off unless configured.
     stream.read_to_string(&mut answer).await.expect("it answers");
     answer
 }
