@@ -228,7 +228,9 @@ async fn http1(
         Manner::Idle | Manner::Busy => {
             // A request first: a connection that has never said anything is not yet one of HTTP.
             stream.write_all(b"GET /v1/traces HTTP/1.1\r\nhost: localhost\r\n\r\n").await?;
-            stream.read(&mut answer).await?;
+            if stream.read(&mut answer).await? == 0 {
+                return Ok(());
+            }
             let _open = settled();
             while stream.read(&mut answer).await? > 0 {}
         }

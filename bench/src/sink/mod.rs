@@ -112,15 +112,13 @@ pub async fn run(args: &Args) -> io::Result<Totals> {
 }
 
 /// Serves a connection once the peer has shaken hands; one that does not is its own loss.
-fn taken<F: Future<Output = ()> + Send>(
+async fn taken<F: Future<Output = ()> + Send>(
     taker: Taker,
     stream: TcpStream,
     connection: impl FnOnce(ServerStream) -> F + Send,
-) -> impl Future<Output = ()> + Send {
-    async move {
-        if let Ok(stream) = taker.take(stream).await {
-            connection(stream).await;
-        }
+) {
+    if let Ok(stream) = taker.take(stream).await {
+        connection(stream).await;
     }
 }
 

@@ -51,18 +51,19 @@ fn of(condition: Condition) -> Event {
 
 /// What its parts make of a whole.
 fn whole(parts: BTreeMap<String, Aggregate>, priority: &ComponentHealth) -> Aggregate {
-    let event = sum(parts.values().filter_map(|part| part.event.as_ref()), priority);
+    let events: Vec<_> = parts.values().filter_map(|part| part.event.as_ref()).collect();
+    let event = sum(&events, priority);
     Aggregate { event, parts }
 }
 
-fn sum<'e>(events: impl Iterator<Item = &'e Event> + Clone, priority: &ComponentHealth) -> Option<Event> {
-    let seen: HashSet<_> = events.clone().map(|event| event.condition).collect();
-    let last = events.clone().max_by_key(|event| event.since)?;
+fn sum(events: &[&Event], priority: &ComponentHealth) -> Option<Event> {
+    let seen: HashSet<_> = events.iter().map(|event| event.condition).collect();
+    let last = *events.iter().max_by_key(|event| event.since)?;
     let condition = match seen.len() {
         1 => last.condition,
         _ => mixed(&seen, priority),
     };
-    let matching = || events.clone().filter(|event| event.condition == condition);
+    let matching = || events.iter().copied().filter(|event| event.condition == condition);
     match condition {
         // The earliest says since when it fails.
         Condition::RecoverableError | Condition::PermanentError | Condition::FatalError => {
@@ -98,7 +99,7 @@ mod tests {
             .zip(conditions)
             .map(|(second, condition)| Event { since: begun + Duration::from_secs(second), ..of(*condition) })
             .collect();
-        sum(events.iter(), priority).expect("there is something")
+        sum(&events.iter().collect::<Vec<_>>(), priority).expect("there is something")
     }
 
     #[test]
@@ -119,7 +120,7 @@ mod tests {
         }
         let recoverable = ComponentHealth { include_recoverable_errors: true, ..ComponentHealth::default() };
         assert_eq!(sum_of(&[RecoverableError, PermanentError], &recoverable).condition, RecoverableError);
-        assert_eq!(sum(std::iter::empty(), &default), None);
+        assert_eq!(sum(&[], &default), None);
     }
 
     #[test]
