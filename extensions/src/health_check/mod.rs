@@ -27,7 +27,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// The `health_check` extension.
 pub const FACTORY: Factory<dyn ExtensionConfig> = Factory {
     name: "health_check",
-    aliases: &[],
+    // The Go collector has two; what only the second can do, this one does when it is asked to.
+    aliases: &["healthcheckv2"],
     signals: &[],
     stability: Stability::Beta,
     schema: millrace_config::Shape::over::<Config>(config::DEFAULTS),

@@ -84,15 +84,16 @@ fn component(kind: Kind, written: &str, canonical: &str, at: &mut Section<'_, '_
     }
 }
 
-/// `loglevel` of the `logging` exporter.
+/// `loglevel` of the `logging` exporter. Case did not matter in keys once, and many wrote `logLevel`.
 fn loglevel(at: &mut Section<'_, '_>) {
-    let Some(level) = at.text("loglevel") else { return };
+    let key = if at.has("logLevel") { "logLevel" } else { "loglevel" };
+    let Some(level) = at.text(key) else { return };
     let verbosity = match level.to_ascii_lowercase().as_str() {
         "debug" => "detailed",
         "info" => "normal",
         _ => "basic",
     };
-    at.replace("loglevel", "verbosity", text(verbosity), "`loglevel` has become `verbosity`");
+    at.replace(key, "verbosity", text(verbosity), &format!("`{key}` has become `verbosity`"));
 }
 
 fn jaeger(at: &mut Section<'_, '_>) {
