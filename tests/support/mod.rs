@@ -65,6 +65,7 @@ pub struct Setup {
     pub http: SocketAddr,
     pub metrics: SocketAddr,
     arguments: Vec<String>,
+    environment: Vec<(String, String)>,
     open_files: Option<u32>,
 }
 
@@ -112,6 +113,7 @@ service:
             http: at(http),
             metrics: at(metrics),
             arguments: Vec::new(),
+            environment: Vec::new(),
             open_files: None,
         }
     }
@@ -119,6 +121,13 @@ service:
     /// With further arguments on the command line.
     pub fn with(mut self, arguments: &[&str]) -> Self {
         self.arguments.extend(arguments.iter().map(|&argument| argument.to_owned()));
+        self
+    }
+
+    /// With further variables in its environment.
+    pub fn with_env<'a>(mut self, variables: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
+        let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
+        self.environment.extend(variables.into_iter().map(owned));
         self
     }
 
@@ -159,6 +168,7 @@ impl Process {
             .args(["-c", &format!("{limit}exec \"$@\""), "sh", env!("CARGO_BIN_EXE_millrace"), "--config"])
             .arg(&setup.config)
             .args(&setup.arguments)
+            .envs(setup.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(file.try_clone().expect("a second handle"))
             .stderr(file)
