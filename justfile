@@ -46,6 +46,7 @@ peers: build
 # The same beside the Go collector, which is built first (1 to 7 minutes, 3.5 GB of Go's caches)
 peers-heavy: peers
     tests/peers/install-otelcol
+    tests/peers/validate-configs
     tests/peers/run.py both --collector {{ justfile_directory() }}/target/release/millrace
     tests/peers/conformance.py --check --collector {{ otelcol }}
 

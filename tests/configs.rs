@@ -1,13 +1,19 @@
 //! What is shipped in `configs/` works as it is: every file is sound, and the quickstart runs under `millrace demo`
-//! and accounts for everything that the shop sent.
+//! and accounts for everything that the shop sent, and an agent reaches a backend through a gateway with certificates.
+
+mod support;
 
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
+use support::tls::Certificates;
+use support::{Setup, free_port, http1, requests};
 
 fn millrace() -> Command {
     Command::new(env!("CARGO_BIN_EXE_millrace"))
@@ -90,7 +96,7 @@ fn every_configuration_is_sound_and_listed() {
         assert!(listing.contains(&format!("[{name}]({name})")), "{name} is not in configs/README.md");
         checked += 1;
     }
-    assert!(checked >= 4, "only {checked} configurations were found");
+    assert!(checked >= 6, "only {checked} configurations were found");
 }
 
 #[test]
@@ -267,4 +273,96 @@ fn several_sources_are_merged_and_a_mistake_says_which_replaced_what() {
     assert!(said.contains("base.yaml:3:3") && said.contains("over.yaml:1:1"), "{said}");
     let (sound, said) = validate(&["--set=exporters.debug.verbosity=loud"]);
     assert!(!sound && said.contains("--> --set:1:27"), "{said}");
+}
+
+/// A backend that takes everything; the heads of what it is sent, in lower case.
+fn backend() -> (u16, Receiver<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let port = listener.local_addr().expect("bound").port();
+    let (heads, seen) = channel();
+    thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            let heads = heads.clone();
+            thread::spawn(move || {
+                let mut stream = BufReader::new(stream);
+                loop {
+                    let mut head = String::new();
+                    while !head.ends_with("\r\n\r\n") {
+                        if stream.read_line(&mut head).unwrap_or(0) == 0 {
+                            return;
+                        }
+                    }
+                    let head = head.to_lowercase();
+                    let len = head.split("content-length: ").nth(1).and_then(|rest| rest.lines().next());
+                    let mut body = vec![0; len.and_then(|len| len.parse().ok()).unwrap_or(0)];
+                    let answered = stream.read_exact(&mut body).and_then(|()| {
+                        stream.get_mut().write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+                    });
+                    if answered.is_err() || heads.send(head).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    (port, seen)
+}
+
+/// A shipped configuration on free ports, in that environment.
+fn shipped(name: &str, environment: &[(&str, &str)]) -> Setup {
+    let setup = Setup::of(&fs::read_to_string(configs().join(name)).expect("a configuration"));
+    let own = setup.metrics.port();
+    let arguments = [
+        format!("--set=receivers.otlp.protocols.grpc.endpoint={}", setup.grpc),
+        format!("--set=receivers.otlp.protocols.http.endpoint={}", setup.http),
+        format!("--set=extensions.health_check.endpoint=127.0.0.1:{}", free_port()),
+        format!(
+            "--set=service.telemetry.metrics.readers=\
+             [{{pull: {{exporter: {{prometheus: {{host: 127.0.0.1, port: {own}}}}}}}}}]"
+        ),
+    ];
+    setup.with(&arguments.each_ref().map(String::as_str)).with_env(environment.iter().copied())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_reaches_the_backend_through_the_gateway_as_its_tenant_and_nobody_else_gets_in() {
+    // given: a backend, and in front of it a gateway and an agent with certificates
+    let folder = tempfile::tempdir().expect("a folder");
+    let certificates = Certificates::in_folder(folder.path());
+    certificates.write("token", "s3cret");
+    let (backend, seen) = backend();
+    let certs = folder.path().to_str().expect("a path in UTF-8");
+    let gateway = shipped(
+        "gateway-mtls.yaml",
+        &[
+            ("CERTS", certs),
+            ("BACKEND_ENDPOINT", &format!("http://127.0.0.1:{backend}")),
+            ("BACKEND_TOKEN_FILE", &format!("{certs}/token")),
+        ],
+    );
+    let gateway = gateway.start().await;
+    let entrance = format!("localhost:{}", gateway.setup.grpc.port());
+    let agent =
+        shipped("node-agent.yaml", &[("CERTS", certs), ("GATEWAY_ENDPOINT", &entrance), ("TENANT", "acme")]);
+    let agent = agent.start().await;
+    // when: an application sends to the agent
+    let reply = http1::post(agent.setup.http, "/v1/logs", http1::PROTOBUF, &requests::logs(3)).await;
+    assert_eq!(reply.expect("an answer").status, 200);
+    // then: the backend hears whose it is, and is shown the token
+    let head = seen.recv_timeout(support::PATIENCE).expect("the backend is sent something");
+    assert!(head.starts_with("post /v1/logs ") && head.contains("x-scope-orgid: acme\r\n"), "{head}");
+    assert!(head.contains("authorization: bearer s3cret\r\n"), "{head}");
+    // Who says nothing of a tenant belongs to nobody, and who has no certificate is not heard.
+    let request = http1::request("/v1/traces", http1::PROTOBUF, &requests::traces(1));
+    let to = gateway.setup.http;
+    let answer = certificates.post(to, &request, true).await.expect("an answer");
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    let head = seen.recv_timeout(support::PATIENCE).expect("the backend is sent something");
+    assert!(head.starts_with("post /v1/traces ") && head.contains("x-scope-orgid: nobody\r\n"), "{head}");
+    assert!(certificates.post(to, &request, false).await.is_err());
+    for (collector, records) in [(agent, 3), (gateway, 4)] {
+        let stopped = collector.stopped_by("TERM").await;
+        stopped.assert_clean();
+        assert_eq!(stopped.account("delivered"), records, "{}", stopped.log);
+    }
 }
