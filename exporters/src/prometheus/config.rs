@@ -158,6 +158,9 @@ impl Default for Serving {
 pub struct ResourceToTelemetry {
     /// Whether attributes of the resource become labels of every series.
     pub enabled: bool,
+    /// Whether `service.name`, `service.namespace` and `service.instance.id`, which `job` and `instance` are made of, do
+    /// not.
+    pub exclude_service_attributes: bool,
 }
 
 impl Serving {

@@ -84,6 +84,20 @@ pub(super) struct Rules {
     pub const_labels: BTreeMap<String, String>,
     pub with_scope: bool,
     pub with_resource: bool,
+    /// Of the resource's attributes, those that `job` and `instance` are made of are no labels besides.
+    pub without_service: bool,
+}
+
+impl Rules {
+    /// Whether an attribute of the resource becomes a label.
+    fn is_label(&self, key: Text<'_>) -> bool {
+        self.with_resource && !(self.without_service && identifies(key))
+    }
+}
+
+/// Whether an attribute of a resource is a part of `job` or `instance`.
+fn identifies(key: Text<'_>) -> bool {
+    [SERVICE_NAME, SERVICE_NAMESPACE, SERVICE_INSTANCE_ID].contains(&key.as_bytes())
 }
 
 /// A resource, and what it adds to its series.
@@ -111,7 +125,7 @@ impl<'a> Source<'a> {
         }
         let mut key = Key::of(scratch);
         if rules.with_resource {
-            key = key.then(hash(resource.attributes(), |_| true, scratch));
+            key = key.then(hash(resource.attributes(), |key| rules.is_label(key), scratch));
         }
         Self { resource, job, instance, key }
     }
@@ -131,8 +145,6 @@ impl<'a> Source<'a> {
 
     /// The labels of `target_info`. An attribute whose name cannot be translated is left out.
     pub(super) fn target_labels(&self, names: &Names) -> Box<[Label]> {
-        let identifies =
-            |key: Text<'_>| [SERVICE_NAME, SERVICE_NAMESPACE, SERVICE_INSTANCE_ID].contains(&key.as_bytes());
         let mut labels = Vec::new();
         for (key, value) in sorted(self.resource.attributes(), |key| !identifies(key)) {
             if let Ok(name) = names.label(&key)
@@ -201,7 +213,7 @@ impl<'a, 's> Subject<'a, 's> {
 
     /// Whether an attribute of the resource takes the place of a data point's.
     fn is_overridden(&self, key: Text<'_>) -> bool {
-        self.rules.with_resource && self.source.resource.attributes().get(&key).is_some()
+        self.rules.is_label(key) && self.source.resource.attributes().get(&key).is_some()
     }
 
     /// What that series is called.
@@ -231,7 +243,7 @@ impl<'a, 's> Subject<'a, 's> {
         let mut labels = Vec::with_capacity(own.len() + 8);
         let mut all = sorted(attributes, |key| !self.is_overridden(key));
         if self.rules.with_resource {
-            all.extend(sorted(self.source.resource.attributes(), |_| true));
+            all.extend(sorted(self.source.resource.attributes(), |key| self.rules.is_label(key)));
             all.sort();
         }
         for (key, value) in all {

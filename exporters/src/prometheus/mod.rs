@@ -106,6 +106,7 @@ impl Prometheus {
             const_labels: serving.const_labels.clone(),
             with_scope: !serving.without_scope_info,
             with_resource: serving.resource_to_telemetry_conversion.enabled,
+            without_service: serving.resource_to_telemetry_conversion.exclude_service_attributes,
         };
         Ok(Self {
             _visible: visible(context, &store),

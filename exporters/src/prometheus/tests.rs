@@ -248,6 +248,28 @@ async fn attributes_that_get_one_name_are_joined_and_own_labels_hold() {
     assert!(text.contains("g{env=\"prod\",exported_env=\"dev\",k_x=\"1;2\"} 1\n"), "{text}");
 }
 
+/// The line that is expected was served by the Go collector.
+#[tokio::test]
+async fn what_job_and_instance_are_made_of_is_no_label_besides_where_that_is_asked_for() {
+    let conversion = json!({"enabled": true, "exclude_service_attributes": true});
+    let exporter = started(&context("p"), json!({"resource_to_telemetry_conversion": conversion}));
+    let mut request = gauge("load", &json!({"service.name": "own"}), 1.0);
+    let resource = [
+        ("service.name", "shop"),
+        ("service.namespace", "ns"),
+        ("service.instance.id", "i1"),
+        ("host.name", "h"),
+    ];
+    let attributes = resource.map(|(key, value)| json!({"key": key, "value": {"stringValue": value}}));
+    request["resourceMetrics"][0]["resource"] = json!({"attributes": attributes});
+    request["resourceMetrics"][0]["scopeMetrics"][0]["scope"] = json!({"name": "s"});
+    assert_eq!(send(&exporter, &request), 0);
+    let text = text(&exporter);
+    let line = "load{host_name=\"h\",instance=\"i1\",job=\"ns/shop\",otel_scope_name=\"s\",\
+                otel_scope_schema_url=\"\",otel_scope_version=\"\",service_name=\"own\"} 1\n";
+    assert!(text.contains(line), "{text}");
+}
+
 #[tokio::test]
 async fn scopes_whose_labels_are_left_out_are_one() {
     let exporter = started(&context("prometheus"), json!({"without_scope_info": true}));
