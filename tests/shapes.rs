@@ -146,7 +146,7 @@ impl Places {
                 }
             }
         }
-        for (id, exporter) in section(&config["exporters"]) {
+        for (id, _) in section(&config["exporters"]) {
             match id.split('/').next() {
                 Some("prometheus") => {
                     places.move_port(&format!("exporters.{id}.endpoint"));
