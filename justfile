@@ -47,8 +47,14 @@ peers: build
 peers-heavy: peers
     tests/peers/install-otelcol
     tests/peers/validate-configs
-    tests/peers/run.py both --collector {{ justfile_directory() }}/target/release/millrace
+    tests/peers/run.py both sandwich --collector {{ justfile_directory() }}/target/release/millrace
     tests/peers/conformance.py --check --collector {{ otelcol }}
+
+# Faults under load: certificates replaced, a destination that moves in DNS, one that freezes; about four minutes, as root
+faults *args:
+    tests/peers/install
+    cargo build --release -p millrace -p millrace-bench
+    tests/peers/faults.py {{ args }}
 
 # All comparisons that the README quotes, with the Go collector where it is installed; about half an hour
 bench *args: (compare "--cases" "all" "--json" "target/bench.json" args) && bench-threads

@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """End-to-end tests: real SDKs through the real collector to real backends, checked item by item.
 
-    tests/peers/run.py                      SDK matrix, drain and chain tests of the collector cargo built last
+    tests/peers/run.py                      SDK matrix, drain, chain, TLS and authentication with the collector cargo built last
     tests/peers/run.py --collector PATH     … of another collector (the Go collector passes too)
     tests/peers/run.py both                 same requests, same YAML: Millrace's output against the Go collector's
+    tests/peers/run.py sandwich             the Go collector, Millrace and the Go collector in a row, over TLS
     tests/peers/run.py --only node          only the cases whose name contains a text
 
 Ends with a line `N passed, N failed`; the exit code says the same.
@@ -18,21 +19,23 @@ import sys
 import tempfile
 import time
 import traceback
-from collections import Counter
 from pathlib import Path
 
 from support import installed
 
 installed.continue_in_venv()
 
+import secure
 from support import accounts, otlp_json, replay
+from support.outputs import ARRIVAL_DEADLINE_S, await_files, require_in_files
 from support.process import Collector, Failure, wait_until
 from support.sink import Sink
 from support.victoria_metrics import VictoriaMetrics
 
-ARRIVAL_DEADLINE_S = 20
 CLIENT_DEADLINE_S = 60
 SIGNALS = otlp_json.SIGNALS
+SUITES = ("sdk", "drain", "chain", "tls", "auth")  # and those beside the Go collector:
+SUITES_WITH_GO = ("both", "sandwich")
 SDKS = [("python", "grpc"), ("python", "http/protobuf"), ("node", "grpc"), ("node", "http/protobuf"), ("node", "http/json")]
 VICTORIA_EXPORTER = "otlp_http/victoria_metrics"
 # What each instrument of the clients must read as in VictoriaMetrics: name suffix and value.
@@ -49,7 +52,7 @@ def main():
     options = parse_arguments()
     installed.require_peers()
     options.collector = installed.collector(options.collector)
-    if "both" in options.suites:
+    if set(options.suites) & set(SUITES_WITH_GO):
         installed.require(options.reference, "tests/peers/install-otelcol")
     scratch = Path(tempfile.mkdtemp(prefix="millrace-peers-"))
     print(f"collector {options.collector}\noutput    {scratch}\n")
@@ -65,14 +68,14 @@ def main():
 
 def parse_arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("suites", nargs="*", metavar="sdk|drain|chain|both", default=["sdk", "drain", "chain"])
+    parser.add_argument("suites", nargs="*", metavar="|".join(SUITES + SUITES_WITH_GO), default=SUITES)
     parser.add_argument("--collector", help="the program under test; also MILLRACE_COLLECTOR")
-    parser.add_argument("--reference", default=installed.GO_COLLECTOR, help="the Go collector, for `both`")
+    parser.add_argument("--reference", default=installed.GO_COLLECTOR, help="the Go collector")
     parser.add_argument("--count", type=int, default=250, help="items per signal and instrument (default 250)")
     parser.add_argument("--only", default="", help="run only the cases whose name contains this")
     parser.add_argument("--keep", action="store_true", help="keep the outputs of a green run")
     options = parser.parse_args()
-    unknown = set(options.suites) - {"sdk", "drain", "chain", "both"}
+    unknown = set(options.suites) - set(SUITES + SUITES_WITH_GO)
     if unknown:
         parser.error(f"no such suite: {', '.join(unknown)}")
     return options
@@ -99,8 +102,9 @@ class Bench:
 
     def cases(self):
         """`(name, test)` of every case of the chosen suites."""
+        guarded = secure.Secure(self)
         for suite in self.options.suites:
-            yield from getattr(self, f"{suite}_cases")()
+            yield from getattr(guarded if hasattr(guarded, f"{suite}_cases") else self, f"{suite}_cases")()
 
     def sdk_cases(self):
         for sdk, protocol in SDKS:
@@ -182,19 +186,26 @@ class Bench:
         environment["VICTORIA_METRICS_PORT"] = self.victoria.port
         return Collector(program or self.options.collector, config, self.scratch / directory, **environment)
 
-    def send(self, sdk, protocol, compression, endpoint, run):
+    def send(self, sdk, protocol, compression, endpoint, run, **environment):
         """Runs a client to its end; returns `{signal: [test.id]}` of what it sent."""
-        program = {"python": [installed.PYTHON, "python_send.py"], "node": ["node", "node_send.mjs"]}[sdk]
-        command = [program[0], installed.HERE / "clients" / program[1], "--protocol", protocol, "--run", run]
-        command += ["--compression", compression, "--endpoint", endpoint, "--count", str(self.options.count)]
-        # Nothing else of the environment: OTEL_* variables would change what the SDK does.
-        environment = {"PATH": os.environ["PATH"], "NODE_PEERS": str(installed.NODE_DIRECTORY)}
-        done = subprocess.run(
-            list(map(str, command)), capture_output=True, text=True, timeout=CLIENT_DEADLINE_S, env=environment
-        )
+        done = self.run_client(sdk, protocol, compression, endpoint, run, **environment)
         if done.returncode != 0:
             raise Failure(f"the client failed\n{done.stdout[-1500:]}\n{done.stderr[-1500:]}")
         return json.loads(done.stdout)["sent"]
+
+    def run_client(self, sdk, protocol, compression, endpoint, run, count=None, **environment):
+        program = {"python": [installed.PYTHON, "python_send.py"], "node": ["node", "node_send.mjs"]}[sdk]
+        command = [program[0], installed.HERE / "clients" / program[1], "--protocol", protocol, "--run", run]
+        command += ["--compression", compression, "--endpoint", endpoint, "--count", count or self.options.count]
+        # Nothing else of the environment: OTEL_* variables would change what the SDK does.
+        environment |= {"PATH": os.environ["PATH"], "NODE_PEERS": installed.NODE_DIRECTORY}
+        return subprocess.run(
+            list(map(str, command)),
+            capture_output=True,
+            text=True,
+            timeout=CLIENT_DEADLINE_S,
+            env={name: str(value) for name, value in environment.items()},
+        )
 
     def await_victoria(self, run, sent):
         """Waits until VictoriaMetrics has each data point, once and with its value."""
@@ -217,34 +228,6 @@ class Bench:
         wrong = [f"{key}: {found[key]}, not {wanted[key]}" for key in wanted if found[key] != wanted[key]]
         if wrong:
             raise Failure("wrong in VictoriaMetrics: " + "; ".join(wrong[:3]))
-
-
-def await_files(output, sent):
-    """Waits until the files hold as many items as were sent, then requires that they are exactly those."""
-    found = {}
-
-    def arrived():
-        for signal in SIGNALS:
-            found[signal] = sum(1 for _ in otlp_json.flatten(signal, otlp_json.read(output, signal)))
-        return all(found[signal] >= len(sent[signal]) for signal in SIGNALS)
-
-    wanted = {signal: len(ids) for signal, ids in sent.items()}
-    wait_until(lambda: f"the files hold {found}, sent were {wanted}", arrived, ARRIVAL_DEADLINE_S)
-    require_in_files(output, sent)
-
-
-def require_in_files(output, sent):
-    """Requires that every id sent is in the files exactly once, nothing else is, and the items are intact."""
-    for signal in SIGNALS:
-        items = list(map(otlp_json.attributes, otlp_json.flatten(signal, otlp_json.read(output, signal))))
-        times_found = Counter(item.get("test.id") for item in items)
-        lost = [id for id in sent[signal] if id not in times_found]
-        repeated = [id for id, times in times_found.items() if times > 1]
-        foreign = times_found.keys() - set(sent[signal])
-        damaged = [item for item in items if "test.index" in item and not item["test.id"].endswith(f"-{item['test.index']}")]
-        for what, found in (("lost", lost), ("repeated", repeated), ("foreign", foreign), ("damaged", damaged)):
-            if found:
-                raise Failure(f"{signal}: {len(found)} {what}, such as {sorted(map(str, found))[:3]}")
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ const { values: options } = parseArgs({
   options: {
     protocol: { type: "string" },
     compression: { type: "string", default: "none" },
-    endpoint: { type: "string" }, // http://host:port of the receiver
+    endpoint: { type: "string" }, // http[s]://host:port of the receiver
     run: { type: "string" }, // prefix of every test.id
     count: { type: "string", default: "250" }, // spans, logs, and data points per instrument
   },
@@ -75,7 +75,7 @@ async function sendTraces() {
     span.end();
     previous = span.spanContext();
   }
-  await provider.shutdown();
+  await provider.shutdown().catch((error) => errors.push(String(error)));
   return ids;
 }
 
@@ -107,7 +107,7 @@ async function sendMetrics() {
       for (const value of values) record(value, { "test.id": ids.at(-1) });
     }
   }
-  await provider.shutdown();
+  await provider.shutdown().catch((error) => errors.push(String(error)));
   return ids;
 }
 
@@ -131,7 +131,7 @@ async function sendLogs() {
       eventName: "test.event",
     });
   }
-  await provider.shutdown();
+  await provider.shutdown().catch((error) => errors.push(String(error)));
   return ids;
 }
 

@@ -43,7 +43,7 @@ def parse_arguments():
     parser = argparse.ArgumentParser()
     parser.add_argument("--protocol", choices=["grpc", "http/protobuf"], required=True)
     parser.add_argument("--compression", choices=["none", "gzip"], default="none")
-    parser.add_argument("--endpoint", required=True, help="http://host:port of the receiver")
+    parser.add_argument("--endpoint", required=True, help="http[s]://host:port of the receiver")
     parser.add_argument("--run", required=True, help="prefix of every test.id")
     parser.add_argument("--count", type=int, default=250, help="spans, logs, and data points per instrument")
     return parser.parse_args()
@@ -63,7 +63,8 @@ class Exporters:
             from grpc import Compression
 
             compression = Compression.Gzip if self.options.compression == "gzip" else Compression.NoCompression
-            exporter = exporter_class(endpoint=self.options.endpoint, insecure=True, compression=compression)
+            plain = self.options.endpoint.startswith("http:")
+            exporter = exporter_class(endpoint=self.options.endpoint, insecure=plain, compression=compression)
         else:
             from opentelemetry.exporter.otlp.proto.http import Compression
 

@@ -103,9 +103,13 @@ class Server:
 
 
 class Collector(Server):
-    """A collector running one of the files in configs/, with its outputs in a directory of its own."""
+    """A collector running one or several of the files in configs/, with its outputs in a directory of its own.
 
-    def __init__(self, program, config, directory, **environment):
+    `prefix` is a command that runs another one, such as `unshare`, and must end by becoming that.
+    """
+
+    def __init__(self, program, config, directory, prefix=(), **environment):
+        configs = [config] if isinstance(config, str) else config
         self.output = Path(directory)
         self.output.mkdir(parents=True)
         self.program = program
@@ -119,14 +123,14 @@ class Collector(Server):
             HEALTH_PORT=health_port,
         )
         super().__init__(
-            [program, f"--config={installed.HERE / 'configs' / config}"],
+            [*prefix, program, *(f"--config={installed.HERE / 'configs' / each}" for each in configs)],
             self.output / "collector.log",
             f"http://127.0.0.1:{health_port}/",
             {name: str(value) for name, value in variables.items()},
         )
 
-    def endpoint(self, protocol):
-        return f"http://127.0.0.1:{self.grpc_port if protocol == 'grpc' else self.http_port}"
+    def endpoint(self, protocol, site="http://127.0.0.1"):
+        return f"{site}:{self.grpc_port if protocol == 'grpc' else self.http_port}"
 
     def metrics_text(self):
         return get(f"http://127.0.0.1:{self.metrics_port}/metrics") or ""
