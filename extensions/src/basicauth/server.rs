@@ -42,8 +42,8 @@ pub(super) struct Server {
     prover: Prover,
     /// A user whom nobody knows takes as long as one with a wrong password.
     nobody: Arc<User>,
-    hashing: Semaphore,
-    waiting: AtomicUsize,
+    hashing: Arc<Semaphore>,
+    waiting: Arc<AtomicUsize>,
     verdicts: Verdicts,
 }
 
@@ -64,8 +64,8 @@ impl Server {
             users: Arc::new(Current::new(users)),
             prover: Prover::new().map_err(|problem| context.error(problem))?,
             nobody: nobody(),
-            hashing: Semaphore::new(at_once),
-            waiting: AtomicUsize::new(0),
+            hashing: Arc::new(Semaphore::new(at_once)),
+            waiting: Arc::default(),
             verdicts: Verdicts::new(&context),
             context,
         })
@@ -95,11 +95,14 @@ impl Server {
         if user.kept.is_quick() {
             return Ok(user.kept.is(&password));
         }
-        let _waiting = Waiting::begin(&self.waiting)?;
-        let turn = timeout(MAX_WAIT, self.hashing.acquire()).await;
-        let Ok(Ok(_turn)) = turn else { return Err(too_many()) };
+        let waiting = Waiting::begin(&self.waiting)?;
+        let turn = timeout(MAX_WAIT, Arc::clone(&self.hashing).acquire_owned()).await;
+        let Ok(Ok(turn)) = turn else { return Err(too_many()) };
         let user = Arc::clone(user);
         let compared = spawn_blocking(move || {
+            // Hashing goes on when the request is given up, so its turn lasts as long: those who guess and hang up
+            // would hash as many at once as they like.
+            let _until_done = (waiting, turn);
             let is_right = user.kept.is(&password);
             if is_right {
                 // Another request of the same user may have been first.
@@ -147,16 +150,16 @@ impl ServerAuth for Server {
 }
 
 /// A request that waits for its password to be hashed.
-struct Waiting<'a>(&'a AtomicUsize);
+struct Waiting(Arc<AtomicUsize>);
 
-impl<'a> Waiting<'a> {
-    fn begin(count: &'a AtomicUsize) -> Result<Self, Refused> {
-        let this = Self(count);
+impl Waiting {
+    fn begin(count: &Arc<AtomicUsize>) -> Result<Self, Refused> {
+        let this = Self(Arc::clone(count));
         if count.fetch_add(1, Relaxed) < MAX_WAITING { Ok(this) } else { Err(too_many()) }
     }
 }
 
-impl Drop for Waiting<'_> {
+impl Drop for Waiting {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Relaxed);
     }
@@ -210,4 +213,36 @@ fn warn_of(id: &str, bad: &[BadLine]) {
 fn nobody() -> Arc<User> {
     let (users, _) = Users::read(&["-:$2y$10$abcdefghijklmnopqrstuuAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"], None);
     Arc::clone(users.get("-").expect("the line is in form"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::context;
+    use http::HeaderValue;
+    use millrace_config::Secret;
+    use millrace_engine::Health;
+    use std::time::Instant;
+
+    /// At a cost that takes some tens of milliseconds.
+    const SLOW: &str = "bob:$2b$10$abcdefghijklmnopqrstuuqflPDzB6gcMhKa1rZqKiun2YGL5sa2u";
+
+    #[tokio::test]
+    async fn who_hangs_up_keeps_his_turn_until_the_password_is_hashed() {
+        let config = Htpasswd { inline: Secret::new(SLOW.to_owned()), ..Htpasswd::default() };
+        let server = Server::new(&config, context("basicauth", &Health::starting())).expect("it builds");
+        let free = server.hashing.available_permits();
+        let guess = HeaderValue::from_static("Basic Ym9iOnh5eg==");
+        let headers = HeaderMap::from_iter([(AUTHORIZATION, guess)]);
+
+        assert!(timeout(Duration::ZERO, server.judge(&headers)).await.is_err(), "it takes a while");
+        assert_eq!(server.hashing.available_permits(), free - 1, "his password is still being hashed");
+        assert_eq!(server.waiting.load(Relaxed), 1);
+
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while server.hashing.available_permits() < free || server.waiting.load(Relaxed) > 0 {
+            assert!(Instant::now() < deadline, "a turn is lost");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
 }
