@@ -72,15 +72,15 @@ impl Groups {
             );
         }
         let mut rejected = without;
-        let mut written: Vec<(Shared, Written)> = Vec::new();
+        // By their paths, not their files: a batch may have more groups than files may be open.
+        let mut written: Vec<(String, Written)> = Vec::new();
         for (segment, group) in groups {
-            match self.write_group(&segment, &group) {
-                Ok(done) => written.push(done),
+            let path = self.pattern.path(&segment);
+            match self.write_group(path.clone(), &group) {
+                Ok(done) => written.push((path, done)),
                 Err(failure) if failure.is_transient() || failure.reason == Reason::TooLarge => {
                     // The whole batch will come again.
-                    while let Some((writer, written)) = written.pop() {
-                        writer.blocking_lock().undo(written);
-                    }
+                    self.undo(written);
                     return Err(failure);
                 }
                 Err(failure) => {
@@ -93,11 +93,19 @@ impl Groups {
         Ok(rejected)
     }
 
-    fn write_group(&mut self, segment: &str, group: &Batch) -> Result<(Shared, Written), Failure> {
-        let path = self.pattern.path(segment);
+    fn write_group(&mut self, path: String, group: &Batch) -> Result<Written, Failure> {
         let writer = self.writer(path).map_err(|error| refusal(&error))?;
-        let written = writer.blocking_lock().write(group)?;
-        Ok((writer, written))
+        writer.blocking_lock().write(group)
+    }
+
+    /// Takes back what was written last, the last first: its files are those that are still open.
+    fn undo(&mut self, written: Vec<(String, Written)>) {
+        for (path, written) in written.into_iter().rev() {
+            // What cannot be opened again stays, and will be there twice.
+            if let Ok(writer) = self.writer(path) {
+                writer.blocking_lock().undo(written);
+            }
+        }
     }
 
     fn writer(&mut self, path: String) -> Result<Shared, OpenError> {

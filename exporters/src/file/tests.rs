@@ -366,6 +366,47 @@ async fn when_one_group_cannot_be_written_now_the_others_are_taken_back() {
 }
 
 #[tokio::test]
+#[cfg(target_os = "linux")]
+async fn a_batch_of_many_groups_does_not_keep_all_of_their_files_open() {
+    let (folder, _) = folder();
+    let (context, stage) = grouped(folder.path(), "max_open_files: 2");
+    std::os::unix::fs::symlink("/dev/full", folder.path().join("full.json")).expect("a link");
+    let names: Vec<_> = (0..40).map(|number| format!("service{number}")).collect();
+    let mut services: Vec<_> = names.iter().map(|name| Some(name.as_str())).collect();
+    commit(&*stage, batch([of_services(&services)])).await.expect("written");
+
+    services.push(Some("full"));
+    let (stop, stopped) = std::sync::mpsc::channel::<()>();
+    let place = folder.path().to_owned();
+    let watch = std::thread::spawn(move || {
+        let mut most = 0;
+        while stopped.try_recv() == Err(std::sync::mpsc::TryRecvError::Empty) {
+            most = most.max(open_below(&place));
+        }
+        most
+    });
+    for _ in 0..20 {
+        let failure = commit(&*stage, batch([of_services(&services)])).await.expect_err("one has no room");
+        assert!(failure.is_transient(), "{failure}");
+    }
+    drop(stop);
+    let most = watch.join().expect("no panic");
+    assert!((1..=4).contains(&most), "{most} files were open at once");
+    for (number, name) in names.iter().enumerate() {
+        let path = folder.path().join(format!("{name}.json"));
+        assert_eq!(bodies(&path), [number.to_string()], "taken back, though it had been closed");
+    }
+    assert_eq!(outcome(&context), (40, 20 * 41));
+}
+
+/// How many files of a folder this process has open.
+#[cfg(target_os = "linux")]
+fn open_below(folder: &Path) -> usize {
+    let descriptors = fs::read_dir("/proc/self/fd").expect("Linux").flatten();
+    descriptors.filter(|entry| fs::read_link(entry.path()).is_ok_and(|path| path.starts_with(folder))).count()
+}
+
+#[tokio::test]
 async fn a_full_file_is_moved_aside_and_the_newest_are_kept() {
     let (folder, path) = folder();
     let path = path.with_extension("json");
