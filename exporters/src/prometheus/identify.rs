@@ -10,7 +10,7 @@ use millrace_formats::prometheus::Kind;
 use millrace_formats::prometheus::names::{Names, Suffix, join_labels};
 use millrace_wire::view::{Attributes, Metric, MetricData, Resource, Scope, Text, Value};
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt::Write as _;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::OnceLock;
@@ -105,6 +105,8 @@ pub(super) struct Source<'a> {
     resource: Resource<'a>,
     pub job: Option<String>,
     pub instance: Option<String>,
+    /// The names of its attributes that become labels of its series.
+    keys: HashSet<Text<'a>>,
     key: Key,
 }
 
@@ -124,10 +126,14 @@ impl<'a> Source<'a> {
             put(scratch, text.as_deref().unwrap_or_default().as_bytes());
         }
         let mut key = Key::of(scratch);
+        let mut keys = HashSet::new();
         if rules.with_resource {
             key = key.then(hash(resource.attributes(), |key| rules.is_label(key), scratch));
+            keys.extend(
+                resource.attributes().iter().map(|entry| entry.key()).filter(|key| rules.is_label(*key)),
+            );
         }
-        Self { resource, job, instance, key }
+        Self { resource, job, instance, keys, key }
     }
 
     /// What `target_info` is kept by: the target, and all of its attributes. `None` unless it has a job and an instance.
@@ -150,9 +156,10 @@ impl<'a> Source<'a> {
             if let Ok(name) = names.label(&key)
                 && !name.starts_with("__")
             {
-                join_labels(&mut labels, name, &value);
+                labels.push((name.into_owned(), value));
             }
         }
+        join_labels(&mut labels);
         let own = [("instance", &self.instance), ("job", &self.job)];
         for (name, value) in own {
             labels.retain(|(taken, _)| taken != name);
@@ -213,7 +220,7 @@ impl<'a, 's> Subject<'a, 's> {
 
     /// Whether an attribute of the resource takes the place of a data point's.
     fn is_overridden(&self, key: Text<'_>) -> bool {
-        self.rules.is_label(key) && self.source.resource.attributes().get(&key).is_some()
+        self.source.keys.contains(&key)
     }
 
     /// What that series is called.
@@ -240,6 +247,7 @@ impl<'a, 's> Subject<'a, 's> {
 
     fn labels(&self, attributes: Attributes<'_>, kind: Kind) -> Result<Box<[Label]>, Refusal> {
         let own = self.own_labels();
+        let taken: HashSet<&str> = own.iter().map(|(name, _)| &**name).collect();
         let mut labels = Vec::with_capacity(own.len() + 8);
         let mut all = sorted(attributes, |key| !self.is_overridden(key));
         if self.rules.with_resource {
@@ -252,12 +260,13 @@ impl<'a, 's> Subject<'a, 's> {
             if name.starts_with("__") || is_part {
                 return Err(Refusal::Name);
             }
-            if own.iter().any(|(taken, _)| *taken == name) {
+            if taken.contains(&*name) {
                 // As Prometheus does with labels of its own.
                 name = Cow::Owned(format!("exported_{name}"));
             }
-            join_labels(&mut labels, name, &value);
+            labels.push((name.into_owned(), value));
         }
+        join_labels(&mut labels);
         labels.extend(own.into_iter().map(|(name, value)| (name.into_owned(), value.into_owned())));
         Ok(finished(labels))
     }
@@ -267,11 +276,7 @@ impl<'a, 's> Subject<'a, 's> {
         let constant = self.rules.const_labels.iter();
         let mut own: Vec<(Cow<'_, str>, Cow<'_, str>)> =
             constant.map(|(name, value)| (name.as_str().into(), value.as_str().into())).collect();
-        let mut add = |name: Cow<'static, str>, value| {
-            if own.iter().all(|(taken, _)| *taken != name) {
-                own.push((name, value));
-            }
-        };
+        let mut add = |name: Cow<'static, str>, value| own.push((name, value));
         if let Some(job) = &self.source.job {
             add("job".into(), job.as_str().into());
         }
@@ -290,6 +295,8 @@ impl<'a, 's> Subject<'a, 's> {
                 }
             }
         }
+        let mut taken = HashSet::with_capacity(own.len());
+        own.retain(|(name, _)| taken.insert(name.clone()));
         own
     }
 }

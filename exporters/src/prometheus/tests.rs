@@ -395,6 +395,31 @@ async fn scrapes_that_nobody_reads_do_not_keep_others_out_for_ever() {
     assert!(held.iter().all(|slot| slot.lock().expect("not poisoned").is_none()));
 }
 
+#[tokio::test]
+async fn many_attributes_take_no_longer_each_than_few() {
+    let attributes = |prefix: &str| -> Vec<Value> {
+        let key = |number: u32| json!({"key": format!("{prefix}{number}"), "value": {"stringValue": ""}});
+        (0..50_000).map(key).collect()
+    };
+    let point =
+        json!({"timeUnixNano": "1700000000000000000", "asDouble": 1, "attributes": attributes("point")});
+    let request = json!({"resourceMetrics": [{
+        "resource": {"attributes": attributes("resource")},
+        "scopeMetrics": [{
+            "scope": {"attributes": attributes("scope")},
+            "metrics": [{"name": "wide", "gauge": {"dataPoints": [point]}}],
+        }],
+    }]});
+    let keys = json!({"resource_to_telemetry_conversion": {"enabled": true}});
+    let exporter = started(&context("prometheus"), keys);
+    let batch = batch([payload(Signal::Metrics, &request.to_string())]);
+    let begun = Instant::now();
+    assert_eq!(exporter.intake.take(&batch, begun), 0);
+    // If each were compared with each, minutes.
+    assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
+    assert_eq!(text(&exporter).matches("=\"\"").count(), 150_000 + 3);
+}
+
 #[test]
 fn what_is_wrong_in_a_configuration_is_said() {
     for (yaml, expected) in [

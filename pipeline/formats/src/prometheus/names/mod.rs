@@ -117,16 +117,18 @@ impl Names {
     }
 }
 
-/// Adds the label that an attribute becomes. Where two attributes get the same name, their values are joined by `;`, as
-/// OpenTelemetry specifies; to be in the order it specifies, add attributes in the order of their own names.
-pub fn join_labels(labels: &mut Vec<(String, String)>, name: Cow<'_, str>, value: &str) {
-    match labels.iter_mut().find(|(taken, _)| *taken == name) {
-        Some((_, values)) => {
+/// Sorts labels by their names, and makes one of those that have the same: their values are joined by `;`, as
+/// OpenTelemetry specifies. To be in the order it specifies, labels come in the order of the attributes they were made of.
+pub fn join_labels(labels: &mut Vec<(String, String)>) {
+    labels.sort_by(|(one, _), (other, _)| one.cmp(other));
+    labels.dedup_by(|(name, value), (kept, values)| {
+        let is_same = name == kept;
+        if is_same {
             values.push(';');
             values.push_str(value);
         }
-        None => labels.push((name.into_owned(), value.to_owned())),
-    }
+        is_same
+    });
 }
 
 fn only_underscores(name: &str) -> bool {
