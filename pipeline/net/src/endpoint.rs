@@ -64,6 +64,11 @@ pub enum EndpointError {
     /// `dns://server/host:port`.
     #[error("a name server of its own (`{0}`) is not supported; write `dns:///host:port`")]
     NameServer(String),
+    /// `user:password@host:port`, which is not shown.
+    #[error(
+        "user and password cannot be part of an endpoint; give them as `client_auth` of the extension `basicauth`"
+    )]
+    Credentials,
     /// `unix://directory/socket`.
     #[error("the path of a Unix socket follows three slashes: `unix:///{0}`")]
     SocketHost(String),
@@ -101,6 +106,10 @@ impl Endpoint {
             None => (Scheme::None, text),
         };
         let (authority, path) = rest.find('/').map_or((rest, ""), |slash| rest.split_at(slash));
+        if authority.contains('@') {
+            // As a part of the host they would be told to name servers and shown on pages.
+            return Err(EndpointError::Credentials);
+        }
         let (host, port) = split_authority(authority)?;
         let port = match (port, scheme) {
             (Some(port), _) => port
@@ -253,5 +262,18 @@ mod tests {
         assert_eq!(Endpoint::parse("ftp://x:1"), Err(EndpointError::BadScheme("ftp".into())));
         assert_eq!(Endpoint::parse("dns://8.8.8.8/x:1"), Err(EndpointError::NameServer("8.8.8.8".into())));
         assert_eq!(Endpoint::parse("unix://run/x"), Err(EndpointError::SocketHost("run/x".into())));
+    }
+
+    #[test]
+    fn credentials_are_neither_taken_for_a_host_nor_shown() {
+        for text in
+            ["http://me:hush@x:1/p", "me:hush@x:1", "https://hush@x", "dns:///me:hush@x", "http://me:hush@/"]
+        {
+            let error = Endpoint::parse(text).expect_err(text);
+            assert_eq!(error, EndpointError::Credentials, "{text}");
+            assert!(!error.to_string().contains("hush"), "{error}");
+        }
+        assert!(Endpoint::parse("http://x:1/a@b").is_ok(), "a path is nobody's password");
+        assert!(Endpoint::parse("unix:/run/a@b").is_ok());
     }
 }
