@@ -204,6 +204,10 @@ pub struct HttpServer {
     spans: Spans,
 }
 
+/// The longest `Host` that becomes a label: a name has at most 253 bytes, and then there is the port. Clients choose it,
+/// and a page of series that are as long as a header may be would not fit into memory.
+const HOST_MAX: usize = 260;
+
 /// What is known of a request when it has been answered.
 struct Exchange<'a> {
     method: &'a Method,
@@ -239,7 +243,8 @@ impl HttpServer {
     ) -> Response {
         let started = Instant::now();
         let (method, version) = (request.method().clone(), request.version());
-        let host = request.headers().get(HOST).and_then(|host| host.to_str().ok()).map(str::to_owned);
+        let host = request.headers().get(HOST).and_then(|host| host.to_str().ok());
+        let host = host.filter(|host| host.len() <= HOST_MAX).map(str::to_owned);
         let mut span = self.begin(route, &request, host.as_deref());
         let read = Arc::new(AtomicU64::new(0));
         let counted = Arc::clone(&read);
@@ -494,6 +499,23 @@ mod tests {
         client.ended(&Uri::from_static("http://x/"), None, 1, Instant::now());
         assert!(!HttpServer::new(&context).is_active());
         assert!(registry.snapshot().is_empty());
+    }
+
+    #[tokio::test]
+    async fn hosts_that_are_longer_than_a_name_are_no_labels() {
+        let registry = Registry::new(Level::Detailed);
+        let server = HttpServer::new(&context(&registry));
+        for len in [253, 10_000] {
+            let request = Request::post("/").header(HOST, format!("{}:4318", "a".repeat(len)));
+            let request = request.body(Body::empty()).expect("a request");
+            server.observe(Some("/"), request, async |_| Response::new(Body::empty())).await;
+        }
+        let families = registry.snapshot();
+        let series = &families[0].series;
+        let mut lens: Vec<_> =
+            series.iter().map(|series| series.labels.get("server.address").map(str::len)).collect();
+        lens.sort_unstable();
+        assert_eq!(lens, [None, Some(253)]);
     }
 
     #[test]
