@@ -129,9 +129,8 @@ impl<'a> Source<'a> {
         let mut keys = HashSet::new();
         if rules.with_resource {
             key = key.then(hash(resource.attributes(), |key| rules.is_label(key), scratch));
-            keys.extend(
-                resource.attributes().iter().map(|entry| entry.key()).filter(|key| rules.is_label(*key)),
-            );
+            let labels = resource.attributes().iter().filter(|entry| rules.is_label(entry.key()));
+            keys.extend(labels.map(|entry| entry.key()));
         }
         Self { resource, job, instance, keys, key }
     }
