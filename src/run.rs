@@ -119,6 +119,8 @@ async fn serve(
     let (tell, told) = oneshot::channel();
     let mut companion = pin!(shared.tasks.watch("companion", companion(shared.clone(), told)));
     let (was_told, is_alone) = tokio::select! {
+        // Signals are listened for before the companion tells anybody how to stop it.
+        biased;
         was_told = wait(&shared.tasks) => (was_told, false),
         done = &mut companion => (done.is_some(), true),
     };

@@ -16,7 +16,7 @@ struct Secured {
     certificates: Certificates,
     grpc: SocketAddr,
     http: SocketAddr,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 /// Starts one; `tls` is what its sections say beside certificate and key, and `extensions` whole sections.
@@ -51,7 +51,7 @@ service:
 "
     ));
     let collector = setup.start().await;
-    Secured { collector, certificates, grpc, http, _folder: folder }
+    Secured { collector, certificates, grpc, http, folder }
 }
 
 /// The names of the sections below `extensions:`.
@@ -320,4 +320,27 @@ async fn requests_that_could_be_read_in_two_ways_are_refused_or_read_in_one() {
         assert!(answers.is_empty() || answers.contains("HTTP/1.1 400"), "{head:?}: {answers}");
     }
     collector.finish().await;
+}
+
+#[tokio::test]
+async fn a_configuration_is_fetched_from_whom_the_system_trusts_and_from_nobody_else() {
+    // A receiver stands in for a web server: its 404 is an answer, and a stranger's would not be listened to.
+    let secured = secured("", "", "").await;
+    let url = format!("https://localhost:{}/collector.yaml", secured.http.port());
+    let fetch = |trusted: &Path| {
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_millrace"))
+            .args(["validate", "--config", &url])
+            .env("SSL_CERT_FILE", trusted)
+            .env_remove("SSL_CERT_DIR")
+            .output()
+            .expect("it runs");
+        assert_eq!(output.status.code(), Some(1));
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    let ours = fetch(&secured.folder.path().join("ca.pem"));
+    assert!(ours.contains("404 Not Found"), "{ours}");
+    let theirs = tempfile::tempdir().expect("a folder");
+    let _ = Certificates::in_folder(theirs.path());
+    let strange = fetch(&theirs.path().join("ca.pem"));
+    assert!(strange.contains("cannot connect") && strange.contains("certificate"), "{strange}");
 }

@@ -28,7 +28,16 @@ pub fn to_yaml(node: &Node) -> String {
 /// The tree in JSON, which is YAML too. Infinities and the like become null.
 #[must_use]
 pub fn to_json(node: &Node) -> String {
-    format!("{:#}\n", escaped(node).to_json())
+    let mut json = String::new();
+    for c in format!("{:#}\n", escaped(node).to_json()).chars() {
+        // JSON takes these as they are, YAML does not; they stand in texts only.
+        if c != '\n' && c.is_control() || matches!(c, '\u{feff}' | '\u{fffe}' | '\u{ffff}') {
+            json.push_str(&format!("\\u{:04x}", u32::from(c)));
+        } else {
+            json.push(c);
+        }
+    }
+    json
 }
 
 /// The same tree with every `$` doubled.
@@ -172,6 +181,14 @@ mod tests {
                     g: \"5\"\nh: localhost:4317\ni: \"a: b\"\nj: 1m30s\nk: \"\"\nl: \"2025-01-01\"\nm: \"yes\"\no: \"# \\n\"\n";
         assert_eq!(to_yaml(&tree(yaml)), yaml);
         assert_eq!(to_yaml(&tree("[[1, 2], {a: [b]}]")), "- - 1\n  - 2\n- a:\n      - b\n");
+    }
+
+    #[test]
+    fn what_yaml_does_not_take_as_it_is_is_escaped_in_json_too() {
+        for c in ['\u{7f}', '\u{80}', '\u{feff}', '\u{ffff}', '\u{1}'] {
+            let node = Node::synthetic(Value::String(c.to_string()));
+            assert_eq!(tree(&to_json(&node)).to_json(), node.to_json(), "{c:?}");
+        }
     }
 
     #[test]

@@ -1,9 +1,10 @@
 //! On whose behalf TLS is spoken: for logs, metrics and tasks.
 
 use super::material::Texts;
-use millrace_engine::Tasks;
 use millrace_engine::component::Context;
+use millrace_engine::{Health, Tasks};
 use millrace_telemetry::catalogue::millrace as catalogue;
+use millrace_telemetry::metrics::Level;
 use millrace_telemetry::{Counter, Labels, Registry};
 
 /// The component that TLS is spoken for.
@@ -23,6 +24,15 @@ impl Site {
         let component = context.id.to_string();
         let labels = Labels::new().with("kind", context.kind).with("component", component.clone());
         Self::with(component, labels, context)
+    }
+
+    /// Nobody's: for what connects before there are components, such as fetching a configuration. Counts nowhere.
+    #[must_use]
+    pub fn nobody() -> Self {
+        let registry = Registry::new(Level::None);
+        let failed_reloads = registry.counter(&catalogue::TLS_RELOAD_FAILURES, &Labels::new());
+        let tasks = Tasks::new(Health::starting());
+        Self { component: String::new(), labels: Labels::new(), registry, tasks, failed_reloads }
     }
 
     /// One transport of the component's, where several have certificates of their own.
