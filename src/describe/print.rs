@@ -35,7 +35,7 @@ pub struct PrintConfig {
 /// Whether secrets are shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Mode {
-    /// They are printed as [REDACTED].
+    /// They are replaced by a word that says so.
     Redacted,
     /// They are printed as they are.
     Unredacted,

@@ -1,7 +1,7 @@
 //! What a section looks like: its keys, what they mean, their types and their defaults, told by the typed
 //! configuration itself, so that it cannot be told wrongly.
 //!
-//! Types and documentation come from [`JsonSchema`](schemars::JsonSchema), which configurations derive: the comment at a
+//! Types and documentation come from [`JsonSchema`], which configurations derive: the comment at a
 //! field is the documentation of its key. Defaults come from decoding nothing and writing down what that gives (see
 //! [`Shape::schema`]), so a default that one component lays over those of a shared section is told as well.
 //!
