@@ -97,7 +97,9 @@ pub static GATES: &[Gate] = &[
         stage: Stage::Alpha,
         from: "v0.142.0",
         description: "Answer health checks from the state of each component.",
-        here: Here::IsMissing,
+        here: Here::MakesNoDifference(
+            "`http` and `grpc` of health_check answer so without it, `endpoint` never does",
+        ),
     },
     Gate {
         id: "pdata.useProtoPooling",
@@ -278,7 +280,12 @@ mod tests {
         assert!(read("-telemetry.newPipelineTelemetry").expect("off anyway").1.is_empty());
         let stable = read("-component.UseLocalHostAsDefaultHost").expect_err("cannot be disabled");
         assert!(stable.contains("can not be disabled"), "{stable}");
-        for nothing in ["+component.UseLocalHostAsDefaultHost", "pdata.useProtoPooling"] {
+        let idle = [
+            "+component.UseLocalHostAsDefaultHost",
+            "extension.healthcheck.useComponentStatus",
+            "pdata.useProtoPooling",
+        ];
+        for nothing in idle {
             assert_eq!(read(nothing).expect(nothing).1.len(), 1, "{nothing}");
         }
     }
