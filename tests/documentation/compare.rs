@@ -90,7 +90,9 @@ fn key(
         return;
     }
     let (status, default, go_default) = compared(ours, go);
-    let leads_to = go.and_then(go::Key::shared).filter(|_| ours.is_some_and(|ours| !ours.keys.is_empty()));
+    // A section of nothing but a switch has no table that one could be led to.
+    let has_rows = ours.is_some_and(|ours| ours.keys.keys().any(|key| key != "enabled"));
+    let leads_to = go.and_then(go::Key::shared).filter(|_| has_rows);
     rows.push(Row {
         path: path.clone(),
         status,

@@ -42,7 +42,6 @@ fn title(of: &str) -> String {
         "confighttp.ClientConfig" => "HTTP clients".to_owned(),
         "confighttp.CORSConfig" => "CORS".to_owned(),
         "confighttp.AuthConfig" => "Authentication at HTTP servers".to_owned(),
-        "confighttp.CookiesConfig" => "Cookies of HTTP clients".to_owned(),
         "configauth.Config" => "Authentication".to_owned(),
         "configgrpc.ServerConfig" => "gRPC servers".to_owned(),
         "configgrpc.ClientConfig" => "gRPC clients".to_owned(),

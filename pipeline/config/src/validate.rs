@@ -69,11 +69,6 @@ impl<'a> Checker<'a> {
         self.report(None, &message.into(), Diagnostic::error);
     }
 
-    /// The same for what can be used but is probably not meant.
-    pub fn warning_here(&mut self, message: impl Into<String>) {
-        self.report(None, &message.into(), Diagnostic::warning);
-    }
-
     /// Says that `key` names an extension which is to serve this component. Whether it is configured, runs and can do
     /// that is checked when the whole configuration has been read.
     pub fn wants_extension(&mut self, key: &str, id: &ComponentId, role: Role) {
