@@ -16,6 +16,8 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 /// The head of a proxy's answer.
 const HEAD_MAX: usize = 16 << 10;
+/// How much of its first line is quoted.
+const QUOTED_MAX: usize = 100;
 
 /// A proxy. What it is told of who asks is never shown.
 #[derive(Clone, PartialEq, Eq)]
@@ -76,7 +78,7 @@ impl Proxy {
             None if tls => 443,
             None => 80,
         };
-        if host.is_empty() || host.contains(char::is_whitespace) {
+        if host.is_empty() || host.contains(|c: char| c.is_whitespace() || matches!(c, '[' | ']')) {
             return Err(ProxyError::Malformed);
         }
         let authorization = user.map(authorization).transpose()?;
@@ -107,8 +109,8 @@ fn unescaped(text: &str) -> Option<Vec<u8>> {
     let mut rest = text.as_bytes();
     while let Some((&byte, after)) = rest.split_first() {
         if byte == b'%' {
-            let digits = std::str::from_utf8(after.get(..2)?).ok()?;
-            bytes.push(u8::from_str_radix(digits, 16).ok()?);
+            let digits = after.get(..2).filter(|digits| digits.iter().all(u8::is_ascii_hexdigit))?;
+            bytes.push(u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?);
             rest = &after[2..];
         } else {
             bytes.push(byte);
@@ -234,10 +236,12 @@ fn is_within(address: IpAddr, network: IpAddr, bits: u32) -> bool {
     }
 }
 
-/// Host and port of `host[:port]`, `[v6][:port]`.
+/// Host and port of `host[:port]`, `[v6][:port]`. Brackets elsewhere stay in the host.
 fn split_port(text: &str) -> (&str, Option<&str>) {
-    if let Some((host, after)) = text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-        return (host, after.strip_prefix(':'));
+    match text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((host, "")) => return (host, None),
+        Some((host, after)) if after.starts_with(':') => return (host, Some(&after[1..])),
+        _ => {}
     }
     text.rsplit_once(':').map_or((text, None), |(host, port)| (host, Some(port)))
 }
@@ -286,7 +290,8 @@ pub(crate) async fn tunnel<S: AsyncRead + AsyncWrite + Unpin>(
         return Ok(());
     }
     let advice = if status == Some("407") { "; give user and password in the proxy's URL" } else { "" };
-    Err(io::Error::other(format!("{proxy} does not let us through to {destination}: {line:?}{advice}")))
+    let said: String = line.chars().take(QUOTED_MAX).collect();
+    Err(io::Error::other(format!("{proxy} does not let us through to {destination}: {said:?}{advice}")))
 }
 
 #[cfg(test)]
@@ -315,7 +320,18 @@ mod tests {
         assert_eq!(Proxy::parse("p:8080").map(|proxy| (proxy.tls, proxy.port)), Ok((false, 8080)));
         assert_eq!(Proxy::parse("[::1]:8080").map(|proxy| proxy.host), Ok("::1".to_owned()));
         assert_eq!(Proxy::parse("socks5://p:1"), Err(ProxyError::Scheme("socks5".into())));
-        for text in ["", "http://", "http://p:port", "http://a b:1", "me:secret://p:1", "http://%zz@p:1"] {
+        for text in [
+            "",
+            "http://",
+            "http://p:port",
+            "http://a b:1",
+            "me:secret://p:1",
+            "http://%zz@p:1",
+            "http://%+4@p:1",
+            "[::1]x:1",
+            "a]b:1",
+            "a:[b:1",
+        ] {
             let error = Proxy::parse(text).expect_err(text);
             assert_eq!(error, ProxyError::Malformed, "{text}");
             assert!(!error.to_string().contains("secret"));
@@ -392,6 +408,9 @@ mod tests {
         let error = result.expect_err("refused").to_string();
         assert!(error.contains("407") && error.contains("user and password"), "{error}");
         assert!(!error.contains("secret"), "{error}");
+        let long: &'static [u8] = format!("HTTP/1.1 503 {}\r\n\r\n", "\0".repeat(10_000)).leak().as_bytes();
+        let error = asked(long).await.0.expect_err("refused").to_string();
+        assert!(error.contains("503") && error.len() < 1_000, "a log line is no place for {error}");
         let endless: &'static [u8] = Box::leak(vec![b'x'; HEAD_MAX + 1].into_boxed_slice());
         assert!(asked(endless).await.0.is_err());
     }
