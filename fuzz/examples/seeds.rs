@@ -23,6 +23,12 @@ fn main() {
     bodies(&out);
     statuses(&out);
     texts(&out);
+    certificates(&out);
+    frames(&out);
+    answers(&out);
+    credentials(&out);
+    expositions(&out);
+    sources(&out);
 }
 
 fn put(out: &Path, target: &str, name: &str, bytes: &[u8]) {
@@ -147,5 +153,111 @@ fn texts(out: &Path) {
     ];
     for (nth, text) in texts.into_iter().enumerate() {
         put(out, "texts", &format!("{nth}"), text.as_bytes());
+    }
+}
+
+/// A certificate's outline needs no more than its times; the rest are sections of PEM.
+fn certificates(out: &Path) {
+    let pem = "text\n-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n\
+               -----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n\nMIIB\n-----END RSA PRIVATE KEY-----\n";
+    let inputs: [(u8, &str); 7] = [
+        (0, pem),
+        (0, "-----BEGIN PRIVATE KEY-----\r\nMIIB\r\n-----END PRIVATE KEY-----"),
+        (0, "-----BEGIN EC PRIVATE KEY-----\nMIIB"),
+        (1, "0\u{1}\u{2}\u{3}\n1key\n3second\n2list"),
+        (2, "240229235959Z\n491231000000Z\n1"),
+        (2, "500101000000Z\n20500101000000Z\n"),
+        (2, "20240230000000Z\n99991231235960Z\n"),
+    ];
+    for (nth, (choice, text)) in inputs.into_iter().enumerate() {
+        put(out, "certificates", &format!("{nth}"), &[&[choice], text.as_bytes()].concat());
+    }
+}
+
+fn frames(out: &Path) {
+    let frame = |kind: u8, flags: u8, stream: u8, payload: &[u8]| {
+        [&[0, 0, payload.len() as u8, kind, flags, 0, 0, 0, stream], payload].concat()
+    };
+    let kinds = [
+        frame(4, 0, 0, &[]),
+        [frame(1, 4, 1, &[7; 5]), frame(0, 0, 1, &[7; 9]), frame(0, 1, 1, &[])].concat(),
+        frame(6, 0, 0, &[0; 8]),
+        frame(6, 1, 0, &[0; 8]),
+        frame(8, 0, 0, &[0, 0, 0, 1]).repeat(20),
+        frame(4, 0, 0, &[]).repeat(20),
+        [frame(1, 4, 3, &[]), frame(3, 0, 3, &[0; 4]), frame(0, 0, 3, &[])].concat(),
+    ];
+    for (nth, frames) in kinds.iter().enumerate() {
+        for times in [0, 6] {
+            put(out, "frames", &format!("{nth}-{times}"), &[&[times, 8 * nth as u8], &frames[..]].concat());
+        }
+    }
+}
+
+fn answers(out: &Path) {
+    let inputs: [(u8, &str); 12] = [
+        (0, "HTTP/1.1 200 Connection established\r\nVia: x\r\n\r\n\u{16}"),
+        (0, "HTTP/1.1 407 Proxy Authentication Required\r\n\r\n"),
+        (0, "HTTP/1.0 200\r\n\r\n"),
+        (1, "node=7; Path=/; HttpOnly\nhere=1\nsafe=2; Secure; Path=/\nother=3; Domain=example.org"),
+        (5, "wide=4; Domain=.example.com; Path=/v1\ngone=5; Max-Age=0\nwide=5; Max-Age=9; Path=/v1"),
+        (1, "late=6; Expires=Thu, 01 Jan 1970 00:00:01 GMT; Path=/"),
+        (2, "http://me:s%40cret@proxy.example:3128/\n10.0.0.0/8, .inner.example,*.example"),
+        (2, "https://p\n192.0.2.1:4317,[2001:db8::1],fe80::/10"),
+        (2, "[::1]:8080\n*"),
+        (2, "socks5://p:1\nfar.example:4317"),
+        (2, "user@p\n0.0.0.0/0,::/0"),
+        (2, "a:b:1\n192.0.2.0/33"),
+    ];
+    for (nth, (choice, text)) in inputs.into_iter().enumerate() {
+        put(out, "answers", &format!("{nth}"), &[&[choice], text.as_bytes()].concat());
+    }
+}
+
+fn credentials(out: &Path) {
+    let inputs = [
+        "Basic bWU6c2VjcmV0",
+        "alice:one\n\n bob:{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ=\r\nno colon\n:nameless\nco:l:on",
+        "a:$2y$10$abcdefghijklmnopqrstuuAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
+        "a:$apr1$salt$xxxxxxxxxxxxxxxxxxxxx.\nb:$1$salt$xxxxxxxxxxxxxxxxxxxxx.",
+        "a:$6$rounds=5000$salt$hash\nb:$5$salt$hash\nc:$argon2id$v=19\nd:$none",
+        "a:{SSHA}5en6G6MezRroT3XKqkdPOmY/BfRzYWx0",
+    ];
+    for (nth, text) in inputs.into_iter().enumerate() {
+        put(out, "credentials", &format!("{nth}"), text.as_bytes());
+    }
+}
+
+fn expositions(out: &Path) {
+    let accepts = [
+        "",
+        "text/plain;escaping=allow-utf-8",
+        "text/plain;escaping=values",
+        "text/plain;escaping=dots",
+        "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8,*/*;q=0.1",
+        "application/openmetrics-text;version=0.0.1;q=0.75,text/plain;q=0.5",
+        "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited",
+    ];
+    for (nth, accept) in accepts.into_iter().enumerate() {
+        for (at, help) in ["{requests}", "By/s", "a \\ \"b\"\nc", ""].into_iter().enumerate() {
+            let name = ["http.requests_total", "1.größe", "plain"][(nth + at) % 3];
+            let number = ["1.5", "inf", "-0", "12345678.5"][at];
+            let parts = [accept, name, help, number, "1700000000123", "service.name", "a\"b\\\n", "le", "é"];
+            put(out, "exposition", &format!("{nth}-{at}"), parts.join("\u{1}").as_bytes());
+        }
+    }
+}
+
+fn sources(out: &Path) {
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("../pipeline/config/tests/legacy");
+    for entry in fs::read_dir(tests).expect("a directory of cases") {
+        let path = entry.expect("an entry").path();
+        let name = path.file_name().expect("a name").to_string_lossy().into_owned();
+        if name.ends_with(".old.yaml") {
+            let text = fs::read_to_string(&path).expect("text");
+            let over = "exporters: {debug: {verbosity: basic}}\u{1}=exporters.debug.verbosity=normal";
+            put(out, "sources", &name, text.as_bytes());
+            put(out, "sources", &format!("{name}-over"), format!("{text}\u{1}{over}").as_bytes());
+        }
     }
 }

@@ -1,6 +1,8 @@
-//! What the fuzz targets share: the oracles of the tests, how an input is laid out, and a mutator that knows protobuf.
+//! What the fuzz targets share: the oracles of the tests, how an input is laid out, a mutator that knows protobuf, and a
+//! reader of what Prometheus scrapes.
 
 pub mod protobuf;
+pub mod scrape;
 
 #[path = "../../pipeline/wire/tests/edit_oracle/mod.rs"]
 pub mod edit_oracle;

@@ -2,6 +2,8 @@
 
 mod client;
 mod config;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod hash;
 mod htpasswd;
 mod proof;

@@ -171,7 +171,7 @@ fn too_many() -> Refused {
 }
 
 /// User and password. The messages are the Go collector's.
-fn credentials(header: &[u8]) -> Result<(String, Vec<u8>), Refused> {
+pub(super) fn credentials(header: &[u8]) -> Result<(String, Vec<u8>), Refused> {
     const SCHEME: &[u8] = b"Basic ";
     let (scheme, encoded) = header
         .split_at_checked(SCHEME.len())

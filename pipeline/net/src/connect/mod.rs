@@ -1,6 +1,8 @@
 //! How a client gets a connection: names, addresses, proxies, sockets, TLS. Both protocols begin here.
 
 mod credentials;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod handshake;
 mod proxy;
 mod resolve;

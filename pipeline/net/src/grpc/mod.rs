@@ -4,6 +4,8 @@
 
 mod client;
 mod conduct;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod head;
 mod keepalive;
 mod message;

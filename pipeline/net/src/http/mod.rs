@@ -7,6 +7,8 @@ mod pace;
 mod server;
 
 pub use body::{Accepted, BodyError, Encodings, Received, discard, receive};
+#[cfg(fuzzing)]
+pub use client::fuzzing;
 pub use client::{Client, ClientError, ClientOptions, Ping, Response};
 pub use cors::Cors;
 pub use pace::Timeouts;

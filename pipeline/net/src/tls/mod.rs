@@ -10,6 +10,8 @@
 
 pub(crate) mod choices;
 mod client;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod live;
 mod material;
 mod pem;

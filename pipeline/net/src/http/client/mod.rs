@@ -13,6 +13,8 @@
 
 mod connection;
 mod cookies;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod parts;
 mod pool;
 
