@@ -10,7 +10,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread;
 use support::tls::Certificates;
 use support::{Setup, free_port, http1, requests};
@@ -279,7 +279,7 @@ fn several_sources_are_merged_and_a_mistake_says_which_replaced_what() {
 fn backend() -> (u16, Receiver<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let port = listener.local_addr().expect("bound").port();
-    let (heads, seen) = channel();
+    let (heads, seen) = sync_channel(16);
     thread::spawn(move || {
         for stream in listener.incoming().map_while(Result::ok) {
             let heads = heads.clone();
