@@ -376,7 +376,7 @@ async fn a_batch_of_many_groups_does_not_keep_all_of_their_files_open() {
     commit(&*stage, batch([of_services(&services)])).await.expect("written");
 
     services.push(Some("full"));
-    let (stop, stopped) = std::sync::mpsc::channel::<()>();
+    let (stop, stopped) = std::sync::mpsc::sync_channel::<()>(1);
     let place = folder.path().to_owned();
     let watch = std::thread::spawn(move || {
         let mut most = 0;
