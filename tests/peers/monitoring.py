@@ -34,7 +34,7 @@ EXPECTED = {"MillraceLosingData", "MillraceSendingFails", "MillraceRefusingSende
             "MillraceMalformedRequests"}
 # What dashboard panels may ask about without an answer here.
 QUIET = ("tls_certificate_expiry", "send_failed_metric_points", "send_failed_log_records", "batch_size_trigger_send",
-         "connections_refused")
+         "connections_refused", "retry_held_back")
 SETTLE_S = 60
 
 
