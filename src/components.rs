@@ -171,6 +171,10 @@ mod tests {
             "    - name: otlp_grpc\n      aliases: [otlp]\n      stability:\n        traces: Beta\n"
         ));
         assert!(listing.contains("    - name: forward\n      stability:\n        traces-to-traces: "));
-        assert!(listing.contains("    - name: health_check\n      stability: Beta\n"));
+        assert!(
+            listing.contains(
+                "    - name: health_check\n      aliases: [healthcheckv2]\n      stability: Beta\n"
+            )
+        );
     }
 }
