@@ -165,7 +165,6 @@ pub(super) fn all() -> Vec<Case> {
         ),
         crowd("busy-grpc-1000", "1,000 busy gRPC connections", Grpc, false, 1_000, Manner::Busy),
         crowd("busy-grpc-tls-1000", "1,000 busy gRPC connections over TLS", Grpc, true, 1_000, Manner::Busy),
-        crowd("busy-grpc-10000", "10,000 busy gRPC connections", Grpc, false, 10_000, Manner::Busy),
         crowd("slow-grpc-1000", "1,000 gRPC requests a byte a second", Grpc, false, 1_000, Manner::Slow),
         crowd("slow-http-1000", "1,000 HTTP/1.1 requests a byte a second", Http, false, 1_000, Manner::Slow),
         crowd(
