@@ -16,6 +16,10 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::OnceLock;
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
+/// The most labels of a series. Each new series is named anew, scope and resource included: without a limit, a few
+/// kilobytes of attributes and as many data points would keep a worker busy for seconds.
+const LABELS_MAX: usize = 1000;
+
 const SERVICE_NAME: &[u8] = b"service.name";
 const SERVICE_NAMESPACE: &[u8] = b"service.namespace";
 const SERVICE_INSTANCE_ID: &[u8] = b"service.instance.id";
@@ -177,6 +181,8 @@ pub(super) struct Subject<'a, 's> {
     metric: Metric<'a>,
     data: MetricData<'a>,
     key: Key,
+    /// How many labels its series get from the scope and the resource.
+    given: usize,
 }
 
 /// The part of the key that is the scope's.
@@ -209,7 +215,9 @@ impl<'a, 's> Subject<'a, 's> {
             MetricData::Summary(_) => 5,
         });
         let key = Key::of(scratch).then(scope_key).then(source.key);
-        Self { rules, source, scope, schema_url, metric, data, key }
+        let of_scope = if rules.with_scope { scope.attributes().iter().count() } else { 0 };
+        let of_resource = if rules.with_resource { source.resource.attributes().iter().count() } else { 0 };
+        Self { rules, source, scope, schema_url, metric, data, key, given: of_scope + of_resource }
     }
 
     /// What the series of a data point with these attributes is found by.
@@ -224,6 +232,9 @@ impl<'a, 's> Subject<'a, 's> {
 
     /// What that series is called.
     pub(super) fn found(&self, attributes: Attributes<'_>) -> Result<Found, Refusal> {
+        if self.given + attributes.iter().count() > LABELS_MAX {
+            return Err(Refusal::TooManyLabels);
+        }
         let kind = match self.data {
             MetricData::Sum(sum) if sum.is_monotonic() => Kind::Counter,
             MetricData::Gauge(_) | MetricData::Sum(_) => Kind::Gauge,

@@ -9,6 +9,8 @@ pub(super) enum Refusal {
     TooManySeries,
     /// Series take as much memory as they may.
     TooManyBytes,
+    /// It would have more labels than a series may have.
+    TooManyLabels,
     /// The process's memory budget is used up.
     OverBudget,
     /// The metric is served already, as one of another type, or would be read as part of another one.
@@ -29,9 +31,10 @@ pub(super) enum Refusal {
 }
 
 impl Refusal {
-    pub(super) const ALL: [Self; 10] = [
+    pub(super) const ALL: [Self; 11] = [
         Self::TooManySeries,
         Self::TooManyBytes,
+        Self::TooManyLabels,
         Self::OverBudget,
         Self::TypeConflict,
         Self::Duplicate,
@@ -47,6 +50,7 @@ impl Refusal {
         match self {
             Self::TooManySeries => "too_many_series",
             Self::TooManyBytes => "too_many_bytes",
+            Self::TooManyLabels => "too_many_labels",
             Self::OverBudget => "over_budget",
             Self::TypeConflict => "type_conflict",
             Self::Duplicate => "duplicate",
@@ -64,6 +68,7 @@ impl fmt::Display for Refusal {
         f.write_str(match self {
             Self::TooManySeries => "there are as many series as `max_series` allows",
             Self::TooManyBytes => "series take as much memory as `max_series_mib` allows",
+            Self::TooManyLabels => "it would have more than 1,000 labels",
             Self::OverBudget => "the memory budget is used up",
             Self::TypeConflict => "a metric of that name and another type is served already",
             Self::Duplicate => "another series has the same name and labels",
