@@ -7,7 +7,7 @@ use millrace_engine::component::Shared;
 use millrace_engine::graph::Graph;
 use millrace_engine::health::State;
 use millrace_engine::ledger::Closing;
-use millrace_engine::{Budget, Health, Ledger, Tasks, host};
+use millrace_engine::{Health, Tasks, host};
 use millrace_processors::memory_limiter::Limits;
 use millrace_telemetry::Registry;
 use millrace_telemetry::metrics::DEFAULT_SERIES_LIMIT;
@@ -153,18 +153,8 @@ async fn serve(
 
 fn shared(plan: &Plan, registry: Registry) -> Shared {
     let limits = limits(&plan.limits);
-    let health = Health::starting();
-    Shared {
-        registry,
-        ledger: Ledger::default(),
-        intake: Budget::new(limits.intake_bytes),
-        work: Budget::new(limits.work_bytes),
-        tasks: Tasks::new(health.clone()),
-        health,
-        user_agent: user_agent().into(),
-        offers: millrace_engine::Offers::default(),
-        retries: millrace_engine::Retries::default(),
-    }
+    let (intake, work) = (limits.intake_bytes, limits.work_bytes);
+    Shared::new(registry, &Health::starting(), intake, work, &user_agent())
 }
 
 async fn start(plan: &Plan, shared: &Shared) -> Result<Graph, String> {

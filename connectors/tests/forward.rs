@@ -2,26 +2,15 @@
 
 use millrace_config::PipelineId;
 use millrace_connectors::forward::FACTORY;
+use millrace_engine::Health;
 use millrace_engine::component::{ConnectorConfig, Context, Shared};
 use millrace_engine::entry::Route;
-use millrace_engine::{Budget, Health, Ledger, Tasks};
 use millrace_telemetry::metrics::{Level, Registry};
 use millrace_wire::Signal;
 use std::sync::Arc;
 
 fn context() -> Context {
-    let health = Health::starting();
-    let shared = Shared {
-        registry: Registry::new(Level::Basic),
-        ledger: Ledger::default(),
-        intake: Budget::new(1 << 20),
-        work: Budget::new(1 << 20),
-        tasks: Tasks::new(health.clone()),
-        health,
-        user_agent: "test".into(),
-        offers: millrace_engine::Offers::default(),
-        retries: millrace_engine::Retries::default(),
-    };
+    let shared = Shared::new(Registry::new(Level::Basic), &Health::starting(), 1 << 20, 1 << 20, "test");
     Context { shared, kind: "connector", id: "forward".parse().expect("an id"), pipeline: None }
 }
 

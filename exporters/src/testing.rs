@@ -3,24 +3,13 @@
 use millrace_config::{Diagnostics, parse_str};
 use millrace_engine::component::{Context, ExporterConfig, Factory, Shared};
 use millrace_engine::ledger::Term;
-use millrace_engine::{Batch, Budget, Charge, Failure, Health, Ledger, Origin, Piece, Stage, Tasks, Until};
+use millrace_engine::{Batch, Charge, Failure, Health, Origin, Piece, Stage, Until};
 use millrace_telemetry::metrics::{Level, Registry};
 use millrace_wire::json::{Options, from_json};
 use millrace_wire::{Payload, Signal};
 
 pub(crate) fn context(id: &str) -> Context {
-    let health = Health::starting();
-    let shared = Shared {
-        registry: Registry::new(Level::Detailed),
-        ledger: Ledger::default(),
-        intake: Budget::new(64 << 20),
-        work: Budget::new(64 << 20),
-        tasks: Tasks::new(health.clone()),
-        health,
-        user_agent: "test".into(),
-        offers: millrace_engine::Offers::default(),
-        retries: millrace_engine::Retries::default(),
-    };
+    let shared = Shared::new(Registry::new(Level::Detailed), &Health::starting(), 64 << 20, 64 << 20, "test");
     Context { shared, kind: "exporter", id: id.parse().expect("an id"), pipeline: None }
 }
 

@@ -2,9 +2,9 @@
 
 use millrace_config::catalog::{Catalog, Kind, Known, Signals};
 use millrace_config::{Config, Diagnostics, Gates, load, parse_str};
+use millrace_engine::Health;
 use millrace_engine::component::{Context, Extension, ExtensionConfig, Factory, Shared};
 use millrace_engine::status::{Instance, Status};
-use millrace_engine::{Budget, Health, Ledger, Tasks};
 use millrace_telemetry::metrics::{Level, Registry};
 use millrace_wire::Signal;
 use std::sync::Arc;
@@ -22,17 +22,7 @@ pub(crate) fn plan(
 }
 
 pub(crate) fn context(name: &str, health: &Health) -> Context {
-    let shared = Shared {
-        registry: Registry::new(Level::Basic),
-        ledger: Ledger::default(),
-        intake: Budget::new(1 << 20),
-        work: Budget::new(1 << 20),
-        tasks: Tasks::new(health.clone()),
-        health: health.clone(),
-        user_agent: "test".into(),
-        offers: millrace_engine::Offers::default(),
-        retries: millrace_engine::Retries::default(),
-    };
+    let shared = Shared::new(Registry::new(Level::Basic), health, 1 << 20, 1 << 20, "test");
     Context { shared, kind: "extension", id: name.parse().expect("an id"), pipeline: None }
 }
 

@@ -6,8 +6,8 @@
 use millrace_engine::component::{Context, ProcessorConfig, Shared};
 use millrace_engine::entry::Route;
 use millrace_engine::{
-    Batch, BoxFuture, Budget, Cost, Entry, Failure, Fault, Health, Ledger, Origin, Permit, Piece, Reason,
-    Reservation, Stage, Tasks, Until,
+    Batch, BoxFuture, Cost, Entry, Failure, Fault, Health, Origin, Permit, Piece, Reason, Reservation, Stage,
+    Until,
 };
 use millrace_processors::batch::Config;
 use millrace_telemetry::metrics::{Level, Registry};
@@ -45,18 +45,8 @@ fn resident_bytes() -> u64 {
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let health = Health::starting();
-    let shared = Shared {
-        registry: Registry::new(Level::Normal),
-        ledger: Ledger::default(),
-        intake: Budget::new(8 << 30),
-        work: Budget::new(1 << 30),
-        tasks: Tasks::new(health.clone()),
-        health,
-        user_agent: "hold_cost".into(),
-        offers: millrace_engine::Offers::default(),
-        retries: millrace_engine::Retries::default(),
-    };
+    let shared =
+        Shared::new(Registry::new(Level::Normal), &Health::starting(), 8 << 30, 1 << 30, "hold_cost");
     let context = Context { shared: shared.clone(), kind: "processor", id: "batch".parse()?, pipeline: None };
     let route = Config::default().build(context, Signal::Logs, Arc::new(Route::Commit(Arc::new(Away))))?;
     let entry = Entry::new(Arc::new(route));

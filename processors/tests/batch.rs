@@ -6,8 +6,8 @@ use millrace_engine::component::{Context, Shared};
 use millrace_engine::entry::Route;
 use millrace_engine::ledger::Term;
 use millrace_engine::{
-    Account, Batch, BoxFuture, Budget, Charge, Entry, Failure, Fault, Health, Ledger, Origin, Piece, Reason,
-    Retry, Stage, Tasks, Until,
+    Account, Batch, BoxFuture, Budget, Charge, Entry, Failure, Fault, Health, Origin, Piece, Reason, Retry,
+    Stage, Until,
 };
 use millrace_processors::batch::FACTORY;
 use millrace_telemetry::Labels;
@@ -118,18 +118,8 @@ impl Bench {
     }
 
     fn before(yaml: &str, destinations: &[(Arc<Destination>, Optional<QueueConfig>)]) -> Self {
-        let health = Health::starting();
-        let shared = Shared {
-            registry: Registry::new(Level::Detailed),
-            ledger: Ledger::default(),
-            intake: Budget::new(64 << 20),
-            work: Budget::new(64 << 20),
-            tasks: Tasks::new(health.clone()),
-            health,
-            user_agent: "test".into(),
-            offers: millrace_engine::Offers::default(),
-            retries: millrace_engine::Retries::default(),
-        };
+        let shared =
+            Shared::new(Registry::new(Level::Detailed), &Health::starting(), 64 << 20, 64 << 20, "test");
         let exporters: Vec<_> = destinations
             .iter()
             .enumerate()

@@ -2,7 +2,7 @@
 
 use millrace_engine::component::{Context, ProcessorConfig, Shared};
 use millrace_engine::entry::Route;
-use millrace_engine::{Batch, Budget, Charge, Health, Ledger, Origin, Piece, Tasks};
+use millrace_engine::{Batch, Charge, Health, Origin, Piece};
 use millrace_processors::memory_limiter::Counting;
 use millrace_telemetry::metrics::{Level, Registry};
 use millrace_wire::Signal;
@@ -11,18 +11,7 @@ use std::sync::Arc;
 
 #[test]
 fn everything_that_comes_this_far_is_let_through_and_counted_as_in_go() {
-    let health = Health::starting();
-    let shared = Shared {
-        registry: Registry::new(Level::Basic),
-        ledger: Ledger::default(),
-        intake: Budget::new(1 << 20),
-        work: Budget::new(1 << 20),
-        tasks: Tasks::new(health.clone()),
-        health,
-        user_agent: "test".into(),
-        offers: millrace_engine::Offers::default(),
-        retries: millrace_engine::Retries::default(),
-    };
+    let shared = Shared::new(Registry::new(Level::Basic), &Health::starting(), 1 << 20, 1 << 20, "test");
     let context = Context {
         shared: shared.clone(),
         kind: "processor",

@@ -6,8 +6,7 @@ use millrace_engine::component::{Context, ProcessorConfig, Shared};
 use millrace_engine::entry::Route;
 use millrace_engine::ledger::Term;
 use millrace_engine::{
-    Account, Batch, BoxFuture, Budget, Charge, Entry, Failure, Fault, Health, Ledger, Origin, Piece, Reason,
-    Stage, Tasks, Until,
+    Account, Batch, BoxFuture, Charge, Entry, Failure, Fault, Health, Origin, Piece, Reason, Stage, Until,
 };
 use millrace_processors::queue_batch::FACTORY;
 use millrace_telemetry::Labels;
@@ -66,18 +65,8 @@ fn plan(yaml: &str) -> (Option<Box<dyn ProcessorConfig>>, String) {
 
 impl Trial {
     fn new(yaml: &str) -> Arc<Self> {
-        let health = Health::starting();
-        let shared = Shared {
-            registry: Registry::new(Level::Detailed),
-            ledger: Ledger::default(),
-            intake: Budget::new(1 << 20),
-            work: Budget::new(1 << 20),
-            tasks: Tasks::new(health.clone()),
-            health,
-            user_agent: "test".into(),
-            offers: millrace_engine::Offers::default(),
-            retries: millrace_engine::Retries::default(),
-        };
+        let shared =
+            Shared::new(Registry::new(Level::Detailed), &Health::starting(), 1 << 20, 1 << 20, "test");
         let id = "queue_batch".parse().expect("an id");
         let context = Context { shared, kind: "processor", id, pipeline: None };
         let destination = Arc::new(Destination::default());

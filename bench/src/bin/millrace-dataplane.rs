@@ -13,8 +13,8 @@ use millrace_engine::component::{Context, ProcessorConfig, Shared};
 use millrace_engine::entry::Route;
 use millrace_engine::ledger::Term;
 use millrace_engine::{
-    Account, Batch, BoxFuture, Budget, Cost, Entry, Failure, Health, Lanes, Ledger, Metadata, Origin, Piece,
-    Tasks, Until,
+    Account, Batch, BoxFuture, Budget, Cost, Entry, Failure, Health, Lanes, Metadata, Origin, Piece, Tasks,
+    Until,
 };
 use millrace_processors::memory_limiter;
 use millrace_telemetry::catalogue::receiver as catalogue;
@@ -285,18 +285,13 @@ struct Plane {
 
 impl Plane {
     fn new(signal: Signal, queue: bool) -> Result<Self, String> {
-        let health = Health::starting();
-        let shared = Shared {
-            registry: Registry::new(Level::Normal),
-            ledger: Ledger::default(),
-            intake: Budget::new(BUDGET_BYTES),
-            work: Budget::new(BUDGET_BYTES),
-            tasks: Tasks::new(health.clone()),
-            health,
-            user_agent: "millrace-dataplane".into(),
-            offers: millrace_engine::Offers::default(),
-            retries: millrace_engine::Retries::default(),
-        };
+        let shared = Shared::new(
+            Registry::new(Level::Normal),
+            &Health::starting(),
+            BUDGET_BYTES,
+            BUDGET_BYTES,
+            "millrace-dataplane",
+        );
         let context = |kind, id: &str| {
             let id: ComponentId = id.parse().map_err(|error| format!("{error}"))?;
             Ok::<_, String>(Context { shared: shared.clone(), kind, id, pipeline: None })

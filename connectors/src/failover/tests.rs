@@ -4,7 +4,7 @@ use super::*;
 use millrace_config::{Diagnostics, Optional, parse_str};
 use millrace_delivery::{Accepted, Delivery, QueueConfig, RetryConfig, Sender};
 use millrace_engine::component::Shared;
-use millrace_engine::{Budget, Charge, Health, Ledger, Origin, Piece, Tasks};
+use millrace_engine::{Charge, Health, Origin, Piece};
 use millrace_telemetry::metrics::{Level, Registry};
 use millrace_wire::write::{LogRecord, Logs};
 use std::sync::Mutex;
@@ -54,18 +54,7 @@ fn down() -> Failure {
 }
 
 fn context() -> Context {
-    let health = Health::starting();
-    let shared = Shared {
-        registry: Registry::new(Level::Detailed),
-        ledger: Ledger::default(),
-        intake: Budget::new(1 << 20),
-        work: Budget::new(1 << 20),
-        tasks: Tasks::new(health.clone()),
-        health,
-        user_agent: "test".into(),
-        offers: millrace_engine::Offers::default(),
-        retries: millrace_engine::Retries::default(),
-    };
+    let shared = Shared::new(Registry::new(Level::Detailed), &Health::starting(), 1 << 20, 1 << 20, "test");
     Context { shared, kind: "connector", id: "failover".parse().expect("an id"), pipeline: None }
 }
 

@@ -44,6 +44,24 @@ pub struct Shared {
     pub retries: Retries,
 }
 
+impl Shared {
+    /// What the components of a process share when it starts: budgets of so many bytes, and everything else empty.
+    #[must_use]
+    pub fn new(registry: Registry, health: &Health, intake: u64, work: u64, user_agent: &str) -> Self {
+        Self {
+            registry,
+            ledger: Ledger::default(),
+            intake: Budget::new(intake),
+            work: Budget::new(work),
+            tasks: Tasks::new(health.clone()),
+            health: health.clone(),
+            user_agent: user_agent.into(),
+            offers: Offers::default(),
+            retries: Retries::default(),
+        }
+    }
+}
+
 /// What one component instance is built with.
 #[derive(Clone, Debug)]
 pub struct Context {

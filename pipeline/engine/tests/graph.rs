@@ -11,9 +11,7 @@ use millrace_engine::component::{
 use millrace_engine::entry::Route;
 use millrace_engine::graph::{Graph, Plans};
 use millrace_engine::health::State;
-use millrace_engine::{
-    Batch, BoxFuture, Budget, Cost, Entry, Failure, Health, Ledger, Permit, Reservation, Stage, Tasks, Until,
-};
+use millrace_engine::{Batch, BoxFuture, Cost, Entry, Failure, Health, Permit, Reservation, Stage, Until};
 use millrace_telemetry::metrics::{Level, Registry};
 use millrace_wire::Signal;
 use std::collections::BTreeMap;
@@ -221,18 +219,7 @@ fn config(yaml: &str) -> Config {
 }
 
 fn shared() -> Shared {
-    let health = Health::starting();
-    Shared {
-        registry: Registry::new(Level::Detailed),
-        ledger: Ledger::default(),
-        intake: Budget::new(1 << 20),
-        work: Budget::new(1 << 20),
-        tasks: Tasks::new(health.clone()),
-        health,
-        user_agent: "test".into(),
-        offers: millrace_engine::Offers::default(),
-        retries: millrace_engine::Retries::default(),
-    }
+    Shared::new(Registry::new(Level::Detailed), &Health::starting(), 1 << 20, 1 << 20, "test")
 }
 
 fn build(yaml: &str, delays: Delays) -> (Graph, World, Shared) {

@@ -2,23 +2,12 @@
 
 use millrace_engine::component::{Context, Shared};
 use millrace_engine::ledger::Term;
-use millrace_engine::{Budget, Cost, Health, Ledger, Reason, Tasks};
+use millrace_engine::{Cost, Health, Reason};
 use millrace_telemetry::metrics::{Level, Registry};
 use millrace_wire::Signal;
 
 fn context() -> Context {
-    let health = Health::starting();
-    let shared = Shared {
-        registry: Registry::new(Level::Basic),
-        ledger: Ledger::default(),
-        intake: Budget::new(1 << 20),
-        work: Budget::new(1 << 20),
-        tasks: Tasks::new(health.clone()),
-        health,
-        user_agent: "test".into(),
-        offers: millrace_engine::Offers::default(),
-        retries: millrace_engine::Retries::default(),
-    };
+    let shared = Shared::new(Registry::new(Level::Basic), &Health::starting(), 1 << 20, 1 << 20, "test");
     Context {
         shared,
         kind: "processor",

@@ -466,18 +466,13 @@ mod tests {
     use millrace_telemetry::metrics::Value;
 
     fn context(registry: &Registry) -> Context {
-        let health = millrace_engine::Health::starting();
-        let shared = millrace_engine::component::Shared {
-            registry: registry.clone(),
-            ledger: millrace_engine::Ledger::default(),
-            intake: millrace_engine::Budget::new(1),
-            work: millrace_engine::Budget::new(1),
-            tasks: millrace_engine::Tasks::new(health.clone()),
-            health,
-            user_agent: "test".into(),
-            offers: millrace_engine::Offers::default(),
-            retries: millrace_engine::Retries::default(),
-        };
+        let shared = millrace_engine::component::Shared::new(
+            registry.clone(),
+            &millrace_engine::Health::starting(),
+            1,
+            1,
+            "test",
+        );
         Context { shared, kind: "exporter", id: "otlp".parse().expect("an id"), pipeline: None }
     }
 

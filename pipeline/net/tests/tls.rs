@@ -4,16 +4,14 @@
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test")]
 
 use millrace_config::{Diagnostics, Validate, parse_str};
+use millrace_engine::Health;
 use millrace_engine::component::{Context, Shared};
-use millrace_engine::extension::Offers;
-use millrace_engine::{Budget, Health, Ledger, Tasks};
 use millrace_net::config::{TlsClientConfig, TlsServerConfig};
 use millrace_net::tls::{ALPN_H2, ALPN_HTTP1, Acceptor, Connector, Site, Unsecured};
 use millrace_telemetry::{Level, Registry};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair};
 use serde::de::DeserializeOwned;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
@@ -83,19 +81,8 @@ fn authority(name: &str) -> CertifiedIssuer<'static, KeyPair> {
 
 fn context() -> Context {
     let registry = Registry::new(Level::Detailed);
-    let budget = Budget::new(64 << 20);
     Context {
-        shared: Shared {
-            registry,
-            ledger: Ledger::default(),
-            intake: budget.clone(),
-            work: budget,
-            tasks: Tasks::new(Health::starting()),
-            health: Health::starting(),
-            user_agent: Arc::from("test"),
-            offers: Offers::default(),
-            retries: millrace_engine::Retries::default(),
-        },
+        shared: Shared::new(registry, &Health::starting(), 64 << 20, 64 << 20, "test"),
         kind: "receiver",
         id: "otlp".parse().unwrap(),
         pipeline: None,

@@ -4,9 +4,7 @@ use super::detection::Detection;
 use super::{Attribute, Attributes, Config, FACTORY, ResourceDetection, Stamp, Surroundings, detectors};
 use millrace_config::{Diagnostics, parse_str};
 use millrace_engine::component::{Context, Shared};
-use millrace_engine::{
-    Batch, Budget, Charge, Health, Ledger, Offers, Origin, Piece, Retries, Tasks, Transform,
-};
+use millrace_engine::{Batch, Charge, Health, Origin, Piece, Transform};
 use millrace_telemetry::metrics::{Level, Registry};
 use millrace_wire::json::{Options, from_json, to_json};
 use millrace_wire::{Signal, edit};
@@ -18,18 +16,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, UnixListener};
 
 fn context() -> Context {
-    let health = Health::starting();
-    let shared = Shared {
-        registry: Registry::new(Level::Detailed),
-        ledger: Ledger::default(),
-        intake: Budget::new(64 << 20),
-        work: Budget::new(64 << 20),
-        tasks: Tasks::new(health.clone()),
-        health,
-        user_agent: "test".into(),
-        offers: Offers::default(),
-        retries: Retries::default(),
-    };
+    let shared = Shared::new(Registry::new(Level::Detailed), &Health::starting(), 64 << 20, 64 << 20, "test");
     Context { shared, kind: "processor", id: "resource_detection".parse().expect("an id"), pipeline: None }
 }
 

@@ -4,7 +4,7 @@ use millrace_config::Optional;
 use millrace_delivery::{Delivery, Exporter, QueueConfig, RetryConfig, Sender};
 use millrace_engine::component::{Context, Shared};
 use millrace_engine::ledger::Term;
-use millrace_engine::{Account, Batch, Budget, Failure, Health, Ledger, Reason, Stage, Tasks, Until};
+use millrace_engine::{Account, Batch, Failure, Health, Reason, Stage, Until};
 use millrace_telemetry::Labels;
 use millrace_telemetry::metrics::{Level, Registry};
 use millrace_wire::Signal;
@@ -13,18 +13,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 pub fn context() -> Context {
-    let health = Health::starting();
-    let shared = Shared {
-        registry: Registry::new(Level::Detailed),
-        ledger: Ledger::default(),
-        intake: Budget::new(64 << 20),
-        work: Budget::new(64 << 20),
-        tasks: Tasks::new(health.clone()),
-        health,
-        user_agent: "test".into(),
-        offers: millrace_engine::Offers::default(),
-        retries: millrace_engine::Retries::default(),
-    };
+    let shared = Shared::new(Registry::new(Level::Detailed), &Health::starting(), 64 << 20, 64 << 20, "test");
     Context { shared, kind: "exporter", id: "test".parse().expect("an id"), pipeline: None }
 }
 

@@ -1,9 +1,8 @@
 //! Certificates made for the occasion, and a process to use them in.
 
 use millrace_config::{Diagnostics, Validate, parse_str};
+use millrace_engine::Health;
 use millrace_engine::component::{Context, Shared};
-use millrace_engine::extension::Offers;
-use millrace_engine::{Budget, Health, Ledger, Retries, Tasks};
 use millrace_net::config::{TlsClientConfig, TlsServerConfig};
 use millrace_net::connect::Handshake;
 use millrace_net::tls::{ALPN_H2, ALPN_HTTP1, Acceptor, Site};
@@ -14,18 +13,7 @@ use tempfile::TempDir;
 
 /// What a component is built with.
 pub fn context() -> Context {
-    let health = Health::starting();
-    let shared = Shared {
-        registry: Registry::new(Level::Detailed),
-        ledger: Ledger::default(),
-        intake: Budget::new(64 << 20),
-        work: Budget::new(64 << 20),
-        tasks: Tasks::new(health.clone()),
-        health,
-        user_agent: "test".into(),
-        offers: Offers::default(),
-        retries: Retries::default(),
-    };
+    let shared = Shared::new(Registry::new(Level::Detailed), &Health::starting(), 64 << 20, 64 << 20, "test");
     Context { shared, kind: "exporter", id: "otlp_grpc".parse().expect("an id"), pipeline: None }
 }
 
