@@ -1,0 +1,335 @@
+//! Handing entries out, and taking back what becomes of them.
+
+use crate::entry::{Delivery, Lease, Next};
+use crate::event::{Listener, lock};
+use crate::files::{Access, File, read_full};
+use crate::format::frame::{HEADER, Header};
+use crate::format::segment::BLOCK;
+use crate::index::{Located, Segment};
+use crate::report::{LossReason, Notice, ReadError, Totals};
+use crate::scan::{Depth, Range, is_whole, walk};
+use crate::shared::{Shared, segment_name};
+use bytes::Bytes;
+use std::io;
+use std::sync::{Arc, Mutex};
+
+/// How often an entry is tried to be read before it is given up.
+const READ_ATTEMPTS: u8 = 3;
+
+/// One of the log's readers. Clones are the same reader.
+#[derive(Clone)]
+pub struct Consumer {
+    shared: Arc<Shared>,
+    reader: usize,
+    place: Arc<Mutex<Place>>,
+}
+
+/// Where reading is. One file is open at a time, and one table of it in memory.
+#[derive(Default)]
+pub(crate) struct Place {
+    segment: u64,
+    file: Option<Arc<dyn File>>,
+    /// Where the entries of the segment are that have been looked for on disk: eight bytes for each.
+    table: Vec<(u32, u32)>,
+    /// Numbers in the table are counted from here on, and it is complete up to there.
+    base: u64,
+    end: u64,
+}
+
+/// What came of reading.
+enum Read {
+    Entry(Delivery),
+    /// Not any more; look again.
+    Gone,
+    Failed(io::Error),
+}
+
+impl Consumer {
+    pub(crate) fn new(shared: &Arc<Shared>, reader: usize, place: &Arc<Mutex<Place>>) -> Self {
+        Self { shared: Arc::clone(shared), reader, place: Arc::clone(place) }
+    }
+
+    /// What is next, without touching the disk. If it is an entry of which `held` says that the caller has it, it is
+    /// handed out; otherwise it has to be [read](Self::read_next).
+    pub fn try_next(&self, held: impl Fn(u64) -> bool) -> Next {
+        let now_ns = self.shared.now_ns();
+        self.shared.with(|index| {
+            loop {
+                let Some((sequence, segment, located)) = index.next(self.reader) else { return Next::Empty };
+                let Some(located) = located.filter(|_| held(sequence)) else { return Next::OnDisk };
+                if index.is_expired(located.lease.time_ns, now_ns) {
+                    let totals = Totals::one(located.lease.items, located.lease.framed_len);
+                    index.give_up(segment, LossReason::Expired, [(sequence, totals)].into_iter());
+                } else if index.lease(self.reader, located) {
+                    return Next::Held(located.lease);
+                } else {
+                    return Next::OnDisk;
+                }
+            }
+        })
+    }
+
+    /// Hands out the next entry, read from disk. Blocks while reading, and not for entries to come: `None` if there is
+    /// none.
+    ///
+    /// # Errors
+    /// If the disk fails. The entry will be tried again, three times in all; then it is counted as
+    /// [`LossReason::Unreadable`]. Better wait a little before calling again.
+    pub fn read_next(&self) -> Result<Option<Delivery>, ReadError> {
+        let mut place = lock(&self.place);
+        loop {
+            let next = self.shared.with(|index| {
+                let (sequence, number, located) = index.next(self.reader)?;
+                let segment = index.segments.get(&number).cloned();
+                Some((sequence, number, located, segment))
+            });
+            let Some((sequence, number, located, segment)) = next else { return Ok(None) };
+            let Some(segment) = segment else { continue };
+            match self.read(&mut place, sequence, number, located, &segment) {
+                Read::Entry(delivery) => return Ok(Some(delivery)),
+                Read::Gone => {}
+                Read::Failed(source) => {
+                    *place = Place::default();
+                    let file = segment_name(number);
+                    self.failed(sequence, number, located, &segment, &source);
+                    return Err(ReadError { file, source });
+                }
+            }
+        }
+    }
+
+    /// The entry is done with. `false` if it is not with this consumer.
+    pub fn ack(&self, sequence: u64) -> bool {
+        self.shared.with(|index| index.ack(self.reader, sequence))
+    }
+
+    /// The entry is to be handed out again, before any other. `false` if it is not with this consumer, or has been
+    /// dropped meanwhile (evicted or too old), and is counted as lost for that reason.
+    pub fn defer(&self, sequence: u64) -> bool {
+        self.shared.with(|index| index.defer(self.reader, sequence))
+    }
+
+    /// Tells when there may be something that was not there when it was made.
+    pub fn ready(&self) -> Listener {
+        self.shared.ready.listen()
+    }
+
+    /// The lowest number that may still be handed out, acked or deferred. What a caller holds of entries below it will
+    /// not be asked for.
+    #[must_use]
+    pub fn oldest(&self) -> u64 {
+        self.shared.with(|index| index.oldest(self.reader))
+    }
+
+    fn read(
+        &self,
+        place: &mut Place,
+        sequence: u64,
+        number: u64,
+        located: Option<Located>,
+        segment: &Segment,
+    ) -> Read {
+        let file = match place.file(&self.shared, number) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.missing(number, segment);
+                return Read::Gone;
+            }
+            Err(error) => return Read::Failed(error),
+        };
+        let found = match located {
+            Some(located) => Ok(Some((located.offset, located.lease.framed_len))),
+            None => place.find(file.as_ref(), segment, sequence),
+        };
+        let (offset, framed_len) = match found {
+            Ok(Some(found)) => found,
+            Ok(None) => {
+                self.damaged(file.as_ref(), number, segment);
+                return Read::Gone;
+            }
+            Err(error) => return Read::Failed(error),
+        };
+        let mut bytes = vec![0; framed_len as usize];
+        match read_full(file.as_ref(), &mut bytes, offset) {
+            Ok(read) => bytes.truncate(read),
+            Err(error) => return Read::Failed(error),
+        }
+        let header = Header::decode(&bytes, segment.salt)
+            .filter(|header| header.sequence == sequence && header.frame_len() == bytes.len() as u64);
+        let Some(header) = header else {
+            self.damaged(file.as_ref(), number, segment);
+            return Read::Gone;
+        };
+        self.hand_out(number, offset, &header, bytes)
+    }
+
+    fn hand_out(&self, number: u64, offset: u64, header: &Header, bytes: Vec<u8>) -> Read {
+        let (begin, meta_len) = (usize::from(header.header_len), header.meta_len as usize);
+        let end = begin + header.body_len() as usize;
+        let totals = Totals::one(header.items, header.frame_len());
+        let lease = Lease {
+            sequence: header.sequence,
+            kind: header.kind,
+            codec: header.codec,
+            items: header.items,
+            time_ns: header.time_ns,
+            framed_len: header.frame_len(),
+        };
+        let whole = is_whole(header, &bytes[begin..end]);
+        let now_ns = self.shared.now_ns();
+        let leased = self.shared.with(|index| {
+            let lost = match whole {
+                false => LossReason::Damaged,
+                true if index.is_expired(lease.time_ns, now_ns) => LossReason::Expired,
+                true => return index.lease(self.reader, Located { lease, segment: number, offset }),
+            };
+            if lost == LossReason::Damaged {
+                index.news.notices.push(Notice::Damage { file: segment_name(number), places: 1 });
+            }
+            index.give_up(number, lost, [(lease.sequence, totals)].into_iter());
+            false
+        });
+        if !leased {
+            return Read::Gone;
+        }
+        let body = Bytes::from(bytes).slice(begin..end);
+        let (meta, payload) = (body.slice(..meta_len), body.slice(meta_len..));
+        // A slice pins the frame: what is small and may be kept longer is copied out.
+        Read::Entry(Delivery { lease, meta: Bytes::copy_from_slice(&meta), payload })
+    }
+
+    /// Finds out which entries of a segment cannot be found any more, and gives them up.
+    fn damaged(&self, file: &dyn File, number: u64, segment: &Segment) {
+        let range = Range {
+            from: BLOCK,
+            to: segment.used.max(BLOCK),
+            sequence: segment.base,
+            sequence_end: segment.end,
+        };
+        let mut there = Vec::new();
+        let mut seen = Totals::default();
+        let walked = walk(file, segment.salt, range, Depth::Headers, |found| {
+            there.push(found.header.sequence);
+            seen.add(Totals::one(found.header.items, found.header.frame_len()));
+        });
+        let Ok(walked) = walked else { return };
+        let mut missing = Vec::new();
+        let mut next = segment.base;
+        for sequence in there.into_iter().chain([segment.end]) {
+            missing.extend(next..sequence);
+            next = sequence + 1;
+        }
+        let open: Vec<u64> = self.shared.with(|index| {
+            let reader = &index.readers[self.reader];
+            let progress = reader.progress.get(&number);
+            let is_open = |sequence: &u64| {
+                progress.is_none_or(|progress| !progress.done.contains(sequence - segment.base))
+            };
+            missing.iter().copied().filter(is_open).collect()
+        });
+        // What the segment has more than its frames say is what the missing ones counted.
+        let mut unseen = segment.totals.less(seen);
+        let notice = Notice::Damage { file: segment_name(number), places: walked.gaps.max(1) };
+        self.shared.with(|index| {
+            index.news.notices.push(notice);
+            let entries = open.iter().map(|sequence| {
+                let all = std::mem::take(&mut unseen);
+                (*sequence, Totals { entries: 1, ..all })
+            });
+            index.give_up(number, LossReason::Damaged, entries);
+        });
+    }
+
+    /// The file is gone.
+    fn missing(&self, number: u64, segment: &Segment) {
+        let file = segment_name(number);
+        let error = io::Error::from(io::ErrorKind::NotFound).to_string();
+        self.shared.with(|index| {
+            index.news.notices.push(Notice::ReadFailed { file, error });
+            if index.segments.get(&number).is_some_and(|there| there.sealed) {
+                index.drop_segment(number, LossReason::Missing);
+            } else {
+                // What is being written is not in anybody's directory any more.
+                let mut all = segment.totals;
+                let entries = (segment.base..segment.end).map(|sequence| {
+                    let totals = std::mem::take(&mut all);
+                    (sequence, Totals { entries: 1, ..totals })
+                });
+                index.give_up(number, LossReason::Missing, entries);
+                index.news.seal = true;
+            }
+        });
+    }
+
+    fn failed(
+        &self,
+        sequence: u64,
+        number: u64,
+        located: Option<Located>,
+        segment: &Segment,
+        error: &io::Error,
+    ) {
+        let notice = Notice::ReadFailed { file: segment_name(number), error: error.to_string() };
+        self.shared.with(|index| {
+            index.news.notices.push(notice);
+            let failures = index.readers[self.reader].failures.entry(sequence).or_default();
+            *failures += 1;
+            if *failures >= READ_ATTEMPTS {
+                index.readers[self.reader].failures.remove(&sequence);
+                // If nothing is known of it, it counts an average of the segment.
+                let average = |sum: u64| sum / segment.totals.entries.max(1);
+                let totals = located.map_or(
+                    Totals {
+                        entries: 1,
+                        items: average(segment.totals.items),
+                        bytes: average(segment.totals.bytes),
+                    },
+                    |located| Totals::one(located.lease.items, located.lease.framed_len),
+                );
+                index.give_up(number, LossReason::Unreadable, [(sequence, totals)].into_iter());
+            }
+        });
+    }
+}
+
+impl Place {
+    /// The file of a segment, opened once.
+    fn file(&mut self, shared: &Shared, number: u64) -> io::Result<Arc<dyn File>> {
+        if let Some(file) = self.file.as_ref().filter(|_| self.segment == number) {
+            return Ok(Arc::clone(file));
+        }
+        *self = Self::default();
+        let file: Arc<dyn File> = shared.files.open(&segment_name(number), Access::Read)?.into();
+        self.segment = number;
+        self.file = Some(Arc::clone(&file));
+        Ok(file)
+    }
+
+    /// Where an entry is, and how long its frame is.
+    fn find(&mut self, file: &dyn File, segment: &Segment, sequence: u64) -> io::Result<Option<(u64, u64)>> {
+        if sequence >= self.end || sequence < self.base || self.base != segment.base {
+            self.look(file, segment)?;
+        }
+        let wanted = (sequence - segment.base) as u32;
+        let Ok(at) = self.table.binary_search_by_key(&wanted, |(sequence, _)| *sequence) else {
+            return Ok(None);
+        };
+        let offset = u64::from(self.table[at].1) * crate::format::ALIGN;
+        let mut header = [0; HEADER];
+        let read = read_full(file, &mut header, offset)?;
+        Ok(Header::decode(&header[..read], segment.salt).map(|header| (offset, header.frame_len())))
+    }
+
+    fn look(&mut self, file: &dyn File, segment: &Segment) -> io::Result<()> {
+        self.table.clear();
+        (self.base, self.end) = (segment.base, segment.base);
+        let to = segment.used.max(BLOCK);
+        let range = Range { from: BLOCK, to, sequence: segment.base, sequence_end: segment.end };
+        walk(file, segment.salt, range, Depth::Headers, |found| {
+            let sequence = (found.header.sequence - segment.base) as u32;
+            self.table.push((sequence, (found.offset / crate::format::ALIGN) as u32));
+        })?;
+        self.end = segment.end;
+        Ok(())
+    }
+}

@@ -1,0 +1,161 @@
+//! The first block of a segment file. It holds the header twice, so that one damaged sector does not cost the segment.
+
+use super::{Salt, VERSION, put, u16_at, u32_at, u64_at};
+
+/// The length of the header that is written.
+pub(crate) const HEADER: usize = 64;
+
+/// Where the frames begin.
+pub(crate) const BLOCK: u64 = 4096;
+
+/// Where the copies of the header are.
+const COPIES: [usize; 2] = [0, 2048];
+
+const MAGIC: [u8; 8] = *b"\x89MRSEG\r\n";
+
+/// What a segment says of itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Header {
+    /// As in the file's name.
+    pub(crate) number: u64,
+    /// The first entry in it has this number.
+    pub(crate) base: u64,
+    /// The last entry that had been taken when the segment was begun. What lies between it and `base` was refused.
+    pub(crate) prior: u64,
+    pub(crate) created_ns: u64,
+    pub(crate) salt: Salt,
+}
+
+/// What can be made of the first block of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Decoded {
+    Header(Header),
+    /// All zeros: prepared, and never written to.
+    Blank,
+    Newer(u16),
+    Damaged,
+}
+
+impl Header {
+    /// The whole first block.
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut bytes = [0; HEADER];
+        put(&mut bytes, 0, &MAGIC);
+        put(&mut bytes, 8, &VERSION.to_le_bytes());
+        put(&mut bytes, 10, &(HEADER as u16).to_le_bytes());
+        put(&mut bytes, 12, &(BLOCK as u32).to_le_bytes());
+        put(&mut bytes, 16, &self.number.to_le_bytes());
+        put(&mut bytes, 24, &self.base.to_le_bytes());
+        put(&mut bytes, 32, &self.prior.to_le_bytes());
+        put(&mut bytes, 40, &self.created_ns.to_le_bytes());
+        put(&mut bytes, 48, &self.salt.marker.to_le_bytes());
+        put(&mut bytes, 52, &self.salt.seed.to_le_bytes());
+        let crc = crc32c::crc32c(&bytes[..HEADER - 4]);
+        put(&mut bytes, HEADER - 4, &crc.to_le_bytes());
+        let mut block = vec![0; BLOCK as usize];
+        for copy in COPIES {
+            put(&mut block, copy, &bytes);
+        }
+        block
+    }
+
+    /// Whether both copies are as they were written.
+    pub(crate) fn decode(block: &[u8]) -> Decoded {
+        let mut newer = None;
+        for copy in COPIES {
+            match decode_copy(block.get(copy..).unwrap_or_default()) {
+                Decoded::Newer(version) => newer = Some(version),
+                Decoded::Header(header) => return Decoded::Header(header),
+                Decoded::Blank | Decoded::Damaged => {}
+            }
+        }
+        match newer {
+            Some(version) => Decoded::Newer(version),
+            None if block.iter().all(|byte| *byte == 0) => Decoded::Blank,
+            None => Decoded::Damaged,
+        }
+    }
+}
+
+/// In every version, the header's length is at 10, and the last four bytes of it are the checksum of the others.
+fn decode_copy(bytes: &[u8]) -> Decoded {
+    if bytes.len() < HEADER || bytes[..8] != MAGIC {
+        return Decoded::Damaged;
+    }
+    let length = usize::from(u16_at(bytes, 10));
+    let Some(bytes) = bytes.get(..length).filter(|bytes| bytes.len() >= HEADER) else {
+        return Decoded::Damaged;
+    };
+    if u32_at(bytes, length - 4) != crc32c::crc32c(&bytes[..length - 4]) {
+        return Decoded::Damaged;
+    }
+    let version = u16_at(bytes, 8);
+    if version > VERSION {
+        return Decoded::Newer(version);
+    }
+    if version == 0 || u32_at(bytes, 12) != BLOCK as u32 {
+        return Decoded::Damaged;
+    }
+    Decoded::Header(Header {
+        number: u64_at(bytes, 16),
+        base: u64_at(bytes, 24),
+        prior: u64_at(bytes, 32),
+        created_ns: u64_at(bytes, 40),
+        salt: Salt { marker: u32_at(bytes, 48), seed: u32_at(bytes, 52) },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn header() -> Header {
+        let salt = Salt { marker: 5, seed: 6 };
+        Header { number: 1, base: 2, prior: 3, created_ns: 4, salt }
+    }
+
+    #[test]
+    fn the_bytes_are_those_of_the_page() {
+        let block = header().encode();
+        assert_eq!(block.len(), 4096);
+        assert_eq!(block[..16], *b"\x89MRSEG\r\n\x01\x00\x40\x00\x00\x10\x00\x00");
+        assert_eq!((u64_at(&block, 16), u64_at(&block, 24), u64_at(&block, 32)), (1, 2, 3));
+        assert_eq!((u64_at(&block, 40), u32_at(&block, 48), u32_at(&block, 52)), (4, 5, 6));
+        assert_eq!(block[..64], block[2048..2112]);
+    }
+
+    #[test]
+    fn either_copy_is_enough() {
+        for damaged in [0, 8, 16, 63, 2048, 2100] {
+            let mut block = header().encode();
+            block[damaged] ^= 4;
+            assert_eq!(Header::decode(&block), Decoded::Header(header()), "byte {damaged}");
+        }
+        let mut block = header().encode();
+        block[20] ^= 1;
+        block[2060] ^= 1;
+        assert_eq!(Header::decode(&block), Decoded::Damaged);
+    }
+
+    #[test]
+    fn a_newer_version_is_told_from_damage() {
+        let mut block = header().encode();
+        for copy in COPIES {
+            block[copy + 8] = 2;
+            let crc = crc32c::crc32c(&block[copy..copy + 60]);
+            put(&mut block, copy + 60, &crc.to_le_bytes());
+        }
+        assert_eq!(Header::decode(&block), Decoded::Newer(2));
+        block[60] ^= 1;
+        assert_eq!(Header::decode(&block), Decoded::Newer(2));
+        block[2108] ^= 1;
+        assert_eq!(Header::decode(&block), Decoded::Damaged);
+    }
+
+    #[test]
+    fn what_was_only_prepared_is_blank() {
+        assert_eq!(Header::decode(&[0; 4096]), Decoded::Blank);
+        assert_eq!(Header::decode(&[]), Decoded::Blank);
+        assert_eq!(Header::decode(&[0, 1]), Decoded::Damaged);
+    }
+}

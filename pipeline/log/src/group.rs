@@ -1,0 +1,139 @@
+//! Entries that are written and synced together, and those who wait for it.
+
+use crate::entry::Appended;
+use crate::event::lock;
+use crate::report::Refusal;
+use std::pin::Pin;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+/// One group: everything that arrived while the one before it was being synced.
+#[derive(Debug, Default)]
+pub(crate) struct Group {
+    state: Mutex<State>,
+    completed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// What became of the members, in order. A group that does not fit into a segment completes part by part.
+    parts: Vec<Part>,
+    wakers: Vec<(usize, Waker)>,
+}
+
+#[derive(Debug)]
+struct Part {
+    /// Members below this one, and not below the part before.
+    end: usize,
+    /// The number of member 0 if all of the group were in this part's place, or why it was not taken.
+    outcome: Result<u64, Refusal>,
+}
+
+impl Group {
+    /// Members from the last part's end up to `end` got numbers from `first` on, or were not taken.
+    pub(crate) fn complete(&self, end: usize, outcome: Result<u64, Refusal>) {
+        let wakers = {
+            let mut state = lock(&self.state);
+            let begin = state.parts.last().map_or(0, |part| part.end);
+            let outcome = outcome.map(|first| first.wrapping_sub(begin as u64));
+            state.parts.push(Part { end, outcome });
+            let (done, waiting) =
+                std::mem::take(&mut state.wakers).into_iter().partition(|(of, _)| *of < end);
+            state.wakers = waiting;
+            let done: Vec<(usize, Waker)> = done;
+            done
+        };
+        self.completed.notify_all();
+        for (_, waker) in wakers {
+            waker.wake();
+        }
+    }
+}
+
+impl State {
+    fn outcome(&self, member: usize) -> Option<Result<Appended, Refusal>> {
+        let part = self.parts.iter().find(|part| member < part.end)?;
+        let appended = |first: &u64| Appended { sequence: first.wrapping_add(member as u64) };
+        Some(part.outcome.as_ref().map(appended).map_err(Clone::clone))
+    }
+}
+
+/// An entry on its way to the disk. Dropping it does not stop the entry.
+#[derive(Debug)]
+#[must_use = "the entry is appended when this has completed"]
+pub struct Appending(Inner);
+
+#[derive(Debug)]
+enum Inner {
+    Member { group: Arc<Group>, member: usize },
+    Refused(Refusal),
+}
+
+impl Appending {
+    pub(crate) fn member(group: Arc<Group>, member: usize) -> Self {
+        Self(Inner::Member { group, member })
+    }
+
+    pub(crate) fn refused(refusal: Refusal) -> Self {
+        Self(Inner::Refused(refusal))
+    }
+
+    /// Blocks until the entry is on disk, or is known not to get there.
+    ///
+    /// # Errors
+    /// Why it was not taken.
+    pub fn wait(self) -> Result<Appended, Refusal> {
+        let (group, member) = match self.0 {
+            Inner::Member { group, member } => (group, member),
+            Inner::Refused(refusal) => return Err(refusal),
+        };
+        let mut state = lock(&group.state);
+        loop {
+            if let Some(outcome) = state.outcome(member) {
+                return outcome;
+            }
+            state = group.completed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+impl Future for Appending {
+    type Output = Result<Appended, Refusal>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let (group, member) = match &self.0 {
+            Inner::Member { group, member } => (group, *member),
+            Inner::Refused(refusal) => return Poll::Ready(Err(refusal.clone())),
+        };
+        let mut state = lock(&group.state);
+        if let Some(outcome) = state.outcome(member) {
+            return Poll::Ready(outcome);
+        }
+        match state.wakers.iter_mut().find(|(of, _)| *of == member) {
+            Some((_, waker)) => waker.clone_from(context.waker()),
+            None => state.wakers.push((member, context.waker().clone())),
+        }
+        Poll::Pending
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_part_of_a_group_has_its_own_outcome() {
+        let group = Arc::new(Group::default());
+        let member = |member| Appending::member(Arc::clone(&group), member);
+        let mut last = member(3);
+        let mut context = Context::from_waker(Waker::noop());
+        group.complete(2, Ok(100));
+        assert!(Pin::new(&mut last).poll(&mut context).is_pending());
+        group.complete(3, Err(Refusal::DiskFull));
+        group.complete(4, Ok(200));
+        assert_eq!(member(0).wait(), Ok(Appended { sequence: 100 }));
+        assert_eq!(member(1).wait(), Ok(Appended { sequence: 101 }));
+        assert_eq!(member(2).wait(), Err(Refusal::DiskFull));
+        assert_eq!(Pin::new(&mut last).poll(&mut context), Poll::Ready(Ok(Appended { sequence: 200 })));
+    }
+}

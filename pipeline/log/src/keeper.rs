@@ -1,0 +1,196 @@
+//! Tidying up: persisting cursors, unlinking what is done with, preparing the next file.
+//!
+//! # What holds
+//!
+//! A segment is unlinked after a cursor that says that it is done with is on disk, and the directory is synced after
+//! that: cursor → fsync → unlink → fsync of the directory. A segment that comes back all the same, since its unlinking
+//! was lost with the power, is known to be done with.
+
+use crate::cursors::CursorFile;
+use crate::event::lock;
+use crate::files::Files;
+use crate::index::Spare;
+use crate::report::Notice;
+use crate::shared::{Shared, segment_name};
+use std::io;
+use std::time::Duration;
+
+/// How soon what failed is tried again.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Persists, unlinks and prepares.
+#[derive(Default)]
+pub(crate) struct Keeper {
+    pub(crate) cursors: Vec<CursorFile>,
+    /// When the cursors were last persisted, on the monotonic clock.
+    persisted: Duration,
+    /// When something failed, which is not tried again for a while.
+    failed: Option<Duration>,
+    /// When ages were last looked at.
+    expired: Duration,
+}
+
+impl Keeper {
+    pub(crate) fn new(cursors: Vec<CursorFile>) -> Self {
+        Self { cursors, ..Self::default() }
+    }
+
+    /// Does what there is to do; if it is not `urgent`, only what is due. Says how long it may take until it is to look
+    /// again.
+    pub(crate) fn keep(&mut self, shared: &Shared, urgent: bool) -> Duration {
+        let now = shared.monotonic();
+        self.expire(shared, now);
+        if let Some(left) = self.pause(now).filter(|_| !urgent) {
+            return left;
+        }
+        let interval = shared.options.cursor_interval;
+        let (dirty, due) = shared.with(|index| {
+            let dirty = index.readers.iter().any(|reader| reader.dirty);
+            let bytes: u64 = index.readers.iter().map(|reader| reader.unpersisted_bytes).max().unwrap_or(0);
+            let due = !index.doomed.is_empty() || bytes >= shared.options.cursor_bytes;
+            (dirty, due && index.read_only.is_none())
+        });
+        let late = now.saturating_sub(self.persisted) >= interval;
+        if (dirty && (urgent || late)) || due {
+            self.failed = match self.tidy(shared) {
+                Ok(()) => None,
+                Err(()) => Some(now),
+            };
+            self.persisted = now;
+        }
+        if shared.with(|index| index.wants_spare()) {
+            prepare(shared);
+        }
+        let age = shared.options.max_age.map_or(Duration::MAX, expiry_interval);
+        let again = if dirty { interval } else { Duration::MAX };
+        self.pause(now).unwrap_or(again).min(age)
+    }
+
+    /// Persists and unlinks a last time.
+    pub(crate) fn close(&mut self, shared: &Shared) {
+        let (tidy, spare) = shared.with(|index| {
+            let spare = index.spare.take();
+            index.doomed.extend(spare.map(|spare| (spare.number, spare.len)));
+            let tidy = index.readers.iter().any(|reader| reader.dirty) || !index.doomed.is_empty();
+            (tidy && index.read_only.is_none(), spare)
+        });
+        let _ = spare;
+        if tidy {
+            // What fails has been told, and is found when the log is opened next.
+            let _ = self.tidy(shared);
+        }
+    }
+
+    fn pause(&self, now: Duration) -> Option<Duration> {
+        (self.failed? + RETRY).checked_sub(now).filter(|left| !left.is_zero())
+    }
+
+    /// Cursor → fsync → unlink → fsync of the directory.
+    fn tidy(&mut self, shared: &Shared) -> Result<(), ()> {
+        let (cursors, doomed) = shared.with(|index| {
+            let cursors: Vec<_> = (0..index.readers.len()).map(|reader| index.cursor(reader)).collect();
+            for reader in &mut index.readers {
+                reader.dirty = false;
+                reader.unpersisted_bytes = 0;
+            }
+            let doomed: Vec<u64> = index.doomed.keys().copied().collect();
+            (cursors, doomed)
+        });
+        for (at, (file, cursor)) in self.cursors.iter_mut().zip(cursors).enumerate() {
+            match file.persist(shared, cursor) {
+                Ok(true) => {}
+                Ok(false) => shared.notice(&Notice::CursorCut { file: file.name() }),
+                Err(error) => {
+                    shared.notice(&Notice::CursorFailed { file: file.name(), error: error.to_string() });
+                    shared.with(|index| index.readers[at].dirty = true);
+                    return Err(());
+                }
+            }
+        }
+        let cursor_len = self.cursors.iter().map(|file| file.len()).sum();
+        shared.with(|index| index.cursor_len = cursor_len);
+        unlink(shared, &doomed)
+    }
+
+    /// Drops what is too old, now and then.
+    fn expire(&mut self, shared: &Shared, now: Duration) {
+        let Some(max_age) = shared.options.max_age else { return };
+        if now.saturating_sub(self.expired) >= expiry_interval(max_age) {
+            self.expired = now;
+            let now_ns = shared.now_ns();
+            shared.with(|index| index.expire(now_ns));
+        }
+    }
+}
+
+/// How often ages are looked at.
+fn expiry_interval(max_age: Duration) -> Duration {
+    (max_age / 10).clamp(Duration::from_millis(100), Duration::from_secs(60))
+}
+
+fn unlink(shared: &Shared, doomed: &[u64]) -> Result<(), ()> {
+    let mut result = Ok(());
+    let mut unlinked = Vec::new();
+    for number in doomed {
+        let name = segment_name(*number);
+        match shared.files.unlink(&name) {
+            Ok(()) => unlinked.push(*number),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => unlinked.push(*number),
+            Err(error) => {
+                shared.notice(&Notice::UnlinkFailed { file: name, error: error.to_string() });
+                result = Err(());
+            }
+        }
+    }
+    if !unlinked.is_empty() {
+        if let Err(error) = shared.files.sync_dir() {
+            // They may come back with the power; the cursor knows that they are done with.
+            let file = segment_name(unlinked[0]);
+            shared.notice(&Notice::UnlinkFailed { file, error: error.to_string() });
+        }
+        shared.with(|index| {
+            for number in &unlinked {
+                index.doomed.remove(number);
+            }
+            index.disk_full = None;
+            index.news.freed = true;
+        });
+    }
+    result
+}
+
+/// A file for the next segment, its room reserved and its name on disk, so that the writer need not wait for either.
+fn prepare(shared: &Shared) {
+    let Some(number) = shared.with(|index| index.take_number()) else { return };
+    let len = shared.segment_size;
+    let name = segment_name(number);
+    let files: &dyn Files = shared.files.as_ref();
+    let prepared = files.create(&name).and_then(|file| {
+        file.allocate(len).and_then(|()| file.sync_data()).and_then(|()| files.sync_dir()).inspect_err(|_| {
+            let _ = files.unlink(&name);
+        })
+    });
+    // If it fails, the writer will meet the failure, and tell.
+    if prepared.is_ok() {
+        shared.with(|index| index.put_spare(Spare { number, len }));
+    }
+}
+
+/// Until the log is closed: looks when something is due.
+pub(crate) fn run(shared: &Shared) {
+    let mut wait = Duration::ZERO;
+    loop {
+        {
+            let mut chores = lock(&shared.chores);
+            if !chores.untidy && !chores.closed {
+                let wait = wait.min(Duration::from_secs(3600));
+                chores = shared.untidy.wait_timeout(chores, wait).map_or_else(|e| e.into_inner().0, |c| c.0);
+            }
+            if chores.closed {
+                return;
+            }
+            chores.untidy = false;
+        }
+        wait = lock(&shared.keeper).keep(shared, false);
+    }
+}

@@ -1,0 +1,396 @@
+//! The log, as its users have it.
+
+use crate::clock::{Clock, SystemClock};
+use crate::consumer::{Consumer, Place};
+use crate::entry::Entry;
+use crate::event::{Event, Listener, lock};
+use crate::files::{Disk, Files};
+use crate::format::frame;
+use crate::group::Appending;
+use crate::index::Limits;
+use crate::keeper::{self, Keeper};
+use crate::line::{Placed, Queued};
+use crate::options::{Options, SEGMENT_SIZE_MAX, SEGMENT_SIZE_MIN};
+use crate::recover;
+use crate::report::{OpenError, Recovered, Refusal, Stats};
+use crate::shared::{Chores, Shared};
+use crate::writer::Writer;
+use std::any::Any;
+use std::path::Path;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+
+/// How much stack the threads get: they neither recurse nor keep buffers there.
+const STACK: usize = 256 * 1024;
+
+/// The default size of a segment.
+const SEGMENT_SIZE: u64 = 16 << 20;
+
+/// An open log. Clones are the same log; when the last one is dropped, it is closed.
+#[derive(Clone)]
+pub struct Log {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    shared: Arc<Shared>,
+    places: Vec<Arc<Mutex<Place>>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+/// Room in the log, taken before anything is kept. Given back when dropped.
+#[must_use = "dropping it gives the room back"]
+pub struct Room {
+    shared: Arc<Shared>,
+    framed_len: u64,
+    charge: u64,
+}
+
+impl Log {
+    /// Opens the log in `directory`, which is made if it is not there. Blocks; how long depends on the size of the
+    /// segment that was being written when the last process ended, and not on how much is waiting.
+    ///
+    /// # Errors
+    /// If another process has it, a newer version wrote it, the options are contradictory, or the directory cannot be
+    /// made or listed.
+    pub fn open(directory: &Path, options: Options) -> Result<(Self, Recovered), OpenError> {
+        let disk = Disk::create(directory)
+            .map_err(|source| OpenError::Io { doing: "making the directory", source })?;
+        Self::open_with(Arc::new(disk), Arc::new(SystemClock::default()), options).map_err(
+            |error| match error {
+                OpenError::Locked(_) => OpenError::Locked(directory.to_owned()),
+                error => error,
+            },
+        )
+    }
+
+    /// The same, with files and a clock of the caller's.
+    ///
+    /// # Errors
+    /// As [`Log::open`].
+    pub fn open_with(
+        files: Arc<dyn Files>,
+        clock: Arc<dyn Clock>,
+        options: Options,
+    ) -> Result<(Self, Recovered), OpenError> {
+        let (log, recovered, writer) = Self::assemble(files, clock, options)?;
+        let shared = Arc::clone(&log.inner.shared);
+        let mut threads = Vec::new();
+        let start = |name: &str, body: Box<dyn FnOnce() + Send>| {
+            thread::Builder::new().name(name.into()).stack_size(STACK).spawn(body)
+        };
+        let started = start("log-writer", Box::new(move || write(&shared, writer))).and_then(|thread| {
+            threads.push(thread);
+            let shared = Arc::clone(&log.inner.shared);
+            start("log-keeper", Box::new(move || keeper::run(&shared)))
+        });
+        match started {
+            Ok(thread) => threads.push(thread),
+            Err(source) => return Err(OpenError::Io { doing: "starting a thread", source }),
+        }
+        *lock(&log.inner.threads) = threads;
+        Ok((log, recovered))
+    }
+
+    /// The same without threads: nothing is written or tidied up but by [`Steps`]. For tests that have to know what
+    /// happens when.
+    ///
+    /// # Errors
+    /// As [`Log::open`].
+    pub fn open_stepped(
+        files: Arc<dyn Files>,
+        clock: Arc<dyn Clock>,
+        options: Options,
+    ) -> Result<(Self, Recovered, Steps), OpenError> {
+        let (log, recovered, writer) = Self::assemble(files, clock, options)?;
+        let shared = Arc::clone(&log.inner.shared);
+        Ok((log, recovered, Steps { shared, writer }))
+    }
+
+    fn assemble(
+        files: Arc<dyn Files>,
+        clock: Arc<dyn Clock>,
+        options: Options,
+    ) -> Result<(Self, Recovered, Writer), OpenError> {
+        let limits = limits(&options)?;
+        let (guard, read_only) = guard(files.as_ref())?;
+        let opened = recover::open(files.as_ref(), clock.as_ref(), &options, limits, read_only)?;
+        let places = options.consumers.iter().map(|_| Arc::default()).collect();
+        let next_sequence = opened.index.next_sequence;
+        let shared = Arc::new(Shared {
+            segment_size: opened.index.limits.segment_size,
+            files,
+            clock,
+            options,
+            time: opened.time,
+            keeper: Mutex::new(Keeper::new(opened.cursors)),
+            line: Mutex::default(),
+            arrived: Condvar::new(),
+            index: Mutex::new(opened.index),
+            chores: Mutex::new(Chores { untidy: true, closed: false }),
+            untidy: Condvar::new(),
+            ready: Event::default(),
+            freed: Event::default(),
+            guard: Mutex::new(guard),
+        });
+        let writer = Writer::new(&shared, next_sequence);
+        let inner = Inner { shared, places, threads: Mutex::default() };
+        Ok((Self { inner: Arc::new(inner) }, opened.recovered, writer))
+    }
+
+    /// Takes room for an entry of that [length](Entry::framed_len), before anything of it is kept. Does not wait, and
+    /// does not touch the disk.
+    ///
+    /// # Errors
+    /// If there is no room, or nothing can be written at present.
+    pub fn reserve(&self, framed_len: u64) -> Result<Room, Refusal> {
+        let shared = &self.inner.shared;
+        let now = shared.monotonic();
+        let charge = shared.with(|index| index.reserve(framed_len, now))?;
+        Ok(Room { shared: Arc::clone(shared), framed_len, charge })
+    }
+
+    /// Puts an entry in line. What is returned completes when the entry is on disk. If the entry has outgrown its room,
+    /// it is admitted anew.
+    pub fn append(&self, room: Room, entry: Entry) -> Appending {
+        self.put(room, entry, None)
+    }
+
+    /// The same; `placed` is called with the entry's number before it can be handed out to anybody, by the thread that
+    /// writes. It should return at once.
+    pub fn append_with(
+        &self,
+        room: Room,
+        entry: Entry,
+        placed: impl FnOnce(u64) + Send + 'static,
+    ) -> Appending {
+        self.put(room, entry, Some(Placed(Box::new(placed))))
+    }
+
+    fn put(&self, mut room: Room, entry: Entry, placed: Option<Placed>) -> Appending {
+        let framed_len = entry.framed_len();
+        if framed_len > room.framed_len {
+            drop(room);
+            room = match self.reserve(framed_len) {
+                Ok(room) => room,
+                Err(refusal) => return Appending::refused(refusal),
+            };
+        }
+        let shared = &self.inner.shared;
+        let body = std::iter::once(&entry.meta).chain(&entry.payload);
+        let body_crc = frame::body_crc(body.map(|piece| &piece[..]));
+        let charge = std::mem::take(&mut room.charge);
+        let queued = Queued { entry, framed_len, body_crc, time_ns: shared.now_ns(), charge, placed };
+        let now = shared.monotonic();
+        let mut line = lock(&shared.line);
+        if line.closed {
+            drop(line);
+            shared.with(|index| index.release(charge));
+            return Appending::refused(Refusal::Closed);
+        }
+        let appending = line.push(queued, now);
+        drop(line);
+        shared.arrived.notify_one();
+        appending
+    }
+
+    /// The reader of that name.
+    #[must_use]
+    pub fn consumer(&self, name: &str) -> Option<Consumer> {
+        let shared = &self.inner.shared;
+        let reader = shared.options.consumers.iter().position(|consumer| consumer.name == name)?;
+        Some(Consumer::new(shared, reader, &self.inner.places[reader]))
+    }
+
+    /// Tells when there may be room that was not there when it was made.
+    pub fn freed(&self) -> Listener {
+        self.inner.shared.freed.listen()
+    }
+
+    /// How much there is.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        let now_ns = self.inner.shared.now_ns();
+        self.inner.shared.with(|index| index.stats(now_ns))
+    }
+
+    /// Persists the cursors and removes what is done with, now. Blocks.
+    pub fn tidy(&self) {
+        let shared = &self.inner.shared;
+        lock(&shared.keeper).keep(shared, true);
+    }
+
+    /// Takes nothing more, writes what has been taken, persists the cursors, and lets other processes in. Blocks. Does
+    /// nothing the second time.
+    pub fn close(&self) {
+        self.inner.close();
+    }
+}
+
+impl Inner {
+    fn close(&self) {
+        let shared = &self.shared;
+        shared.with(|index| index.closed = true);
+        lock(&shared.line).closed = true;
+        shared.arrived.notify_all();
+        lock(&shared.chores).closed = true;
+        shared.untidy.notify_all();
+        let threads = std::mem::take(&mut *lock(&self.threads));
+        if threads.is_empty() {
+            return;
+        }
+        for thread in threads {
+            // A panic has been reported where it happened.
+            let _ = thread.join();
+        }
+        finish(shared);
+    }
+}
+
+/// The last thing to be done.
+fn finish(shared: &Shared) {
+    lock(&shared.keeper).close(shared);
+    *lock(&shared.guard) = None;
+    shared.ready.happen();
+    shared.freed.happen();
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        if self.charge > 0 {
+            let charge = self.charge;
+            self.shared.with(|index| index.release(charge));
+        }
+    }
+}
+
+/// What the threads of a log do, step by step.
+pub struct Steps {
+    shared: Arc<Shared>,
+    writer: Writer,
+}
+
+impl Steps {
+    /// Writes and syncs one group. `false` if none was waiting.
+    pub fn write(&mut self) -> bool {
+        let (waiting, seal) = {
+            let mut line = lock(&self.shared.line);
+            (line.groups.pop_front(), std::mem::take(&mut line.seal))
+        };
+        if seal {
+            self.writer.seal();
+        }
+        let some = waiting.is_some();
+        if let Some(waiting) = waiting {
+            self.writer.commit(waiting);
+        }
+        some
+    }
+
+    /// Persists cursors, removes files, prepares the next one: all of it, or only what is due.
+    pub fn keep(&mut self, urgent: bool) {
+        lock(&self.shared.keeper).keep(&self.shared, urgent);
+    }
+
+    /// Closes the log in order.
+    pub fn close(mut self) {
+        self.shared.with(|index| index.closed = true);
+        lock(&self.shared.line).closed = true;
+        while self.write() {}
+        self.writer.close();
+        finish(&self.shared);
+    }
+}
+
+/// Until the log is closed: writes what is in the line.
+fn write(shared: &Shared, mut writer: Writer) {
+    loop {
+        let mut seal = false;
+        let waiting = {
+            let mut line = lock(&shared.line);
+            loop {
+                seal |= std::mem::take(&mut line.seal);
+                if seal && line.groups.is_empty() {
+                    break None;
+                }
+                let now = shared.monotonic();
+                let closed = line.closed;
+                match line.groups.front() {
+                    Some(first) => {
+                        let due = first.since + shared.options.commit_delay;
+                        let left = due.saturating_sub(now);
+                        if closed || first.is_full() || left.is_zero() {
+                            break line.groups.pop_front();
+                        }
+                        let waited = shared.arrived.wait_timeout(line, left);
+                        line = waited.unwrap_or_else(PoisonError::into_inner).0;
+                    }
+                    None if closed => {
+                        drop(line);
+                        return writer.close();
+                    }
+                    None => line = shared.arrived.wait(line).unwrap_or_else(PoisonError::into_inner),
+                }
+            }
+        };
+        if seal {
+            writer.seal();
+        }
+        if let Some(waiting) = waiting {
+            writer.commit(waiting);
+        }
+    }
+}
+
+type Guard = Box<dyn Any + Send + Sync>;
+
+/// Keeps other processes out, as far as that is possible.
+fn guard(files: &dyn Files) -> Result<(Option<Guard>, Option<String>), OpenError> {
+    let guard = files.lock().map_err(|source| OpenError::Io { doing: "locking the directory", source })?;
+    let Some(guard) = guard else { return Err(OpenError::Locked(Default::default())) };
+    // Whether files can be made is found out by making one.
+    const PROBE: &str = "probe";
+    let _ = files.unlink(PROBE);
+    let read_only = match files.create(PROBE) {
+        Ok(_) => None,
+        Err(error) if crate::files::is_read_only(&error) => Some(error.to_string()),
+        Err(_) => None,
+    };
+    let _ = files.unlink(PROBE);
+    Ok((Some(guard), read_only))
+}
+
+fn limits(options: &Options) -> Result<Limits, OpenError> {
+    let wrong = |what: String| Err(OpenError::Options(what));
+    if options.max_size < 2 * SEGMENT_SIZE_MIN {
+        return wrong(format!("max_size has to be at least {} bytes", 2 * SEGMENT_SIZE_MIN));
+    }
+    let default = (options.max_size / 16).clamp(SEGMENT_SIZE_MIN, SEGMENT_SIZE) & !7;
+    let segment_size = options.segment_size.unwrap_or(default);
+    if !(SEGMENT_SIZE_MIN..=SEGMENT_SIZE_MAX).contains(&segment_size) || segment_size % 8 != 0 {
+        return wrong(format!(
+            "segment_size has to be between {SEGMENT_SIZE_MIN} and {SEGMENT_SIZE_MAX} bytes, and a multiple of 8"
+        ));
+    }
+    if segment_size > options.max_size / 2 {
+        return wrong("segment_size has to be at most half of max_size".into());
+    }
+    let mut names: Vec<&str> = options.consumers.iter().map(|consumer| consumer.name.as_str()).collect();
+    names.sort_unstable();
+    names.dedup();
+    let plain = |name: &str| {
+        let byte = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_-".contains(&byte);
+        (1..=64).contains(&name.len()) && name.bytes().all(byte)
+    };
+    if names.is_empty() || names.len() != options.consumers.len() || !names.iter().all(|name| plain(name)) {
+        return wrong("a log needs consumers with different names of a-z, 0-9, _ and -".into());
+    }
+    let max_age_ns = options.max_age.map(|age| u64::try_from(age.as_nanos()).unwrap_or(u64::MAX));
+    Ok(Limits { max_size: options.max_size, segment_size, on_full: options.on_full, max_age_ns })
+}
