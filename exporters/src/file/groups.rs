@@ -2,12 +2,14 @@
 //!
 //! # Invariants
 //! - No value of the attribute leads out of the part of the path before the `*`.
+//! - With rotation, no value's file is taken for one that was moved aside from another's.
 //! - No more files are open than the configuration allows, and a file that is opened again is added to.
 //! - A batch is in all of its files or in none, as far as files can be cut back.
 
 use super::config::Config;
 use super::medium::Opening;
 use super::message::Layout;
+use super::rotation::apart;
 use super::shared::{self, OpenError, Shared, Written};
 use millrace_engine::{Batch, Failure, Fault, Reason};
 use millrace_telemetry::warn_sparingly;
@@ -75,7 +77,10 @@ impl Groups {
         // By their paths, not their files: a batch may have more groups than files may be open.
         let mut written: Vec<(String, Written)> = Vec::new();
         for (segment, group) in groups {
-            let path = self.pattern.path(&segment);
+            let mut path = self.pattern.path(&segment);
+            if self.config.rotation.is_on() {
+                path = apart(path);
+            }
             match self.write_group(path.clone(), &group) {
                 Ok(done) => written.push((path, done)),
                 Err(failure) if failure.is_transient() || failure.reason == Reason::TooLarge => {

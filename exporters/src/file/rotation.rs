@@ -156,6 +156,23 @@ impl Rotator {
     }
 }
 
+/// A path that nothing takes for a file that was moved aside: with a small `t` in whatever looks like the time of one.
+///
+/// For names that senders choose: `app-2026-11-25T20-15-00.123-size.json` may be one, and would be removed with the
+/// backups of `app.json`.
+pub(super) fn apart(path: String) -> String {
+    // As in `2026-11-25T`.
+    const T: usize = 10;
+    let base = path.rfind('/').map_or(0, |slash| slash + 1);
+    let begins: Vec<usize> =
+        (base..path.len()).filter(|&at| path.get(at..at + STAMP).is_some_and(is_stamp)).collect();
+    let mut path = path;
+    for at in begins {
+        path.replace_range(at + T..=at + T, "t");
+    }
+    path
+}
+
 /// `2026-11-25T20-15-00.123`.
 fn stamp(at: &Zoned) -> String {
     let (year, month, day) = (at.year(), at.month(), at.day());
@@ -163,14 +180,17 @@ fn stamp(at: &Zoned) -> String {
     format!("{year:04}-{month:02}-{day:02}T{hour:02}-{minute:02}-{second:02}.{millis:03}")
 }
 
+/// Whether a text has the form of such a time.
+fn is_stamp(text: &str) -> bool {
+    let is_in_form = |(byte, form): (&u8, &u8)| match form {
+        b'0' => byte.is_ascii_digit(),
+        form => byte == form,
+    };
+    text.len() == STAMP && text.as_bytes().iter().zip(b"0000-00-00T00-00-00.000").all(is_in_form)
+}
+
 fn parse_stamp(text: &str) -> Option<DateTime> {
-    let bytes = text.as_bytes();
-    let is_in_form = bytes.len() == STAMP
-        && bytes.iter().zip(b"0000-00-00T00-00-00.000").all(|(byte, form)| match form {
-            b'0' => byte.is_ascii_digit(),
-            form => byte == form,
-        });
-    if !is_in_form {
+    if !is_stamp(text) {
         return None;
     }
     let number = |range: std::ops::Range<usize>| text.get(range)?.parse::<i16>().ok();
@@ -303,6 +323,33 @@ mod tests {
         files(folder.path(), &["data-2026-11-20T00-00-00.000.json", "data-x.json"]);
         rotator(folder.path(), "data.json", &Rotation::default()).adopt();
         assert_eq!(left(folder.path()), ["data-2026-11-20T00-00-00.000-size.json", "data-x.json"]);
+    }
+
+    #[test]
+    fn names_that_senders_choose_are_told_from_those_of_what_was_moved_aside() {
+        let stamp = "2026-11-25T20-15-00.123";
+        for name in
+            ["app.json", "app-2026-11-25.json", "ä-2026-11-25T20-15-00.12ü", "x", stamp.trim_end_matches('3')]
+        {
+            assert_eq!(apart(format!("/data/{stamp}/{name}")), format!("/data/{stamp}/{name}"));
+        }
+        let folder = tempfile::tempdir().expect("a folder");
+        let rotator = rotator(folder.path(), "app", &Rotation::default());
+        let dotted = Rotator::new(&folder.path().join("app.json"), &Rotation::default());
+        for tail in ["", "-size", "-x", "-size.gz", "-size.zst", ".json", "-size.json", "-size.json.gz"] {
+            let name = format!("app-{stamp}{tail}");
+            let safe = apart(name.clone());
+            for rotator in [&rotator, &dotted] {
+                assert_eq!(rotator.backup(safe.clone()), None, "{safe}");
+                files(folder.path(), &[&safe]);
+                rotator.adopt();
+            }
+            assert_eq!(left(folder.path()), [safe.clone()], "it keeps its name");
+            fs::remove_file(folder.path().join(safe)).expect("it is there");
+        }
+        // The last of two is what counts.
+        let twice = apart(format!("app-{stamp}-{stamp}-size"));
+        assert!(!twice.contains('T'), "{twice}");
     }
 
     #[test]
