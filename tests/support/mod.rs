@@ -326,7 +326,7 @@ impl Stopped {
         assert!(!self.log.contains("panicked"), "{}", self.log);
     }
 
-    /// The number before `word` in the closing account: `received`, `delivered`, `filtered`, `lost`.
+    /// The number before `word` in the closing account: `received`, `refused`, `delivered`, `filtered`, `lost`.
     pub fn account(&self, word: &str) -> u64 {
         let (_, account) = self.log.rsplit_once("Shutdown complete: ").expect("a closing account");
         let (before, _) = account.split_once(&format!(" {word}")).expect("the account says it");

@@ -265,7 +265,10 @@ impl Ledger {
         for account in self.accounts() {
             let holder = account.holder();
             match holder.kind {
-                "receiver" => closing.received += account.total(Term::In).items,
+                "receiver" => {
+                    closing.received += account.total(Term::In).items;
+                    closing.refused += account.total(Term::Refused).items;
+                }
                 "exporter" => closing.delivered += account.total(Term::Out).items,
                 _ => {}
             }
@@ -293,8 +296,10 @@ impl Ledger {
 /// The closing account of the process, after the drain.
 #[derive(Debug, Default)]
 pub struct Closing {
-    /// Items that receivers took in.
+    /// Items that were handed to receivers.
     pub received: u64,
+    /// Of them, those that were handed back: their senders were told so and still have them.
+    pub refused: u64,
     /// Items that exporters delivered; more than received when there are several exporters.
     pub delivered: u64,
     /// Items removed because the configuration says so.
@@ -313,8 +318,8 @@ impl fmt::Display for Closing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} received, {} delivered, {} filtered, {} lost",
-            self.received, self.delivered, self.filtered, self.lost
+            "{} received, {} refused, {} delivered, {} filtered, {} lost",
+            self.received, self.refused, self.delivered, self.filtered, self.lost
         )?;
         for (holder, reason, items) in &self.losses {
             write!(
@@ -371,7 +376,7 @@ mod tests {
         assert_eq!((closing.delivered, closing.lost), (7, 3));
         assert_eq!(
             closing.to_string(),
-            "0 received, 7 delivered, 0 filtered, 3 lost; exporter otlp_grpc (traces): 3 rejected"
+            "0 received, 0 refused, 7 delivered, 0 filtered, 3 lost; exporter otlp_grpc (traces): 3 rejected"
         );
     }
 

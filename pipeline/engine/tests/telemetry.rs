@@ -96,7 +96,7 @@ fn the_closing_account_tells_what_was_lost_from_what_its_sender_still_has() {
     assert_eq!((closing.lost, closing.left.len(), closing.imbalances.len()), (5, 1, 0));
     assert_eq!(
         closing.to_string(),
-        "5 received, 0 delivered, 0 filtered, 5 lost; exporter batch/small (logs): 5 left in memory"
+        "5 received, 0 refused, 0 delivered, 0 filtered, 5 lost; exporter batch/small (logs): 5 left in memory"
     );
 }
 

@@ -187,29 +187,29 @@ pub static MALFORMED_REQUESTS: Def = Def::counter(
 )
 .labelled(&["receiver", "transport", "reason"]);
 
-/// Connections that are open. Labels: `receiver`, `transport`.
+/// Connections that are open. Labels: `receiver` or `extension` or `exporter`, `transport`.
 pub static CONNECTIONS: Def = Def::updown(
     "otelcol_millrace_connections",
-    "Number of open connections to the receiver.",
+    "Number of open connections to the component.",
     "{connection}",
 )
-.labelled(&["receiver", "transport"]);
+.labelled(&["receiver", "extension", "exporter", "transport"]);
 
-/// Connections ever accepted. Labels: `receiver`, `transport`.
+/// Connections ever accepted. Labels: `receiver` or `extension` or `exporter`, `transport`.
 pub static CONNECTIONS_ACCEPTED: Def = Def::counter(
     "otelcol_millrace_connections_accepted",
-    "Number of connections the receiver has accepted.",
+    "Number of connections the component has accepted.",
     "{connection}",
 )
-.labelled(&["receiver", "transport"]);
+.labelled(&["receiver", "extension", "exporter", "transport"]);
 
-/// Connections turned away or cut off. Labels: `receiver`, `transport`, `reason`.
+/// Connections turned away or cut off. Labels: `receiver` or `extension` or `exporter`, `transport`, `reason`.
 pub static CONNECTIONS_REFUSED: Def = Def::counter(
     "otelcol_millrace_connections_refused",
-    "Number of connections turned away or cut off by the receiver, by reason.",
+    "Number of connections turned away or cut off by the component, by reason.",
     "{connection}",
 )
-.labelled(&["receiver", "transport", "reason"]);
+.labelled(&["receiver", "extension", "exporter", "transport", "reason"]);
 
 /// Certificate and key files that could not be read again. Labels: `kind`, `component`, of servers also `transport`.
 pub static TLS_RELOAD_FAILURES: Def = Def::counter(
