@@ -208,6 +208,68 @@ async fn certificates_are_replaced_while_it_runs_and_broken_ones_are_not() {
     server.collector.finish().await;
 }
 
+/// Puts a pipe that nobody writes to where a file is.
+fn replace_by_pipe(path: &Path) {
+    let pipe = path.with_extension("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().expect("mkfifo runs").success());
+    std::fs::rename(pipe, path).expect("it takes the file's place");
+}
+
+#[tokio::test]
+async fn pipes_in_the_place_of_files_hold_up_nothing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let token = folder.path().join("token");
+    std::fs::write(&token, "good").expect("written");
+    let extensions = format!("extensions:\n  bearertokenauth: {{filename: '{}'}}", token.display());
+    let server = secured("reload_interval: 1s", "auth: {authenticator: bearertokenauth}", &extensions).await;
+    let shown = async || {
+        let stream = server.certificates.connect(server.grpc, &["h2"], false).await.expect("TLS");
+        stream.get_ref().1.peer_certificates().expect("it has one")[0].to_vec()
+    };
+    let call = async |token: &'static str| {
+        let mut client = server.client(false).await.expect("a connection");
+        let body = grpc::framed(0, &requests::logs(1));
+        client.call("logs", &[("authorization", token)], &body).await.expect("an answer").code
+    };
+    let first = shown().await;
+    replace_by_pipe(&server.folder.path().join("server.pem"));
+    replace_by_pipe(&token);
+    let failed = |metrics: &crate::support::metrics::Metrics| {
+        metrics.sum("otelcol_millrace_tls_reload_failures", &[("component", "otlp/secured")]) >= 4.0
+    };
+    server.collector.metrics_when("it is tried again and again", failed).await;
+    assert_eq!(shown().await, first);
+    assert_eq!(call("Bearer good").await, Some(0));
+    assert!(server.collector.log().contains("it is a pipe or a device, and must be a file"));
+
+    for pipe in [server.folder.path().join("server.pem"), token.clone()] {
+        std::fs::remove_file(pipe).expect("it is there");
+    }
+    let second = server.certificates.certify("server");
+    std::fs::write(&token, "better").expect("written");
+    eventually("what replaces them is read", || async {
+        let is_new = shown().await == *second && call("Bearer better").await == Some(0);
+        if is_new { Ok(()) } else { Err("the old one is in use".to_owned()) }
+    })
+    .await;
+    server.collector.finish().await;
+}
+
+#[tokio::test]
+async fn a_pipe_as_certificate_is_named_when_it_starts() {
+    let setup = Setup::of(
+        "receivers: {otlp: {protocols: {grpc: {endpoint: '127.0.0.1:{grpc}',
+  tls: {cert_file: '{folder}/pipe', key_file: '{folder}/pipe'}}}}}
+exporters: {nop: }
+service: {pipelines: {logs: {receivers: [otlp], exporters: [nop]}}}
+",
+    );
+    replace_by_pipe(&setup.folder.path().join("pipe"));
+    let (log, code) = setup.fails().await;
+    assert_ne!(code, Some(0));
+    assert!(log.contains("tls::cert_file `") && log.contains("must be a file"), "{log}");
+}
+
 #[tokio::test]
 async fn a_certificate_that_cannot_be_used_is_named_when_it_starts() {
     let setup = Setup::of(

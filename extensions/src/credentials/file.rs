@@ -3,9 +3,8 @@
 //! The content is compared every second: times and sizes may stay the same when a mounted secret is replaced, and
 //! files of credentials are small.
 
+use millrace_config::files::{FileError, read_file};
 use millrace_engine::Tasks;
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -22,16 +21,10 @@ const MAX_BYTES: u64 = 1 << 20;
 /// # Errors
 /// Why it cannot be read; nothing that stands in it.
 pub(crate) fn read_credentials(path: &Path) -> Result<Vec<u8>, String> {
-    let read = || {
-        let mut bytes = Vec::new();
-        File::open(path)?.take(MAX_BYTES + 1).read_to_end(&mut bytes)?;
-        Ok::<_, std::io::Error>(bytes)
-    };
-    let bytes = read().map_err(|error| format!("cannot read {}: {error}", path.display()))?;
-    if bytes.len() as u64 > MAX_BYTES {
-        return Err(format!("{} is larger than {} MiB", path.display(), MAX_BYTES >> 20));
-    }
-    Ok(bytes)
+    read_file(path, MAX_BYTES).map_err(|error| match error {
+        FileError::TooLong(_) => format!("{} is larger than {} MiB", path.display(), MAX_BYTES >> 20),
+        error => format!("cannot read {}: {error}", path.display()),
+    })
 }
 
 /// The watch over one file; ends when it is told to, or dropped.
@@ -142,5 +135,8 @@ mod tests {
         fs::write(&large, vec![b'x'; (MAX_BYTES + 1) as usize]).expect("written");
         assert!(read_credentials(&large).expect_err("it is too large").ends_with("is larger than 1 MiB"));
         assert!(read_credentials(folder.path()).is_err(), "a folder is no file");
+        let pipe = folder.path().join("pipe");
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().expect("mkfifo runs").success());
+        assert!(read_credentials(&pipe).expect_err("it would wait").ends_with("must be a file"));
     }
 }

@@ -17,6 +17,7 @@ pub mod decode;
 pub mod diagnostic;
 pub mod encode;
 pub mod expand;
+pub mod files;
 pub mod gates;
 pub mod id;
 pub mod legacy;

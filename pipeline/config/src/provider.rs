@@ -1,10 +1,10 @@
 //! Where configurations and what they refer to come from: the schemes of the Go collector's official builds.
 
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
+use std::time::Duration;
 
 use crate::expand::Env;
+use crate::files::{FileError, read_file_or_pipe};
 use crate::parse::{MAX_TEXT_BYTES, too_long};
 
 /// The schemes of `--config` and `${…}`.
@@ -12,6 +12,9 @@ pub(crate) const SCHEMES: [&str; 5] = ["env", "file", "http", "https", "yaml"];
 
 /// How many texts are fetched over HTTP for one configuration; each fetch has a time limit of its own.
 pub const MAX_FETCHES: usize = 16;
+
+/// How long a pipe (`--config=<(…)`) may take to its end.
+const PIPE_PATIENCE: Duration = Duration::from_secs(30);
 
 /// What lies outside of the configuration itself. The binary hands this in: this crate does no I/O but reading files.
 pub trait Outside {
@@ -99,13 +102,11 @@ pub(crate) fn public_url(url: &str) -> String {
 
 /// The text of a file.
 fn read_file(path: &str) -> Result<String, String> {
-    let mut bytes = Vec::new();
-    let file = File::open(Path::new(path)).map_err(|error| error.to_string())?;
-    // One byte more than allowed tells a file that is too long from one that just fits.
-    file.take(MAX_TEXT_BYTES as u64 + 1).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
-    if bytes.len() > MAX_TEXT_BYTES {
-        return Err(too_long(bytes.len()));
-    }
+    let bytes = match read_file_or_pipe(Path::new(path), MAX_TEXT_BYTES as u64, PIPE_PATIENCE) {
+        Ok(bytes) => bytes,
+        Err(FileError::TooLong(_)) => return Err(too_long(MAX_TEXT_BYTES + 1)),
+        Err(error) => return Err(error.to_string()),
+    };
     String::from_utf8(bytes).map_err(|error| {
         let valid = error.utf8_error().valid_up_to();
         let line = error.as_bytes()[..valid].iter().filter(|&&byte| byte == b'\n').count() + 1;

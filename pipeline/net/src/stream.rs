@@ -4,6 +4,7 @@
 
 use crate::read_ahead::ReadAhead;
 use crate::tcp;
+use socket2::{Domain, SockAddr, Type};
 use std::fmt;
 use std::fs;
 use std::io;
@@ -62,6 +63,15 @@ impl Listener {
         Ok(Self::Unix(listener, file))
     }
 
+    /// Where it listens, if that is a port.
+    #[must_use]
+    pub fn address(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(listener) => listener.local_addr().ok(),
+            Self::Unix(..) => None,
+        }
+    }
+
     pub(crate) async fn accept(&self) -> io::Result<(Socket, Peer)> {
         match self {
             Self::Tcp(listener) => {
@@ -74,12 +84,17 @@ impl Listener {
     }
 }
 
-/// Whether a path is a socket that nobody listens on.
+/// Whether a path is a socket that nobody listens on. Does not wait: one whose queue is full is listened on.
 fn is_abandoned(path: &Path) -> bool {
     let is_socket = fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket());
-    is_socket
-        && std::os::unix::net::UnixStream::connect(path)
-            .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
+    is_socket && refuses(path).unwrap_or(false)
+}
+
+fn refuses(path: &Path) -> io::Result<bool> {
+    let socket = socket2::Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    let refused = socket.connect(&SockAddr::unix(path)?);
+    Ok(refused.is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused))
 }
 
 fn identity(path: &Path) -> io::Result<(u64, u64)> {
@@ -200,6 +215,15 @@ mod tests {
 
         drop(std::os::unix::net::UnixListener::bind(&path).expect("a socket"));
         assert!(path.exists(), "left behind");
+        let listener = Listener::unix(&path).expect("it is abandoned");
+
+        drop(listener);
+        let busy = std::os::unix::net::UnixListener::bind(&path).expect("a socket");
+        let fill = |_: &usize| refuses(&path).is_ok_and(|refused| !refused);
+        let full = (0..10_000).take_while(fill).count();
+        assert_eq!(full, 10_000, "none of them waits, though there is room for some only");
+        Listener::unix(&path).expect_err("somebody listens, if slowly");
+        drop(busy);
         let listener = Listener::unix(&path).expect("it is abandoned");
 
         fs::remove_file(&path).expect("it is there");

@@ -1,10 +1,11 @@
 //! Certificates and keys in PEM, from files or from the configuration itself, with errors that say which one is wrong
 //! and in what.
 
+use millrace_config::files::{FileError, read_file};
 use rustls::pki_types::pem::{PemObject, SectionKind};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use std::fmt;
-use std::io::Read;
+use std::path::Path;
 use std::sync::Arc;
 use thiserror::Error;
 
@@ -90,13 +91,12 @@ impl Text {
     /// Reads a file.
     pub(super) fn read(key: &'static str, file: &str) -> Result<Self, TlsError> {
         let origin = Origin { key, file: Some(file.to_owned()) };
-        let mut bytes = Vec::new();
-        std::fs::File::open(file)
-            .and_then(|file| file.take(FILE_MAX + 1).read_to_end(&mut bytes))
-            .map_err(|error| origin.error(Problem::Unreadable(error.to_string())))?;
-        if bytes.len() as u64 > FILE_MAX {
-            return Err(origin.error(Problem::TooLong));
-        }
+        let bytes = read_file(Path::new(file), FILE_MAX).map_err(|error| {
+            origin.error(match error {
+                FileError::TooLong(_) => Problem::TooLong,
+                error => Problem::Unreadable(error.to_string()),
+            })
+        })?;
         Ok(Self { origin, bytes: bytes.into() })
     }
 
