@@ -14,6 +14,8 @@ mod lifecycle;
 mod pages;
 mod profiles;
 mod series;
+mod servers;
+mod smuggling;
 #[path = "../support/mod.rs"]
 mod support;
 mod tls;

@@ -18,6 +18,8 @@ pub struct Reply {
     pub message: String,
     /// Whether it says when to come back (`google.rpc.RetryInfo`).
     pub has_delay: bool,
+    /// The messages with their prefixes.
+    pub body: Vec<u8>,
 }
 
 /// A connection.
@@ -82,15 +84,13 @@ impl Drop for Client {
     }
 }
 
-/// The head of an export call.
+/// The head of a call: an export of a signal, or a path.
 pub fn request(signal: &str, headers: &[(&'static str, &'static str)]) -> Request<()> {
-    let service = match signal {
-        "traces" => "trace.v1.TraceService",
-        "metrics" => "metrics.v1.MetricsService",
-        "profiles" => "profiles.v1development.ProfilesService",
-        _ => "logs.v1.LogsService",
+    let path = match signal {
+        path if path.starts_with('/') => path.to_owned(),
+        signal => format!("/opentelemetry.proto.collector.{}/Export", service(signal)),
     };
-    let mut request = Request::post(format!("http://x/opentelemetry.proto.collector.{service}/Export"))
+    let mut request = Request::post(format!("http://x{path}"))
         .header("content-type", "application/grpc")
         .header("te", "trailers")
         .body(())
@@ -99,6 +99,15 @@ pub fn request(signal: &str, headers: &[(&'static str, &'static str)]) -> Reques
         request.headers_mut().insert(*name, value.parse().expect("a header"));
     }
     request
+}
+
+fn service(signal: &str) -> &'static str {
+    match signal {
+        "traces" => "trace.v1.TraceService",
+        "metrics" => "metrics.v1.MetricsService",
+        "profiles" => "profiles.v1development.ProfilesService",
+        _ => "logs.v1.LogsService",
+    }
 }
 
 /// A message behind its prefix.
@@ -123,6 +132,7 @@ pub async fn reply(response: h2::client::ResponseFuture) -> Result<Reply, String
             code: value(&head.headers, &trailers, "grpc-status").parse().ok(),
             message: value(&head.headers, &trailers, "grpc-message"),
             has_delay: !value(&head.headers, &trailers, "grpc-status-details-bin").is_empty(),
+            body: bytes.to_vec(),
         })
     };
     let replied: Result<Reply, h2::Error> =

@@ -1,102 +1,24 @@
 //! The section `exporters::prometheus`.
 
-use http::{HeaderName, HeaderValue};
-use millrace_config::{Checker, Duration, Optional, Secret, Validate};
+use millrace_config::{Checker, Duration, Optional, Validate};
 use millrace_delivery::QueueConfig;
 use millrace_formats::prometheus::names::{Names, Strategy};
-use millrace_net::config::{Ignored, NotYet, check_listen};
+use millrace_net::config::HttpServerConfig;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+
+/// What differs from a server's usual defaults.
+pub(super) const DEFAULTS: &str =
+    "{endpoint: '', read_header_timeout: 60s, write_timeout: 30s, idle_timeout: 60s}";
 
 millrace_config::parts! {
     /// The Prometheus exporter's configuration: a server's keys and its own.
     pub struct Config {
         /// Where to listen.
-        pub server: Listener,
+        pub server: HttpServerConfig,
         /// What to serve.
         pub serving: Serving,
-    }
-}
-
-/// Where it is served: the keys of a server that make sense for one, so far without TLS and authentication.
-#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct Listener {
-    /// `host:port` to listen on.
-    pub endpoint: String,
-    /// Only `tcp`.
-    pub transport: String,
-    /// Accepted for compatibility: servers do not dial.
-    pub dialer: Ignored,
-    /// Accepted for compatibility: nobody reads the body of a scrape.
-    pub max_request_body_size: u64,
-    /// Accepted for compatibility: there is nothing that it could travel with.
-    pub include_metadata: bool,
-    /// Accepted for compatibility: a head has 30 seconds to arrive.
-    pub read_header_timeout: Duration,
-    /// Accepted for compatibility: nobody reads the body of a scrape.
-    pub read_timeout: Duration,
-    /// Accepted for compatibility: a scrape that takes more than a minute is cut off when others wait.
-    pub write_timeout: Duration,
-    /// Accepted for compatibility: an idle connection is closed after 30 seconds.
-    pub idle_timeout: Duration,
-    /// Whether connections are used for more than one scrape.
-    pub keep_alives_enabled: bool,
-    /// Headers added to every answer.
-    pub response_headers: BTreeMap<String, Secret<String>>,
-    /// Not built yet.
-    pub tls: NotYet,
-    /// Not built yet.
-    pub cors: NotYet,
-    /// Not built yet.
-    pub auth: NotYet,
-    /// Not built yet.
-    pub compression_algorithms: NotYet,
-    /// Not built yet.
-    pub middlewares: NotYet,
-}
-
-impl Default for Listener {
-    fn default() -> Self {
-        Self {
-            endpoint: String::new(),
-            transport: "tcp".to_owned(),
-            dialer: Ignored,
-            max_request_body_size: 0,
-            include_metadata: false,
-            read_header_timeout: Duration::from_secs(60),
-            read_timeout: Duration::ZERO,
-            write_timeout: Duration::from_secs(30),
-            idle_timeout: Duration::from_secs(60),
-            keep_alives_enabled: true,
-            response_headers: BTreeMap::new(),
-            tls: NotYet,
-            cors: NotYet,
-            auth: NotYet,
-            compression_algorithms: NotYet,
-            middlewares: NotYet,
-        }
-    }
-}
-
-impl Validate for Listener {
-    fn validate(&self, at: &mut Checker<'_>) {
-        if self.endpoint.is_empty() {
-            at.error("endpoint", "is required: where to listen, for example localhost:8889");
-        } else {
-            check_listen(at, "endpoint", &self.endpoint);
-        }
-        if self.transport != "tcp" {
-            at.error("transport", format!("`{}` is not supported here yet; use tcp", self.transport));
-        }
-        for (name, value) in &self.response_headers {
-            let is_header =
-                HeaderName::try_from(name).is_ok() && HeaderValue::from_str(value.expose()).is_ok();
-            if !is_header {
-                at.error("response_headers", format!("`{name}` and its value cannot be a header"));
-            }
-        }
     }
 }
 

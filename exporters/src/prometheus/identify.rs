@@ -10,6 +10,7 @@ use millrace_formats::prometheus::Kind;
 use millrace_formats::prometheus::names::{Names, Suffix, join_labels};
 use millrace_wire::view::{Attributes, Metric, MetricData, Resource, Scope, Text, Value};
 use std::borrow::Cow;
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, HashSet};
 use std::fmt::Write as _;
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -111,6 +112,8 @@ pub(super) struct Source<'a> {
     pub instance: Option<String>,
     /// The names of its attributes that become labels of its series.
     keys: HashSet<Text<'a>>,
+    /// Those attributes, once a new series has asked for them.
+    named: OnceCell<Vec<Named>>,
     key: Key,
 }
 
@@ -136,7 +139,12 @@ impl<'a> Source<'a> {
             let labels = resource.attributes().iter().filter(|entry| rules.is_label(entry.key()));
             keys.extend(labels.map(|entry| entry.key()));
         }
-        Self { resource, job, instance, keys, key }
+        Self { resource, job, instance, keys, named: OnceCell::new(), key }
+    }
+
+    /// Its attributes that become labels, in order.
+    fn named(&self, rules: &Rules) -> &[Named] {
+        self.named.get_or_init(|| named(rules, self.resource.attributes(), |key| rules.is_label(key)))
     }
 
     /// What `target_info` is kept by: the target, and all of its attributes. `None` unless it has a job and an instance.
@@ -172,21 +180,83 @@ impl<'a> Source<'a> {
     }
 }
 
-/// A metric under its resource and scope.
-pub(super) struct Subject<'a, 's> {
-    pub rules: &'s Rules,
-    pub source: &'s Source<'a>,
+/// A scope under its resource, and what both add to their series.
+pub(super) struct Origin<'a, 's> {
+    rules: &'s Rules,
+    source: &'s Source<'a>,
     scope: Scope<'a>,
     schema_url: Text<'a>,
-    metric: Metric<'a>,
-    data: MetricData<'a>,
     key: Key,
     /// How many labels its series get from the scope and the resource.
     given: usize,
+    /// The labels that are not attributes, once a new series has asked for them.
+    own: OnceCell<Own>,
+}
+
+/// Labels that are not attributes.
+struct Own {
+    labels: Vec<(String, String)>,
+    names: HashSet<String>,
+}
+
+impl<'a, 's> Origin<'a, 's> {
+    pub(super) fn of(
+        rules: &'s Rules,
+        source: &'s Source<'a>,
+        (scope, schema_url): (Scope<'a>, Text<'a>),
+        scratch: &mut Vec<u8>,
+    ) -> Self {
+        let key = scope_key(rules, scope, schema_url, scratch);
+        let of_scope = if rules.with_scope { scope.attributes().iter().count() } else { 0 };
+        let of_resource = if rules.with_resource { source.resource.attributes().iter().count() } else { 0 };
+        let given = of_scope + of_resource;
+        Self { rules, source, scope, schema_url, key, given, own: OnceCell::new() }
+    }
+
+    /// The labels that are not attributes. Of equal names the first holds.
+    fn own(&self) -> &Own {
+        self.own.get_or_init(|| {
+            let mut own = Own { labels: Vec::new(), names: HashSet::new() };
+            let mut add = |name: &str, value: String| {
+                if own.names.insert(name.to_owned()) {
+                    own.labels.push((name.to_owned(), value));
+                }
+            };
+            for (name, value) in &self.rules.const_labels {
+                add(name, value.clone());
+            }
+            for (name, value) in [("job", &self.source.job), ("instance", &self.source.instance)] {
+                if let Some(value) = value {
+                    add(name, value.clone());
+                }
+            }
+            if self.rules.with_scope {
+                add("otel_scope_name", self.scope.name().to_string());
+                add("otel_scope_version", self.scope.version().to_string());
+                add("otel_scope_schema_url", self.schema_url.to_string());
+                let is_told =
+                    |key: Text<'_>| ["name", "version", "schema_url"].iter().any(|told| key == *told);
+                for (key, value) in sorted(self.scope.attributes(), |key| !is_told(key)) {
+                    if let Ok(name) = self.rules.names.label(&format!("otel_scope_{key}")) {
+                        add(&name, value);
+                    }
+                }
+            }
+            own
+        })
+    }
+}
+
+/// A metric under its resource and scope.
+pub(super) struct Subject<'a, 's> {
+    origin: &'s Origin<'a, 's>,
+    metric: Metric<'a>,
+    data: MetricData<'a>,
+    key: Key,
 }
 
 /// The part of the key that is the scope's.
-pub(super) fn scope_key(rules: &Rules, scope: Scope<'_>, schema_url: Text<'_>, scratch: &mut Vec<u8>) -> Key {
+fn scope_key(rules: &Rules, scope: Scope<'_>, schema_url: Text<'_>, scratch: &mut Vec<u8>) -> Key {
     if !rules.with_scope {
         return Key::default();
     }
@@ -199,9 +269,7 @@ pub(super) fn scope_key(rules: &Rules, scope: Scope<'_>, schema_url: Text<'_>, s
 
 impl<'a, 's> Subject<'a, 's> {
     pub(super) fn of(
-        rules: &'s Rules,
-        source: &'s Source<'a>,
-        (scope, schema_url, scope_key): (Scope<'a>, Text<'a>, Key),
+        origin: &'s Origin<'a, 's>,
         (metric, data): (Metric<'a>, MetricData<'a>),
         scratch: &mut Vec<u8>,
     ) -> Self {
@@ -214,10 +282,13 @@ impl<'a, 's> Subject<'a, 's> {
             MetricData::ExponentialHistogram(_) => 4,
             MetricData::Summary(_) => 5,
         });
-        let key = Key::of(scratch).then(scope_key).then(source.key);
-        let of_scope = if rules.with_scope { scope.attributes().iter().count() } else { 0 };
-        let of_resource = if rules.with_resource { source.resource.attributes().iter().count() } else { 0 };
-        Self { rules, source, scope, schema_url, metric, data, key, given: of_scope + of_resource }
+        let key = Key::of(scratch).then(origin.key).then(origin.source.key);
+        Self { origin, metric, data, key }
+    }
+
+    /// How many labels the series of a data point with these attributes has, at most.
+    pub(super) fn label_count(&self, attributes: Attributes<'_>) -> usize {
+        self.origin.given + attributes.iter().count()
     }
 
     /// What the series of a data point with these attributes is found by.
@@ -227,12 +298,12 @@ impl<'a, 's> Subject<'a, 's> {
 
     /// Whether an attribute of the resource takes the place of a data point's.
     fn is_overridden(&self, key: Text<'_>) -> bool {
-        self.source.keys.contains(&key)
+        self.origin.source.keys.contains(&key)
     }
 
     /// What that series is called.
     pub(super) fn found(&self, attributes: Attributes<'_>) -> Result<Found, Refusal> {
-        if self.given + attributes.iter().count() > LABELS_MAX {
+        if self.label_count(attributes) > LABELS_MAX {
             return Err(Refusal::TooManyLabels);
         }
         let kind = match self.data {
@@ -247,7 +318,7 @@ impl<'a, 's> Subject<'a, 's> {
             _ => Suffix::None,
         };
         let (name, unit) = (self.metric.name().to_str_lossy(), self.metric.unit().to_str_lossy());
-        let name = self.rules.names.metric(&name, &unit, suffix).map_err(|_| Refusal::Name)?;
+        let name = self.origin.rules.names.metric(&name, &unit, suffix).map_err(|_| Refusal::Name)?;
         if name.is_empty() {
             return Err(Refusal::Name);
         }
@@ -256,59 +327,43 @@ impl<'a, 's> Subject<'a, 's> {
     }
 
     fn labels(&self, attributes: Attributes<'_>, kind: Kind) -> Result<Box<[Label]>, Refusal> {
-        let own = self.own_labels();
-        let taken: HashSet<&str> = own.iter().map(|(name, _)| &**name).collect();
-        let mut labels = Vec::with_capacity(own.len() + 8);
-        let mut all = sorted(attributes, |key| !self.is_overridden(key));
-        if self.rules.with_resource {
-            all.extend(sorted(self.source.resource.attributes(), |key| self.rules.is_label(key)));
-            all.sort();
-        }
-        for (key, value) in all {
-            let mut name = self.rules.names.label(&key).map_err(|_| Refusal::Name)?;
-            let is_part = matches!((kind, &*name), (Kind::Histogram, "le") | (Kind::Summary, "quantile"));
+        let Origin { rules, source, .. } = self.origin;
+        let own = self.origin.own();
+        let of_point = named(rules, attributes, |key| !self.is_overridden(key));
+        let mut all: Vec<&Named> = of_point.iter().chain(source.named(rules)).collect();
+        all.sort_by(|a, b| (&a.key, &a.value).cmp(&(&b.key, &b.value)));
+        let mut labels = Vec::with_capacity(all.len() + own.labels.len());
+        for Named { name, value, .. } in all {
+            let name = name.as_deref().ok_or(Refusal::Name)?;
+            let is_part = matches!((kind, name), (Kind::Histogram, "le") | (Kind::Summary, "quantile"));
             if name.starts_with("__") || is_part {
                 return Err(Refusal::Name);
             }
-            if taken.contains(&*name) {
+            let name = match own.names.contains(name) {
                 // As Prometheus does with labels of its own.
-                name = Cow::Owned(format!("exported_{name}"));
-            }
-            labels.push((name.into_owned(), value));
+                true => format!("exported_{name}"),
+                false => name.to_owned(),
+            };
+            labels.push((name, value.clone()));
         }
         join_labels(&mut labels);
-        labels.extend(own.into_iter().map(|(name, value)| (name.into_owned(), value.into_owned())));
+        labels.extend(own.labels.iter().cloned());
         Ok(finished(labels))
     }
+}
 
-    /// Labels that are not attributes. Of equal names the first holds.
-    fn own_labels(&self) -> Vec<(Cow<'_, str>, Cow<'_, str>)> {
-        let constant = self.rules.const_labels.iter();
-        let mut own: Vec<(Cow<'_, str>, Cow<'_, str>)> =
-            constant.map(|(name, value)| (name.as_str().into(), value.as_str().into())).collect();
-        let mut add = |name: Cow<'static, str>, value| own.push((name, value));
-        if let Some(job) = &self.source.job {
-            add("job".into(), job.as_str().into());
-        }
-        if let Some(instance) = &self.source.instance {
-            add("instance".into(), instance.as_str().into());
-        }
-        if self.rules.with_scope {
-            add("otel_scope_name".into(), self.scope.name().to_str_lossy());
-            add("otel_scope_version".into(), self.scope.version().to_str_lossy());
-            add("otel_scope_schema_url".into(), self.schema_url.to_str_lossy());
-            let is_told = |key: Text<'_>| ["name", "version", "schema_url"].iter().any(|told| key == *told);
-            for (key, value) in sorted(self.scope.attributes(), |key| !is_told(key)) {
-                let name = format!("otel_scope_{key}");
-                if let Ok(name) = self.rules.names.label(&name) {
-                    add(name.into_owned().into(), value.into());
-                }
-            }
-        }
-        let mut taken = HashSet::with_capacity(own.len());
-        own.retain(|(name, _)| taken.insert(name.clone()));
-        own
-    }
+/// An attribute that becomes a label.
+struct Named {
+    key: String,
+    /// None if it cannot be translated.
+    name: Option<String>,
+    value: String,
+}
+
+fn named(rules: &Rules, attributes: Attributes<'_>, takes: impl Fn(Text<'_>) -> bool) -> Vec<Named> {
+    let name = |key: &str| rules.names.label(key).ok().map(Cow::into_owned);
+    let sorted = sorted(attributes, takes).into_iter();
+    sorted.map(|(key, value)| Named { name: name(&key), key, value }).collect()
 }
 
 /// Attributes by their names.

@@ -1,6 +1,6 @@
 //! The way in: batches, point by point.
 
-use super::identify::{Key, Rules, Source, Subject, scope_key};
+use super::identify::{Key, Origin, Rules, Source, Subject};
 use super::refusal::Refusal;
 use super::series::{Point, Temporality};
 use super::store::Store;
@@ -11,6 +11,9 @@ use millrace_telemetry::{Counter, Labels, warn_sparingly};
 use millrace_wire::view::{Metric, MetricData, Metrics, ResourceMetrics, ScopeMetrics};
 use std::sync::Arc;
 use std::time::Instant;
+
+/// Labels of refused series that are made in one request; further new series of it are refused without a name.
+const FUTILE_LABELS_MAX: usize = 100_000;
 
 /// Folds batches into the store.
 pub(super) struct Intake {
@@ -49,7 +52,13 @@ impl Intake {
 
     /// Takes in a batch; how many of its data points are not served.
     pub(super) fn take(&self, batch: &Batch, now: Instant) -> u64 {
-        let mut pass = Pass { intake: self, now, scratch: Vec::with_capacity(256), tally: Tally::default() };
+        let mut pass = Pass {
+            intake: self,
+            now,
+            scratch: Vec::with_capacity(256),
+            tally: Tally::default(),
+            futile: Futile::default(),
+        };
         for metrics in batch.pieces().iter().filter_map(|piece| Metrics::of(&piece.payload)) {
             metrics.resource_metrics().for_each(|group| pass.resource(group));
         }
@@ -81,6 +90,7 @@ struct Pass<'i> {
     now: Instant,
     scratch: Vec<u8>,
     tally: Tally,
+    futile: Futile,
 }
 
 impl Pass<'_> {
@@ -103,13 +113,11 @@ impl Pass<'_> {
     }
 
     fn scope(&mut self, source: &Source<'_>, group: ScopeMetrics<'_>) {
-        let rules = &self.intake.rules;
-        let (scope, schema_url) = (group.scope(), group.schema_url());
-        let key = scope_key(rules, scope, schema_url, &mut self.scratch);
+        let scope = (group.scope(), group.schema_url());
+        let origin = Origin::of(&self.intake.rules, source, scope, &mut self.scratch);
         for metric in group.metrics() {
             if let Some(data) = metric.data() {
-                let subject =
-                    Subject::of(rules, source, (scope, schema_url, key), (metric, data), &mut self.scratch);
+                let subject = Subject::of(&origin, (metric, data), &mut self.scratch);
                 self.metric(&subject, metric, data);
             }
         }
@@ -153,6 +161,44 @@ impl Pass<'_> {
     fn point(&mut self, subject: &Subject<'_, '_>, point: Point<'_>) -> Result<(), Refusal> {
         let attributes = point.attributes();
         let key: Key = subject.key(attributes, &mut self.scratch);
-        self.intake.store.take(key, point, self.now, || subject.found(attributes))
+        let named = self.futile.reason().map_or_else(|| Ok(()), Err);
+        let mut is_new = false;
+        let taken = self.intake.store.take(key, point, self.now, || {
+            is_new = true;
+            named.and_then(|()| subject.found(attributes))
+        });
+        if let Err(refusal) = taken
+            && is_new
+            && named.is_ok()
+        {
+            self.futile.note(refusal, subject.label_count(attributes));
+        }
+        taken
+    }
+}
+
+/// What naming new series has come to that were then refused. Names are costly, and a request may have a hundred
+/// thousand of them.
+#[derive(Default)]
+struct Futile {
+    labels: usize,
+    /// There was no room for one, so there will hardly be any for the next.
+    full: Option<Refusal>,
+}
+
+impl Futile {
+    fn note(&mut self, refusal: Refusal, labels: usize) {
+        // Those are not named.
+        if refusal != Refusal::TooManyLabels {
+            self.labels += labels;
+        }
+        if matches!(refusal, Refusal::TooManySeries | Refusal::TooManyBytes | Refusal::OverBudget) {
+            self.full = Some(refusal);
+        }
+    }
+
+    /// Why no further new series of the request is named, if so.
+    fn reason(&self) -> Option<Refusal> {
+        self.full.or_else(|| (self.labels > FUTILE_LABELS_MAX).then_some(Refusal::TooManyRefused))
     }
 }

@@ -10,29 +10,28 @@ mod identify;
 mod intake;
 mod refusal;
 mod scrape;
+mod scrapes;
 mod series;
 mod store;
 
 #[cfg(test)]
 mod tests;
 
-pub use config::{Config, Listener, ResourceToTelemetry, Serving};
+pub use config::{Config, ResourceToTelemetry, Serving};
 
 use crate::local;
-use http::header::{CONNECTION, HeaderMap, HeaderValue};
 use identify::Rules;
 use intake::Intake;
 use millrace_delivery::{Accepted, Exporter, Sender};
 use millrace_engine::component::{BuildError, Context, ExporterConfig, Factory, Stability};
 use millrace_engine::{Batch, BoxFuture, Failure, Stage};
 use millrace_formats::prometheus::{Offer, OpenMetrics};
-use millrace_net::admin::AdminServer;
-use millrace_net::config::{header_map, listen_address};
+use millrace_net::admin::{AdminServer, Counted};
 use millrace_telemetry::catalogue::millrace as catalogue;
 use millrace_telemetry::{Labels, Registration};
 use millrace_wire::Signal;
 use scrape::Counter;
-use std::net::SocketAddr;
+use scrapes::Scrapes;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 use store::{Limits, Store};
@@ -47,8 +46,10 @@ pub const FACTORY: Factory<dyn ExporterConfig> = Factory {
     aliases: &[],
     signals: &[Signal::Metrics],
     stability: Stability::Alpha,
-    schema: millrace_config::Shape::of::<Config>(),
-    plan: |node, path, diags| Some(Box::new(millrace_config::decode::<Config>(node, path, diags)?)),
+    schema: millrace_config::Shape::over::<Config>(config::DEFAULTS),
+    plan: |node, path, diags| {
+        Some(Box::new(millrace_config::decode_over::<Config>(config::DEFAULTS, node, path, diags)?))
+    },
 };
 
 impl ExporterConfig for Config {
@@ -61,7 +62,7 @@ impl ExporterConfig for Config {
 
 struct Prometheus {
     intake: Intake,
-    address: SocketAddr,
+    address: String,
     server: Mutex<Option<AdminServer>>,
     _visible: [Registration; 2],
 }
@@ -84,13 +85,11 @@ impl Prometheus {
             target_info: names.target_info(),
             send_timestamps: serving.send_timestamps,
             offer: Offer { open_metrics, protobuf: true },
-            headers: headers(server),
-            under_way: Mutex::default(),
+            scrapes: Scrapes::new([context.shared.work.clone(), context.shared.intake.clone()]),
         };
-        let (host, port) = listen_address(&server.endpoint).map_err(|error| context.error(error))?;
-        let listening = AdminServer::start("prometheus", &host, port, scrape::router(Arc::new(counter)))
-            .map_err(|error| context.error(format!("cannot listen on {}: {error}", server.endpoint)))?;
-        let address = listening.address();
+        let router = scrape::router(Arc::new(counter));
+        let listening = AdminServer::http("prometheus", server, context, router, Counted::Yes)?;
+        let address = listening.address().map_or_else(|| server.endpoint.clone(), |at| at.to_string());
         tracing::info!(
             otelcol.component.id = %context.id,
             otelcol.component.kind = "exporter",
@@ -115,15 +114,6 @@ impl Prometheus {
             server: Mutex::new(Some(listening)),
         })
     }
-}
-
-/// What every answer has.
-fn headers(server: &Listener) -> HeaderMap {
-    let mut headers = header_map(&server.response_headers);
-    if !server.keep_alives_enabled {
-        headers.insert(CONNECTION, HeaderValue::from_static("close"));
-    }
-    headers
 }
 
 /// Shows how much there is among the collector's own metrics.

@@ -11,6 +11,8 @@ pub(super) enum Refusal {
     TooManyBytes,
     /// It would have more labels than a series may have.
     TooManyLabels,
+    /// So many of its request's series have been refused that no further one is looked at.
+    TooManyRefused,
     /// The process's memory budget is used up.
     OverBudget,
     /// The metric is served already, as one of another type, or would be read as part of another one.
@@ -31,10 +33,11 @@ pub(super) enum Refusal {
 }
 
 impl Refusal {
-    pub(super) const ALL: [Self; 11] = [
+    pub(super) const ALL: [Self; 12] = [
         Self::TooManySeries,
         Self::TooManyBytes,
         Self::TooManyLabels,
+        Self::TooManyRefused,
         Self::OverBudget,
         Self::TypeConflict,
         Self::Duplicate,
@@ -51,6 +54,7 @@ impl Refusal {
             Self::TooManySeries => "too_many_series",
             Self::TooManyBytes => "too_many_bytes",
             Self::TooManyLabels => "too_many_labels",
+            Self::TooManyRefused => "too_many_refused",
             Self::OverBudget => "over_budget",
             Self::TypeConflict => "type_conflict",
             Self::Duplicate => "duplicate",
@@ -69,6 +73,7 @@ impl fmt::Display for Refusal {
             Self::TooManySeries => "there are as many series as `max_series` allows",
             Self::TooManyBytes => "series take as much memory as `max_series_mib` allows",
             Self::TooManyLabels => "it would have more than 1,000 labels",
+            Self::TooManyRefused => "too many new series of its request have been refused before it",
             Self::OverBudget => "the memory budget is used up",
             Self::TypeConflict => "a metric of that name and another type is served already",
             Self::Duplicate => "another series has the same name and labels",

@@ -2,37 +2,36 @@
 //!
 //! A scrape copies references to all series at once, and so shows one moment; what it then writes holds up nobody.
 
+use super::scrapes::{Busy, Scrapes, Slot, Snapshot, lock};
 use super::series::{Family, HistogramState, Identity, Label, NumberState, State};
 use super::store::{Shown, Store};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
-use axum::response::Response;
+use axum::response::{IntoResponse as _, Response};
 use axum::routing::any;
 use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderName};
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::{HeaderValue, Method, StatusCode};
 use http_body::{Body as HttpBody, Frame};
+use millrace_engine::Charge;
 use millrace_formats::prometheus::{
-    self as format, Bucket, Exposition, Histogram, Kind, Native, Offer, Span, Summary, Value, negotiate,
+    self as format, Bucket, Exposition, Format, Histogram, Kind, Native, Offer, Span, Summary, Value,
+    negotiate,
 };
+use millrace_net::stream::Peer;
 use millrace_wire::view::Number;
 use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
-use std::vec;
+use std::time::Instant;
 
 /// How much is written at once.
 const CHUNK_BYTES: usize = 64 << 10;
-/// How many scrapes may be under way.
-const SCRAPES_MAX: usize = 8;
-/// When there are more, those that have taken longer than this are cut off.
-const SCRAPE_MAX: Duration = Duration::from_secs(60);
 /// How many names a scraper may choose.
 const NAMES_MAX: usize = 1000;
 
@@ -42,12 +41,8 @@ pub(super) struct Counter {
     pub target_info: String,
     pub send_timestamps: bool,
     pub offer: Offer,
-    pub headers: HeaderMap,
-    pub under_way: Mutex<Vec<(Instant, Weak<Slot>)>>,
+    pub scrapes: Scrapes,
 }
-
-/// Where a scrape lives until it is written or cut off.
-pub(super) type Slot = Mutex<Option<Writing>>;
 
 /// Serves `/metrics`.
 pub(super) fn router(counter: Arc<Counter>) -> Router {
@@ -60,27 +55,21 @@ pub(super) fn router(counter: Arc<Counter>) -> Router {
 
 impl Counter {
     fn answer(&self, request: &Request) -> Response {
-        let now = Instant::now();
         let header = |name: HeaderName| request.headers().get(name).and_then(|value| value.to_str().ok());
         let format = negotiate(header(ACCEPT), self.offer);
         let zipped = header(ACCEPT_ENCODING).is_some_and(takes_gzip);
-        let Some(slot) = self.enter(now) else {
-            let mut busy = Response::new(Body::from("too many scrapes are under way; try again later\n"));
-            *busy.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
-            return busy;
+        let body = match request.method() {
+            // Nobody would read it.
+            &Method::HEAD => Answer(Arc::new(Slot::new(None))),
+            _ => match self.scrape(request, format, zipped) {
+                Ok(slot) => Answer(slot),
+                Err(busy) => {
+                    return (StatusCode::SERVICE_UNAVAILABLE, format!("{busy}; try again later\n"))
+                        .into_response();
+                }
+            },
         };
-        let writing = Writing {
-            shown: self.shown(now).into_iter(),
-            names: request.uri().query().map(chosen_names).filter(|names| !names.is_empty()),
-            target_info: self.target_info.clone(),
-            send_timestamps: self.send_timestamps,
-            exposition: Some(Exposition::new(format)),
-            family: None,
-            zip: zipped.then(|| GzEncoder::new(Vec::new(), Compression::fast())),
-        };
-        *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(writing);
-        let mut response = Response::new(Body::new(Answer(slot)));
-        *response.headers_mut() = self.headers.clone();
+        let mut response = Response::new(Body::new(body));
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(format.content_type()));
         if zipped {
             response.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
@@ -88,25 +77,21 @@ impl Counter {
         response
     }
 
-    /// A place for a scrape, if there is one; those that take too long give theirs up.
-    pub(super) fn enter(&self, now: Instant) -> Option<Arc<Slot>> {
-        let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
-        under_way.retain(|(_, slot)| slot.strong_count() > 0);
-        if under_way.len() >= SCRAPES_MAX {
-            under_way.retain(|(since, slot)| {
-                let late = now.saturating_duration_since(*since) > SCRAPE_MAX;
-                if late && let Some(slot) = slot.upgrade() {
-                    *slot.lock().unwrap_or_else(PoisonError::into_inner) = None;
-                }
-                !late
-            });
-        }
-        if under_way.len() >= SCRAPES_MAX {
-            return None;
-        }
-        let slot = Arc::new(Slot::new(None));
-        under_way.push((now, Arc::downgrade(&slot)));
-        Some(slot)
+    fn scrape(&self, request: &Request, format: Format, zipped: bool) -> Result<Arc<Slot>, Busy> {
+        let now = Instant::now();
+        let peer = request.extensions().get::<Peer>().and_then(|peer| peer.0).map(|peer| peer.ip());
+        let write = |snapshot, charge| Writing {
+            snapshot,
+            next: 0,
+            names: request.uri().query().map(chosen_names).filter(|names| !names.is_empty()),
+            target_info: self.target_info.clone(),
+            send_timestamps: self.send_timestamps,
+            exposition: Some(Exposition::new(format)),
+            family: None,
+            zip: zipped.then(|| GzEncoder::new(Vec::new(), Compression::fast())),
+            _charge: charge,
+        };
+        self.scrapes.begin(now, peer, self.store.series(), || self.shown(now), write)
     }
 
     /// Everything that is served, in order.
@@ -140,7 +125,7 @@ impl HttpBody for Answer {
     type Error = CutOff;
 
     fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, CutOff>>> {
-        let mut slot = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut slot = lock(&self.0);
         let Some(writing) = slot.as_mut() else { return Poll::Ready(Some(Err(CutOff))) };
         Poll::Ready(writing.next().map(|chunk| Ok(Frame::data(chunk.into()))))
     }
@@ -153,7 +138,9 @@ struct CutOff;
 
 /// An answer that is being written.
 pub(super) struct Writing {
-    shown: vec::IntoIter<Shown>,
+    snapshot: Arc<Snapshot>,
+    /// The first of it that has not been written.
+    next: usize,
     /// The only metrics that are asked for.
     names: Option<BTreeSet<String>>,
     target_info: String,
@@ -162,6 +149,7 @@ pub(super) struct Writing {
     exposition: Option<Exposition>,
     family: Option<Arc<Family>>,
     zip: Option<GzEncoder<Vec<u8>>>,
+    _charge: Charge,
 }
 
 impl Iterator for Writing {
@@ -200,11 +188,27 @@ fn zipped(zip: &mut GzEncoder<Vec<u8>>, text: &[u8]) -> Vec<u8> {
 }
 
 impl Writing {
+    #[cfg(test)]
+    pub(super) fn test(snapshot: Arc<Snapshot>, charge: Charge, format: Format) -> Self {
+        Self {
+            snapshot,
+            next: 0,
+            names: None,
+            target_info: String::new(),
+            send_timestamps: false,
+            exposition: Some(Exposition::new(format)),
+            family: None,
+            zip: None,
+            _charge: charge,
+        }
+    }
+
     /// The next piece of text; none after the end.
     fn text(&mut self) -> Option<Vec<u8>> {
         let mut exposition = self.exposition.take()?;
-        for shown in self.shown.by_ref() {
-            let Shown { identity, state } = shown;
+        let snapshot = Arc::clone(&self.snapshot);
+        for Shown { identity, state } in &snapshot.shown[self.next..] {
+            self.next += 1;
             let wanted = self.names.as_ref().is_none_or(|names| names.contains(&identity.family.name));
             if !wanted {
                 continue;
@@ -223,7 +227,7 @@ impl Writing {
                 }
             }
             let is_timed = self.send_timestamps && identity.family.name != self.target_info;
-            write(&mut exposition, &identity, &state, is_timed);
+            write(&mut exposition, identity, state, is_timed);
             if exposition.len() >= CHUNK_BYTES {
                 let piece = exposition.take();
                 self.exposition = Some(exposition);

@@ -3,7 +3,7 @@
 //! `testdata/cases.json` is written by `tests/peers/recorders/prometheus_cases.py`, and the files beside it are what
 //! `tests/peers/recorders/prometheus_exporter.py` has recorded.
 
-use super::config::Config;
+use super::config::{Config, DEFAULTS};
 use super::{FACTORY, Prometheus};
 use crate::testing::{batch, context, payload, plan};
 use millrace_config::{Diagnostics, parse_str};
@@ -32,7 +32,7 @@ fn started(context: &Context, mut keys: Value) -> Prometheus {
     let parsed = parse_str("test.yaml", &keys.to_string(), &|_| None);
     let mut diags = Diagnostics::new();
     let node = parsed.node.expect("JSON is YAML");
-    let config = millrace_config::decode::<Config>(&node, "exporters::prometheus", &mut diags);
+    let config = millrace_config::decode_over::<Config>(DEFAULTS, &node, "exporters::prometheus", &mut diags);
     let config = config.unwrap_or_else(|| panic!("{}", diags.render(&parsed.sources)));
     Prometheus::start(&config, context).expect("a free port")
 }
@@ -48,7 +48,7 @@ fn send(exporter: &Prometheus, request: &Value) -> u64 {
 
 /// Asks as a scraper does; the head of the answer, and its body.
 fn ask(exporter: &Prometheus, target: &str, headers: &str) -> (String, Vec<u8>) {
-    let mut stream = TcpStream::connect(exporter.address).expect("it listens");
+    let mut stream = TcpStream::connect(&exporter.address).expect("it listens");
     write!(stream, "GET {target} HTTP/1.0\r\n{headers}\r\n").expect("it reads");
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).expect("it answers");
@@ -388,24 +388,59 @@ async fn scrapers_choose_metrics_by_name_and_only_one_path_answers() {
     assert!(ask(&exporter, "/", "").0.starts_with("http/1.0 404"));
 }
 
-#[tokio::test]
-async fn scrapes_that_nobody_reads_do_not_keep_others_out_for_ever() {
-    let counter = super::scrape::Counter {
-        store: std::sync::Arc::new(super::Store::new(
-            super::Limits { series: 10, bytes: 1 << 20, expiration: Duration::from_secs(60) },
-            context("prometheus").shared.intake,
-        )),
-        target_info: "target_info".to_owned(),
-        send_timestamps: false,
-        offer: super::Offer { open_metrics: super::OpenMetrics::Never, protobuf: true },
-        headers: http::HeaderMap::new(),
-        under_way: std::sync::Mutex::default(),
+/// Points of a gauge, each with `wide` attributes of which one tells it from the others.
+fn wide(metric: &str, points: u32, wide: u32) -> Value {
+    let attribute = |key: String, value: String| json!({"key": key, "value": {"stringValue": value}});
+    let point = |at: u32| {
+        let same = (1..wide).map(|number| attribute(format!("k{number}"), String::new()));
+        let attributes: Vec<_> = same.chain([attribute("at".to_owned(), at.to_string())]).collect();
+        json!({"timeUnixNano": "1700000000000000000", "asDouble": 1, "attributes": attributes})
     };
-    let start = Instant::now();
-    let held: Vec<_> = (0..8).map(|_| counter.enter(start).expect("a place")).collect();
-    assert!(counter.enter(start + Duration::from_secs(59)).is_none());
-    assert!(counter.enter(start + Duration::from_secs(61)).is_some());
-    assert!(held.iter().all(|slot| slot.lock().expect("not poisoned").is_none()));
+    json!({"name": metric, "gauge": {"dataPoints": (0..points).map(point).collect::<Vec<_>>()}})
+}
+
+#[tokio::test]
+async fn once_there_was_no_room_further_new_series_of_a_request_are_not_looked_at() {
+    let context = context("prometheus");
+    let exporter = started(&context, json!({"max_series": 10}));
+    // Of the names, none can be translated: who looks at them refuses them for that.
+    let metrics = [wide("good", 20, 1), wide("___", 5, 1)];
+    let request = json!({"resourceMetrics": [{"scopeMetrics": [{"metrics": metrics}]}]});
+    assert_eq!(send(&exporter, &request), 15);
+    assert_eq!((refused(&context, "too_many_series"), refused(&context, "name")), (15.0, 0.0));
+    // Those that are there go on, and each request is looked at anew.
+    let metrics = [wide("___", 5, 1), wide("good", 10, 1)];
+    let request = json!({"resourceMetrics": [{"scopeMetrics": [{"metrics": metrics}]}]});
+    assert_eq!(send(&exporter, &request), 5);
+    assert_eq!(refused(&context, "name"), 5.0);
+}
+
+#[tokio::test]
+async fn a_request_of_many_refused_series_costs_only_so_many_names() {
+    let context = context("prometheus");
+    let exporter = started(&context, json!({}));
+    assert_eq!(send(&exporter, &one(&wide("a_b", 1500, 100))), 0);
+    // The same to whoever scrapes
+    assert_eq!(send(&exporter, &one(&wide("a.b", 1500, 100))), 1500);
+    let (looked_at, unseen) = (refused(&context, "duplicate"), refused(&context, "too_many_refused"));
+    assert_eq!((looked_at, unseen), (1001.0, 499.0));
+    assert_eq!(send(&exporter, &one(&wide("c", 1, 100))), 0, "the next request is another one");
+}
+
+#[tokio::test]
+async fn a_head_is_answered_without_a_body_and_takes_nothing() {
+    let context = context("prometheus");
+    let exporter = started(&context, json!({}));
+    send(&exporter, &gauge("a", &json!({}), 1.0));
+    let used = context.shared.work.used();
+    let mut stream = TcpStream::connect(&exporter.address).expect("it listens");
+    write!(stream, "HEAD /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").expect("it reads");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("it answers");
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("\r\n\r\n"), "{answer}");
+    assert!(answer.contains("content-type: text/plain; version=0.0.4"), "{answer}");
+    assert!(!answer.contains("content-length"), "nobody knows how long it would be: {answer}");
+    assert_eq!(context.shared.work.used(), used);
 }
 
 #[tokio::test]
@@ -437,9 +472,10 @@ fn what_is_wrong_in_a_configuration_is_said() {
     for (yaml, expected) in [
         ("{}", "is required: where to listen"),
         ("{endpoint: 'localhost'}", "has no port"),
-        ("{endpoint: 'localhost:0', tls: {cert_file: x}}", "not supported yet"),
-        ("{endpoint: 'localhost:0', transport: unix}", "use tcp"),
-        ("{endpoint: 'localhost:0', response_headers: {'a b': x}}", "cannot be a header"),
+        ("{endpoint: 'localhost:0', tls: {cert_file: x}}", "both certificate and key"),
+        ("{endpoint: 'localhost:0', auth: {}}", "no authenticator is named"),
+        ("{endpoint: 'localhost:0', transport: udp}", "use tcp"),
+        ("{endpoint: 'localhost:0', response_headers: {'a b': x}}", "is not a header name"),
         ("{endpoint: 'localhost:0', translation_strategy: Underscores}", "is not a strategy"),
         ("{endpoint: 'localhost:0', const_labels: {__name__: x}}", "cannot be the name of a label"),
         ("{endpoint: 'localhost:0', max_series: 0}", "must be at least 1"),

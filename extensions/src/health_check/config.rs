@@ -1,6 +1,5 @@
 //! The section `extensions::health_check`.
 
-use crate::pages::refuse_what_pages_lack;
 use millrace_config::{Checker, Duration, GivenOnly, Optional, Validate};
 use millrace_net::config::{GrpcServerConfig, HttpServerConfig};
 use schemars::JsonSchema;
@@ -27,6 +26,20 @@ millrace_config::parts! {
         pub answers: Answers,
     }
 }
+
+/// What only the first version looks at.
+const BESIDE: [&str; 10] = [
+    "endpoint",
+    "transport",
+    "path",
+    "response_body",
+    "response_headers",
+    "keep_alives_enabled",
+    "tls",
+    "auth",
+    "cors",
+    "middlewares",
+];
 
 /// What to answer, and to which path.
 #[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
@@ -75,19 +88,17 @@ impl Answers {
 
 impl Validate for Answers {
     fn validate(&self, at: &mut Checker<'_>) {
-        refuse_what_pages_lack(at);
         if self.is_v2() {
             if !self.http.is_on() && !self.grpc.is_on() {
                 at.error("use_v2", "must specify at least one protocol\nadd `http:` or `grpc:`");
             }
-            for key in ["endpoint", "path", "response_body", "response_headers"] {
+            for key in BESIDE {
                 if at.is_set(key) {
                     at.warning(key, "has no effect beside `http`, `grpc` or `use_v2`\nmove it below `http`");
                 }
             }
             at.nested("http", &self.http);
             at.nested("grpc", &self.grpc);
-            at.within("grpc", refuse_what_pages_lack);
         } else if self.component_health.is_on() {
             at.warning("component_health", "has no effect without `http` or `grpc`");
         }
@@ -155,7 +166,6 @@ pub struct Pages {
 
 impl Validate for Pages {
     fn validate(&self, at: &mut Checker<'_>) {
-        refuse_what_pages_lack(at);
         if self.status.enabled && !self.status.path.starts_with('/') {
             at.within("status", |at| at.error("path", "must start with /"));
         }

@@ -11,18 +11,19 @@ mod status_page;
 
 pub use config::{Answers, CheckCollectorPipeline, ComponentHealth, Config, Page, Pages, ResponseBody, V2};
 
-use crate::pages::{PageServer, check_transport, headers};
+use crate::pages::PageServers;
 use answer::Answer;
 use axum::Router;
 use axum::body::Body;
 use axum::response::Response;
 use grpc::{HealthService, Judge};
 use http::header::{CONTENT_TYPE, HeaderValue, LOCATION};
-use http::{HeaderMap, StatusCode, Uri};
+use http::{StatusCode, Uri};
 use millrace_engine::component::{BuildError, Context, Extension, ExtensionConfig, Factory, Stability};
 use millrace_engine::{BoxFuture, Health};
-use millrace_net::config::{GrpcServerConfig, listen_address};
-use std::sync::{Arc, Mutex, PoisonError};
+use millrace_net::admin::{AdminServer, Counted};
+use millrace_net::measures::RpcServer;
+use std::sync::Arc;
 
 /// The `health_check` extension.
 pub const FACTORY: Factory<dyn ExtensionConfig> = Factory {
@@ -39,57 +40,36 @@ pub const FACTORY: Factory<dyn ExtensionConfig> = Factory {
 
 impl ExtensionConfig for Config {
     fn build(&self, context: Context) -> Result<Arc<dyn Extension>, BuildError> {
-        let answers = &self.answers;
-        let http = answers.http.as_option().map_or(&self.server.transport, |v2| &v2.server.transport);
-        check_transport(http, &context)?;
-        if let Some(grpc) = answers.grpc.as_option() {
-            check_transport(&grpc.transport, &context)?;
-        }
-        let (pages, service) = (PageServer::default(), Mutex::default());
-        Ok(Arc::new(HealthCheck { config: self.clone(), context, pages, service }))
+        Ok(Arc::new(HealthCheck { config: self.clone(), context, servers: PageServers::default() }))
     }
 }
 
 struct HealthCheck {
     config: Config,
     context: Context,
-    pages: PageServer,
-    service: Mutex<Option<HealthService>>,
+    servers: PageServers,
 }
 
 impl HealthCheck {
     fn listen(&self) -> Result<(), BuildError> {
-        let answers = &self.config.answers;
+        let Config { server, answers } = &self.config;
         let health = self.context.shared.health.clone();
         if !answers.is_v2() {
-            let router = router(&self.config, health);
-            return self.pages.start("health_check", &self.config.server.endpoint, &self.context, router);
+            // The Go collector counts requests to the second version only.
+            let router = router(answers.clone(), health);
+            return self.servers.start("health_check", server, &self.context, router, Counted::No);
         }
         let component_health = answers.component_health.as_option().cloned();
         if let Some(v2) = answers.http.as_option() {
             let router = router_v2(v2.clone(), component_health.clone(), health.clone());
-            self.pages.start("health_check", &v2.server.endpoint, &self.context, router)?;
+            self.servers.start("health_check", &v2.server, &self.context, router, Counted::Yes)?;
         }
         if let Some(server) = answers.grpc.as_option() {
-            self.listen_grpc(server, Judge { health, component_health })?;
+            let measures = RpcServer::new(&self.context, &server.endpoint);
+            let service = HealthService::new(Judge { health, component_health }, measures);
+            let running = AdminServer::grpc("health_grpc", server, &self.context, Arc::new(service))?;
+            self.servers.keep("health_check", &server.endpoint, &self.context, running);
         }
-        Ok(())
-    }
-
-    fn listen_grpc(&self, server: &GrpcServerConfig, judge: Judge) -> Result<(), BuildError> {
-        let endpoint = &server.endpoint;
-        let (host, port) = listen_address(endpoint).map_err(|error| self.context.error(error))?;
-        let service = HealthService::start(host, port, judge).map_err(|error| {
-            self.context
-                .error(format!("cannot listen on {endpoint}: {error}; is another collector running there?"))
-        })?;
-        tracing::info!(
-            otelcol.component.id = %self.context.id,
-            otelcol.component.kind = "extension",
-            endpoint = %service.address,
-            "Starting the gRPC health service"
-        );
-        *self.service.lock().unwrap_or_else(PoisonError::into_inner) = Some(service);
         Ok(())
     }
 }
@@ -100,36 +80,27 @@ impl Extension for HealthCheck {
     }
 
     fn stop(&self) -> BoxFuture<'_, ()> {
-        Box::pin(async {
-            self.pages.stop().await;
-            let service = self.service.lock().unwrap_or_else(PoisonError::into_inner).take();
-            if let Some(service) = service {
-                service.stop().await;
-            }
-        })
+        Box::pin(self.servers.stop())
     }
 }
 
-fn router(config: &Config, health: Health) -> Router {
-    let answers = Arc::new(config.answers.clone());
-    let headers = headers(&config.server);
-    Router::new().fallback(move |uri: Uri| async move { respond(answers.to(uri.path(), &health), headers) })
+fn router(answers: Answers, health: Health) -> Router {
+    let answers = Arc::new(answers);
+    Router::new().fallback(move |uri: Uri| async move { respond(answers.to(uri.path(), &health)) })
 }
 
 fn router_v2(v2: V2, component_health: Option<ComponentHealth>, health: Health) -> Router {
-    let headers = headers(&v2.server);
     let shared = Arc::new((v2, component_health));
     Router::new().fallback(move |uri: Uri| async move {
         let (v2, component_health) = &*shared;
         let query = uri.query().unwrap_or_default();
-        respond(status_page::answer(v2, component_health.as_ref(), uri.path(), query, &health), headers)
+        respond(status_page::answer(v2, component_health.as_ref(), uri.path(), query, &health))
     })
 }
 
-fn respond(answer: Answer, headers: HeaderMap) -> Response {
+fn respond(answer: Answer) -> Response {
     let mut response = Response::new(Body::from(answer.body));
     *response.status_mut() = StatusCode::from_u16(answer.status).expect("all of them are known");
-    *response.headers_mut() = headers;
     if let Some(content_type) = answer.content_type {
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     }

@@ -108,9 +108,9 @@ fn what_cannot_be_meant_is_refused_and_what_has_no_effect_is_said() {
         ("use_v2: true", "must specify at least one protocol"),
         ("http: {status: {path: x}}", "error: must start with /"),
         ("http: {config: {enabled: true}}", "use the command print-config"),
-        ("tls: {cert_file: x}", "yet"),
-        ("http: {tls: {cert_file: x}}", "yet"),
-        ("grpc: {auth: {authenticator: x}}", "yet"),
+        ("tls: {cert_file: x}", "both certificate and key"),
+        ("http: {auth: {}}", "no authenticator is named"),
+        ("grpc: {transport: udp}", "use tcp"),
         ("nonsense: 1", "error: unknown key `nonsense`"),
     ] {
         let (config, problems) = plan(yaml);
@@ -219,5 +219,94 @@ async fn failing_components_count_when_they_are_to() {
     exporter.failed(&denied);
     assert_eq!(exporter.event().condition, Condition::PermanentError);
     assert_eq!(status(port, "").await.0, 500);
+    extension.stop().await;
+}
+
+#[test]
+fn what_protects_the_first_version_only_is_said_to() {
+    let (config, problems) = plan("{auth: {authenticator: x}, http: }");
+    assert!(config.is_some() && problems.contains("has no effect beside `http`"), "{problems}");
+}
+
+/// Calls the gRPC service: the status in its first answer, and the code at its end, which a watch has not.
+async fn ask(port: u16, method: &str, service: &str) -> (Option<u8>, Option<String>) {
+    let stream = TcpStream::connect(("127.0.0.1", port)).await.expect("it listens");
+    let (mut client, connection) = h2::client::handshake(stream).await.expect("it speaks HTTP/2");
+    let driving = tokio::spawn(connection);
+    let request = http::Request::post(format!("http://h/grpc.health.v1.Health/{method}"))
+        .header("content-type", "application/grpc")
+        .header("te", "trailers")
+        .body(())
+        .expect("a request");
+    let (response, mut stream) = client.send_request(request, false).expect("sent");
+    let len = service.len() as u8;
+    let name = [&[0, 0, 0, 0, len + 2, 0x0a, len], service.as_bytes()].concat();
+    stream.send_data(name.into(), true).expect("sent");
+    let response = response.await.expect("an answer");
+    let code = |headers: &http::HeaderMap| {
+        headers.get("grpc-status").map(|code| code.to_str().expect("text").to_owned())
+    };
+    let from_head = code(response.headers());
+    let mut body = response.into_body();
+    let data = match from_head {
+        Some(_) => None,
+        None => body.data().await.map(|data| data.expect("it is whole")),
+    };
+    let code = match (method, from_head) {
+        (_, Some(code)) => Some(code),
+        ("Watch", None) => None,
+        _ => body.trailers().await.expect("it is whole").as_ref().and_then(code),
+    };
+    driving.abort();
+    (data.map(|data| *data.last().expect("not empty")), code)
+}
+
+#[tokio::test]
+async fn the_standard_clients_of_the_grpc_service_are_answered() {
+    const SERVING: Option<u8> = Some(1);
+    const NOT_SERVING: Option<u8> = Some(2);
+    const SERVICE_UNKNOWN: Option<u8> = Some(3);
+    let (health, port) = (Health::starting(), free_port());
+    let extension = build(&format!("grpc: {{endpoint: '127.0.0.1:{port}'}}"), &health);
+    extension.start().await.expect("the port is free");
+    let code = |code: &str| Some(code.to_owned());
+    assert_eq!(ask(port, "Check", "").await, (NOT_SERVING, code("0")));
+    let exporter = working(&health);
+    assert_eq!(ask(port, "Check", "").await, (SERVING, code("0")));
+    assert_eq!(ask(port, "Check", "traces").await, (SERVING, code("0")));
+    assert_eq!(ask(port, "Check", "metrics").await, (None, code("5")), "not found");
+    assert_eq!(ask(port, "Watch", "traces").await, (SERVING, None));
+    assert_eq!(ask(port, "Watch", "metrics").await, (SERVICE_UNKNOWN, None));
+    assert_eq!(ask(port, "List", "").await, (None, code("12")), "not implemented");
+    exporter.failed(&unreachable());
+    assert_eq!(ask(port, "Check", "traces").await, (SERVING, code("0")), "nobody asked for it to count");
+    health.advance(State::Failed);
+    assert_eq!(ask(port, "Check", "").await, (NOT_SERVING, code("0")));
+    extension.stop().await;
+}
+
+#[tokio::test]
+async fn a_watch_tells_changes_until_its_client_has_heard_enough() {
+    let (health, port) = (Health::starting(), free_port());
+    let extension = build(&format!("grpc: {{endpoint: '127.0.0.1:{port}'}}"), &health);
+    extension.start().await.expect("the port is free");
+    working(&health);
+    let stream = TcpStream::connect(("127.0.0.1", port)).await.expect("it listens");
+    let (mut client, connection) = h2::client::handshake(stream).await.expect("it speaks HTTP/2");
+    let driving = tokio::spawn(connection);
+    let request = http::Request::post("http://h/grpc.health.v1.Health/Watch")
+        .header("content-type", "application/grpc")
+        .header("te", "trailers")
+        .body(())
+        .expect("a request");
+    let (response, mut stream) = client.send_request(request, false).expect("sent");
+    stream.send_data(vec![0; 5].into(), true).expect("sent");
+    let mut body = response.await.expect("an answer").into_body();
+    let first = body.data().await.expect("a first answer").expect("it is whole");
+    assert_eq!(first.last(), Some(&1));
+    health.advance(State::Failed);
+    let second = body.data().await.expect("a change").expect("it is whole");
+    assert_eq!(second.last(), Some(&2));
+    driving.abort();
     extension.stop().await;
 }

@@ -57,7 +57,7 @@ impl Validate for Config {
         if !self.save_to_file.is_empty() {
             at.error(
                 "save_to_file",
-                "there is no profiler in this collector yet\nremove it, and use `perf record -p PID`",
+                "there is no profiler in this collector\nremove it, and use `perf record -p PID`",
             );
         }
     }

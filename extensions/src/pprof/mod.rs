@@ -1,14 +1,13 @@
 //! The `pprof` extension: the paths that Go's tools ask for, as far as there is something to answer.
 //!
-//! There is no profiler in the process yet: one that interrupts threads to look at their stacks needs `unsafe`, and the
-//! libraries for it do so in ways that can dead-lock. Configurations that name the extension work; whoever asks for a
-//! profile is told what to use instead.
+//! There is no profiler in the process; `ARCHITECTURE.md` says why. Configurations that name the extension work, and
+//! whoever asks for a profile is told what to use instead.
 
 mod config;
 
 pub use config::{Config, Dialer};
 
-use crate::pages::PageServer;
+use crate::pages::PageServers;
 use axum::Router;
 use axum::response::{IntoResponse, Response};
 use http::{StatusCode, Uri};
@@ -32,21 +31,21 @@ const PROFILES: [&str; 8] =
 
 impl ExtensionConfig for Config {
     fn build(&self, context: Context) -> Result<Arc<dyn Extension>, BuildError> {
-        Ok(Arc::new(Pprof { config: self.clone(), context, pages: PageServer::default() }))
+        Ok(Arc::new(Pprof { config: self.clone(), context, pages: PageServers::default() }))
     }
 }
 
 struct Pprof {
     config: Config,
     context: Context,
-    pages: PageServer,
+    pages: PageServers,
 }
 
 impl Extension for Pprof {
     fn start(&self) -> BoxFuture<'_, Result<(), BuildError>> {
         Box::pin(async {
             let router = Router::new().fallback(|uri: Uri| async move { page(uri.path()) });
-            self.pages.start("pprof", &self.config.endpoint, &self.context, router)
+            self.pages.start_plain("pprof", &self.config.endpoint, &self.context, router)
         })
     }
 
@@ -57,8 +56,9 @@ impl Extension for Pprof {
 
 fn page(path: &str) -> Response {
     match path.strip_prefix("/debug/pprof/") {
-        Some("") => "/debug/pprof/\n\ncmdline\nsymbol\n\nThere are no profiles in this collector yet.\n"
-            .into_response(),
+        Some("") => {
+            "/debug/pprof/\n\ncmdline\nsymbol\n\nThere are no profiles in this collector.\n".into_response()
+        }
         Some("cmdline") => command_line().into_response(),
         // Zero says that addresses are resolved by the tool itself.
         Some("symbol") => "num_symbols: 0\n".into_response(),
@@ -71,7 +71,10 @@ fn page(path: &str) -> Response {
 
 fn no_profile(name: &str) -> String {
     let id = std::process::id();
-    format!("there is no profile `{name}` in this collector yet; use `perf record -g -p {id}`\n")
+    format!(
+        "there is no profile `{name}` in this collector; use a build with symbols (`--profile profiling`), and \
+         `perf record -F 99 --call-graph dwarf -p {id} -- sleep 30`\n"
+    )
 }
 
 /// The arguments of the process, as Go writes them.

@@ -1,7 +1,6 @@
 //! The section `extensions::zpages`.
 
-use crate::pages::refuse_what_pages_lack;
-use millrace_config::{Checker, Validate};
+use millrace_config::Validate;
 use millrace_net::config::HttpServerConfig;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -27,11 +26,7 @@ pub struct Own {
     pub expvar: Expvar,
 }
 
-impl Validate for Own {
-    fn validate(&self, at: &mut Checker<'_>) {
-        refuse_what_pages_lack(at);
-    }
-}
+impl Validate for Own {}
 
 /// `expvar`.
 #[derive(Debug, Clone, Default, Deserialize, Serialize, JsonSchema)]

@@ -8,17 +8,18 @@ mod html;
 
 pub use config::{Config, Expvar, Own};
 
-use crate::pages::{PageServer, check_transport, headers};
+use crate::pages::PageServers;
 use axum::Router;
 use axum::response::{IntoResponse, Response};
 use html::Page;
 use http::header::CONTENT_TYPE;
-use http::{HeaderMap, StatusCode, Uri};
+use http::{StatusCode, Uri};
 use millrace_engine::BoxFuture;
 use millrace_engine::component::{
     BuildError, Context, Extension, ExtensionConfig, Factory, Shared, Stability,
 };
 use millrace_engine::status::{Event, Group};
+use millrace_net::admin::Counted;
 use std::sync::Arc;
 
 /// The `zpages` extension.
@@ -35,25 +36,24 @@ pub const FACTORY: Factory<dyn ExtensionConfig> = Factory {
 
 impl ExtensionConfig for Config {
     fn build(&self, context: Context) -> Result<Arc<dyn Extension>, BuildError> {
-        check_transport(&self.server.transport, &context)?;
-        Ok(Arc::new(ZPages { config: self.clone(), context, pages: PageServer::default() }))
+        Ok(Arc::new(ZPages { config: self.clone(), context, pages: PageServers::default() }))
     }
 }
 
 struct ZPages {
     config: Config,
     context: Context,
-    pages: PageServer,
+    pages: PageServers,
 }
 
 impl Extension for ZPages {
     fn start(&self) -> BoxFuture<'_, Result<(), BuildError>> {
         Box::pin(async {
-            let (shared, headers) = (self.context.shared.clone(), headers(&self.config.server));
-            let has_expvar = self.config.own.expvar.enabled;
-            let router = Router::new()
-                .fallback(move |uri: Uri| async move { page(uri.path(), &shared, has_expvar, headers) });
-            self.pages.start("zpages", &self.config.server.endpoint, &self.context, router)
+            let Config { server, own } = &self.config;
+            let (shared, has_expvar) = (self.context.shared.clone(), own.expvar.enabled);
+            let router =
+                Router::new().fallback(move |uri: Uri| async move { page(uri.path(), &shared, has_expvar) });
+            self.pages.start("zpages", server, &self.context, router, Counted::Yes)
         })
     }
 
@@ -62,7 +62,7 @@ impl Extension for ZPages {
     }
 }
 
-fn page(path: &str, shared: &Shared, has_expvar: bool, headers: HeaderMap) -> Response {
+fn page(path: &str, shared: &Shared, has_expvar: bool) -> Response {
     let (content_type, body) = match path {
         "/debug/servicez" => ("text/html; charset=utf-8", service(shared)),
         "/debug/pipelinez" => ("text/html; charset=utf-8", pipelines(shared)),
@@ -70,12 +70,9 @@ fn page(path: &str, shared: &Shared, has_expvar: bool, headers: HeaderMap) -> Re
         "/debug/featurez" => ("text/html; charset=utf-8", features()),
         "/debug/tracez" => ("text/html; charset=utf-8", traces()),
         "/debug/expvarz" if has_expvar => ("application/json; charset=utf-8", numbers(shared)),
-        _ => {
-            let body = (StatusCode::NOT_FOUND, headers, "404 page not found\n");
-            return body.into_response();
-        }
+        _ => return (StatusCode::NOT_FOUND, "404 page not found\n").into_response(),
     };
-    (headers, [(CONTENT_TYPE, content_type)], body).into_response()
+    ([(CONTENT_TYPE, content_type)], body).into_response()
 }
 
 fn service(shared: &Shared) -> String {

@@ -70,7 +70,7 @@ fn what_it_cannot_do_is_refused() {
         &FACTORY,
         &[
             ("endpoint: x", "has no port"),
-            ("auth: {authenticator: x}", "yet"),
+            ("auth: {}", "no authenticator is named"),
             ("expvars: {}", "did you mean `expvar`?"),
         ],
     );

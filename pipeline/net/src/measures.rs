@@ -2,7 +2,7 @@
 //! collector's instrumentation labels it. Below that level everything here is a single branch.
 
 use crate::grpc::{Code, Status};
-use crate::stream::Peer;
+use crate::stream::{OverTls, Peer};
 use axum::body::Body;
 use axum::extract::Request;
 use axum::response::Response;
@@ -212,6 +212,7 @@ const HOST_MAX: usize = 260;
 struct Exchange<'a> {
     method: &'a Method,
     version: Version,
+    scheme: &'static str,
     host: Option<&'a str>,
     route: Option<&'a str>,
     status: StatusCode,
@@ -242,7 +243,7 @@ impl HttpServer {
         answer: impl FnOnce(Request) -> F,
     ) -> Response {
         let started = Instant::now();
-        let (method, version) = (request.method().clone(), request.version());
+        let (method, version, scheme) = (request.method().clone(), request.version(), scheme(&request));
         let host = request.headers().get(HOST).and_then(|host| host.to_str().ok());
         let host = host.filter(|host| host.len() <= HOST_MAX).map(str::to_owned);
         let mut span = self.begin(route, &request, host.as_deref());
@@ -266,6 +267,7 @@ impl HttpServer {
         self.answered(&Exchange {
             method: &method,
             version,
+            scheme,
             host: host.as_deref(),
             route,
             status,
@@ -288,7 +290,7 @@ impl HttpServer {
             set_server(&mut span, &server(Labels::new(), address, port));
         }
         span.set("http.request.method", method);
-        span.set("url.scheme", "http");
+        span.set("url.scheme", scheme(request));
         span.set("url.path", request.uri().path());
         span.set("network.protocol.version", protocol_version(request.version()));
         if let Some(Peer(Some(peer))) = request.extensions().get::<Peer>() {
@@ -306,9 +308,10 @@ impl HttpServer {
 
     fn answered(&self, exchange: &Exchange<'_>) {
         let Some(kept) = &self.series.0 else { return };
-        let &Exchange { method, version, host, route, status, .. } = exchange;
+        let &Exchange { method, version, scheme, host, route, status, .. } = exchange;
         let make = || {
             let mut labels = http(method, version).with("http.response.status_code", text(status));
+            labels.set("url.scheme", scheme.to_owned());
             if let Some(route) = route {
                 labels.set("http.route", route.to_owned());
             }
@@ -323,7 +326,7 @@ impl HttpServer {
             ]
             .map(|def| kept.registry.histogram(def, &labels))
         };
-        let key = (known(method), version, host, route, status);
+        let key = (known(method), version, scheme, host, route, status);
         kept.histograms.with(&key, make, |[duration, request, response]| {
             duration.record(seconds(exchange.started));
             request.record(exchange.request_bytes as f64);
@@ -425,10 +428,14 @@ fn http(method: &Method, version: Version) -> Labels {
     ])
 }
 
+fn scheme(request: &Request) -> &'static str {
+    if request.extensions().get::<OverTls>().is_some() { "https" } else { "http" }
+}
+
 const fn protocol_version(version: Version) -> &'static str {
     match version {
         Version::HTTP_10 => "1.0",
-        Version::HTTP_2 => "2",
+        Version::HTTP_2 => "2.0",
         _ => "1.1",
     }
 }

@@ -30,6 +30,10 @@ impl fmt::Display for Peer {
     }
 }
 
+/// Marks a request that has come over TLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OverTls;
+
 /// Where connections arrive.
 #[derive(Debug)]
 pub enum Listener {
@@ -146,6 +150,12 @@ pub enum Stream {
 }
 
 impl Stream {
+    /// The mark of its requests, if it is TLS.
+    #[must_use]
+    pub fn over_tls(&self) -> Option<OverTls> {
+        matches!(self, Self::Tls(_)).then_some(OverTls)
+    }
+
     /// The protocol that was agreed upon, if any was.
     #[must_use]
     pub fn alpn(&self) -> Option<&[u8]> {

@@ -9,22 +9,18 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use http::header::{CONNECTION, CONTENT_TYPE, LOCATION, RETRY_AFTER, VARY};
+use http::header::{CONNECTION, CONTENT_TYPE, LOCATION, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
-use millrace_config::GivenOnly;
 use millrace_engine::component::Context;
-use millrace_engine::extension::Denied;
 use millrace_engine::{Budget, Failure, Identity, Metadata, Reason};
-use millrace_net::admission::Admission;
-use millrace_net::config::HttpServerAuthConfig;
 use millrace_net::grpc::{Code, Status};
-use millrace_net::http::{Accepted, BodyError, Cors, discard, receive};
+use millrace_net::http::{Accepted, BodyError, Front, Turned, receive};
 use millrace_net::measures::HttpServer;
 use millrace_net::stream::Peer;
 use millrace_wire::{Signal, response};
+use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Instant;
-use tokio::time::timeout;
 
 /// Where profiles are sent, whatever the configuration says; as in Go, which has no key for it.
 const PROFILES_PATH: &str = "/v1development/profiles";
@@ -34,11 +30,8 @@ struct Shared {
     intake: Arc<Intake>,
     budget: Budget,
     accepted: Accepted,
-    admission: Admission,
-    auth: GivenOnly<HttpServerAuthConfig>,
-    cors: Option<Cors>,
+    front: Arc<Front>,
     include_metadata: bool,
-    response_headers: HeaderMap,
     measures: HttpServer,
 }
 
@@ -47,7 +40,7 @@ struct Shared {
 pub(super) fn router(
     intake: Arc<Intake>,
     config: &HttpConfig,
-    admission: Admission,
+    front: Arc<Front>,
     context: &Context,
 ) -> Router {
     let budget = context.shared.intake.clone();
@@ -57,12 +50,9 @@ pub(super) fn router(
         paths: paths.map(|(signal, path)| (rooted(path), signal)).collect(),
         intake,
         accepted: config.server.accepted(within(&budget, config.server.max_body())),
-        admission,
-        auth: config.server.auth.clone(),
-        cors: config.server.cors.as_option().and_then(Cors::of),
+        front,
         budget,
         include_metadata: config.server.include_metadata,
-        response_headers: millrace_net::config::header_map(&config.server.response_headers),
         measures: HttpServer::new(context),
     };
     Router::new().fallback(serve).with_state(Arc::new(shared))
@@ -72,87 +62,42 @@ fn rooted(path: &str) -> String {
     if path.starts_with('/') { path.to_owned() } else { format!("/{path}") }
 }
 
-/// In the Go collector's order: headers of every answer, other origins, who sends it, whether it may come in now, and
-/// only then where it wants to go.
 async fn serve(State(shared): State<Arc<Shared>>, request: axum::extract::Request) -> Response {
     if shared.measures.is_active() {
         let route =
             shared.paths.iter().map(|(path, _)| path.as_str()).find(|path| *path == request.uri().path());
-        return shared.measures.observe(route, request, |request| routed(&shared, request)).await;
+        return shared.measures.observe(route, request, |request| fronted(&shared, request)).await;
     }
-    routed(&shared, request).await
+    fronted(&shared, request).await
 }
 
-async fn routed(shared: &Shared, request: axum::extract::Request) -> Response {
-    let mut crossing = HeaderMap::new();
-    let mut preflight = false;
-    if let Some(cors) = &shared.cors {
-        preflight = Cors::is_preflight(request.method(), request.headers());
-        if preflight {
-            cors.answer_preflight(request.headers(), &mut crossing);
-        } else {
-            cors.answer_request(request.method(), request.headers(), &mut crossing);
+/// Whether a request may come in is asked before where it wants to go, as in the Go collector.
+async fn fronted(shared: &Shared, request: axum::extract::Request) -> Response {
+    let refuse = |headers: &HeaderMap, turned| {
+        let status = match turned {
+            Turned::Unauthenticated(message) => Status::new(Code::Unauthenticated, message),
+            Turned::Away(failure) => http_refusal(&failure),
+            Turned::TooSlow => Status::new(Code::DeadlineExceeded, "authentication took too long"),
+        };
+        match status.code {
+            Code::Unauthenticated => shared.intake.count_unauthenticated(Transport::Http),
+            _ => shared.intake.count_refused(Transport::Http),
         }
-    }
-    let mut response = match preflight {
-        true => StatusCode::NO_CONTENT.into_response(),
-        false => admitted(shared, request).await,
+        refusal(format(headers).unwrap_or(Format::Json), &status)
     };
-    for (name, value) in &shared.response_headers {
-        if name == VARY {
-            response.headers_mut().append(name, value.clone());
-        } else {
-            response.headers_mut().insert(name, value.clone());
-        }
-    }
-    for (name, value) in &crossing {
-        response.headers_mut().append(name, value.clone());
-    }
-    response
+    shared.front.answer(request, |request, identity| routed(shared, identity, request), refuse).await
 }
 
-/// Answers a request if it may come in.
-async fn admitted(shared: &Shared, request: axum::extract::Request) -> Response {
-    let mut identity = None;
-    if !shared.admission.asks_nothing() {
-        match admit(shared, request.headers(), request.uri().query()).await {
-            Ok(sender) => identity = sender,
-            Err(status) => {
-                match status.code {
-                    Code::Unauthenticated => shared.intake.count_unauthenticated(Transport::Http),
-                    _ => shared.intake.count_refused(Transport::Http),
-                }
-                let (head, body) = request.into_parts();
-                // So that its sender hears the answer, and can use the connection again.
-                discard(body).await;
-                return refusal(format(&head.headers).unwrap_or(Format::Json), &status);
-            }
-        }
-    }
+async fn routed(
+    shared: &Shared,
+    identity: Option<Arc<Identity>>,
+    request: axum::extract::Request,
+) -> Response {
     let path = request.uri().path();
     match shared.paths.iter().find(|(known, _)| known == path) {
         Some((_, signal)) => exchange(shared, *signal, identity, request).await,
         None => no_such_path(request.uri()),
     }
-}
-
-async fn admit(
-    shared: &Shared,
-    headers: &HeaderMap,
-    query: Option<&str>,
-) -> Result<Option<Arc<Identity>>, Status> {
-    let sources = shared.auth.as_option().map(|auth| auth.sources(headers, query));
-    let authenticating = shared.admission.authenticate(sources.as_deref().unwrap_or(headers));
-    let identity = match timeout(shared.accepted.timeout, authenticating).await {
-        Ok(Ok(identity)) => identity,
-        Ok(Err(Denied::Unauthenticated(denied))) => {
-            return Err(Status::new(Code::Unauthenticated, denied.to_string()));
-        }
-        Ok(Err(Denied::NotNow(failure))) => return Err(http_refusal(&failure)),
-        Err(_) => return Err(Status::new(Code::DeadlineExceeded, "authentication took too long")),
-    };
-    shared.admission.pass().map_err(|failure| http_refusal(&failure))?;
-    Ok(identity)
 }
 
 /// A path with empty or dotted segments is redirected to the one it means, as Go's multiplexer does: senders whose
@@ -164,6 +109,7 @@ fn no_such_path(uri: &Uri) -> Response {
     }
     let cleaned = cleaned(path);
     if cleaned != path {
+        let cleaned = escaped(&cleaned);
         let location = match uri.query() {
             Some(query) => format!("{cleaned}?{query}"),
             None => cleaned,
@@ -186,6 +132,20 @@ fn cleaned(path: &str) -> String {
     }
     let end = if path.ends_with('/') && !segments.is_empty() { "/" } else { "" };
     format!("/{}{end}", segments.join("/"))
+}
+
+/// The path with escapes for what does not belong into one: browsers take `/\host` for another host.
+fn escaped(path: &str) -> String {
+    let mut escaped = String::with_capacity(path.len());
+    for byte in path.bytes() {
+        match byte {
+            b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' | b'%' => escaped.push(byte.into()),
+            byte if b"/-._~!$&'()*+,;=:@".contains(&byte) => escaped.push(byte.into()),
+            // Writing to a string cannot fail.
+            byte => drop(write!(escaped, "%{byte:02X}")),
+        }
+    }
+    escaped
 }
 
 async fn exchange(
@@ -333,6 +293,20 @@ mod tests {
         assert_eq!(answer(&throttled), (503, Some(HeaderValue::from(1))));
         let asked = throttled.after(Duration::from_millis(1500));
         assert_eq!(answer(&asked), (503, Some(HeaderValue::from(2))));
+    }
+
+    #[test]
+    fn nobody_is_redirected_to_another_host() {
+        for (asked, location) in [
+            ("//\\evil.com", "/%5Cevil.com"),
+            ("/a/..//\\evil.com/x", "/%5Cevil.com/x"),
+            ("//evil.com/", "/evil.com/"),
+            ("/./a%5Cb?c=d", "/a%5Cb?c=d"),
+            ("//a:b\"", "/a:b%22"),
+        ] {
+            let response = no_such_path(&asked.parse().expect("hyper takes it"));
+            assert_eq!(response.headers().get(LOCATION).expect("a redirect"), location, "{asked}");
+        }
     }
 
     #[test]

@@ -21,6 +21,7 @@ use millrace_engine::{BoxFuture, Budget};
 use millrace_net::admission::Admission;
 use millrace_net::config::{TlsServerConfig, listen};
 use millrace_net::connections::{Door, Refusals, Running, Windows};
+use millrace_net::http::Front;
 use millrace_net::measures::RpcServer;
 use millrace_net::stream::Listener;
 use millrace_net::tls::{ALPN_H2, ALPN_HTTP1, Site};
@@ -49,24 +50,31 @@ impl ReceiverConfig for Config {
             let auth = grpc.auth.as_option().and_then(|auth| auth.authenticator.as_ref());
             Admission::of(offers, auth, &grpc.middlewares)
         });
-        let http = protocols.http.as_option().map_or(Ok(Admission::default()), |http| {
-            let auth = http.server.auth.as_option().and_then(|auth| auth.authenticator.as_ref());
-            Admission::of(offers, auth, &http.server.middlewares)
-        });
-        let admission =
-            (grpc.map_err(|error| context.error(error))?, http.map_err(|error| context.error(error))?);
+        let grpc = grpc.map_err(|error| context.error(error))?;
+        let front = protocols.http.as_option().map(|http| Front::of(&http.server, offers)).transpose();
+        let front = front.map_err(|error| context.error(error))?.map(Arc::new);
         let intake = Arc::new(Intake::new(&context, &outputs));
         let windows = Windows::new(context.shared.intake.clone());
         let config = self.clone();
-        Ok(Arc::new(Otlp { config, context, admission, intake, windows, running: Mutex::default() }))
+        Ok(Arc::new(Otlp {
+            config,
+            context,
+            admission: grpc,
+            front,
+            intake,
+            windows,
+            running: Mutex::default(),
+        }))
     }
 }
 
 struct Otlp {
     config: Config,
     context: Context,
-    /// Of gRPC and of HTTP.
-    admission: (Admission, Admission),
+    /// Of gRPC.
+    admission: Admission,
+    /// Of HTTP, if it is served.
+    front: Option<Arc<Front>>,
     intake: Arc<Intake>,
     /// Shared by both transports, so that together they stay within their share of the budget.
     windows: Arc<Windows>,
@@ -85,7 +93,7 @@ impl Otlp {
             budget: shared.intake.clone(),
             windows: Arc::clone(&self.windows),
             door,
-            admission: self.admission.0.clone(),
+            admission: self.admission.clone(),
             keepalive: config.lives(),
             pings: config.pings(),
         };
@@ -100,7 +108,9 @@ impl Otlp {
     }
 
     async fn start_http(&self) -> Result<(), BuildError> {
-        let Some(config) = self.config.protocols.http.as_option() else { return Ok(()) };
+        let (Some(config), Some(front)) = (self.config.protocols.http.as_option(), &self.front) else {
+            return Ok(());
+        };
         let door = self.door("http", config.server.tls.as_option(), &[ALPN_H2, ALPN_HTTP1])?;
         let listener = self.listen(&config.server.transport, &config.server.endpoint, "HTTP").await?;
         let shared = &self.context.shared;
@@ -110,7 +120,7 @@ impl Otlp {
             door,
             windows: Some(Arc::clone(&self.windows)),
         };
-        let router = http::router(Arc::clone(&self.intake), config, self.admission.1.clone(), &self.context);
+        let router = http::router(Arc::clone(&self.intake), config, Arc::clone(front), &self.context);
         let server = millrace_net::http::Server::new(router, options, shared.tasks.clone());
         self.run(Running::start(&shared.tasks, "http server", |stopping| server.serve(listener, stopping)));
         Ok(())

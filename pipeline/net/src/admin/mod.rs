@@ -6,17 +6,24 @@
 //! # Invariants
 //! - Nothing here runs on a worker, and nothing here waits for one.
 //! - A handler that panics costs its own request and nothing else.
+//! - What connections may take is bounded, and not a part of the process's budget.
 
+mod section;
+
+pub use section::Counted;
+
+use crate::config;
 use crate::connections::{Door, Stopping};
 use crate::http::{Server, ServerOptions, Timeouts};
-use crate::tcp;
+use crate::stream::Listener;
 use axum::Router;
 use axum::extract::Request;
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse as _, Response};
 use futures_util::FutureExt as _;
 use http::StatusCode;
-use millrace_engine::{Health, Tasks};
+use millrace_engine::{BoxFuture, Budget, Health, Tasks};
+use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
@@ -31,40 +38,67 @@ use tokio::time::sleep;
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long requests under way are waited for when the server is stopped.
 const GRACE: Duration = Duration::from_secs(1);
+/// What all connections to one of these servers are charged to, as the receivers' are to the process's budget: enough
+/// for 512 in plain text, or 256 with TLS. It is their own, so that probes are answered when the process's is used up.
+const CONNECTIONS_BYTES: u64 = 12 << 20;
 
-/// A router served by a thread of its own. Dropping it stops it without waiting.
+/// A server on a thread of its own. Dropping it stops it without waiting.
 #[derive(Debug)]
 pub struct AdminServer {
-    address: SocketAddr,
+    address: Option<SocketAddr>,
     stop: watch::Sender<bool>,
     ended: oneshot::Receiver<()>,
 }
 
+/// A server that listens, and what is to be run to serve.
+struct Begun {
+    address: Option<SocketAddr>,
+    serving: BoxFuture<'static, ()>,
+}
+
 impl AdminServer {
-    /// Listens on `host:port` (an empty host means every interface, port 0 any free one) and serves `router` until
-    /// stopped. `name` is the thread's. Returns when the server listens; blocks while the name of the host is looked
-    /// up.
+    /// Listens on `host:port` (an empty host means every interface, port 0 any free one) and serves `router` in plain
+    /// text until stopped. `name` is the thread's. Returns when the server listens; blocks while the name of the host
+    /// is looked up.
     ///
     /// # Errors
     /// Why the address cannot be listened on, or no thread started.
     pub fn start(name: &str, host: &str, port: u16, router: Router) -> io::Result<Self> {
+        let endpoint = format!("{host}:{port}");
+        Self::on_a_thread(name, async move |stopping| {
+            let listener = config::listen("tcp", &endpoint).await?;
+            let options = ServerOptions {
+                timeouts: Timeouts::same(HEADER_TIMEOUT),
+                keep_alive: true,
+                door: Door { budget: Some(Budget::new(CONNECTIONS_BYTES)), ..Door::default() },
+                windows: None,
+            };
+            Ok(serve_http(listener, router, options, stopping))
+        })
+    }
+
+    /// Has `begin` run, and then what it has begun, by a runtime on a thread of its own.
+    fn on_a_thread<E, F>(name: &str, begin: impl FnOnce(Stopping) -> F + Send + 'static) -> Result<Self, E>
+    where
+        E: From<io::Error> + Send + 'static,
+        F: Future<Output = Result<Begun, E>>,
+    {
         let (stop, stopping) = watch::channel(false);
         let (end, ended) = oneshot::channel();
         let (tell, told) = mpsc::sync_channel(1);
-        let host = host.to_owned();
-        let serve = move || {
-            serve(&host, port, router, stopping, &tell);
+        let run = move || {
+            run(stopping, begin, &tell);
             // Nobody waits if the server was dropped.
             let _ = end.send(());
         };
-        std::thread::Builder::new().name(name.to_owned()).spawn(serve)?;
+        std::thread::Builder::new().name(name.to_owned()).spawn(run)?;
         let address = told.recv().map_err(|_| io::Error::other("the thread ended before it listened"))??;
         Ok(Self { address, stop, ended })
     }
 
-    /// Where it listens.
+    /// Where it listens; Unix sockets have no addresses.
     #[must_use]
-    pub fn address(&self) -> SocketAddr {
+    pub fn address(&self) -> Option<SocketAddr> {
         self.address
     }
 
@@ -77,19 +111,17 @@ impl AdminServer {
 }
 
 /// The thread's work, from listening to the end.
-fn serve(
-    host: &str,
-    port: u16,
-    router: Router,
-    stopping: Stopping,
-    tell: &mpsc::SyncSender<io::Result<SocketAddr>>,
+fn run<E: From<io::Error>, F: Future<Output = Result<Begun, E>>>(
+    mut stopping: Stopping,
+    begin: impl FnOnce(Stopping) -> F,
+    tell: &mpsc::SyncSender<Result<Option<SocketAddr>, E>>,
 ) {
-    let bound = runtime().and_then(|runtime| {
-        let listener = runtime.block_on(tcp::listen(host, port))?;
-        Ok((listener.local_addr()?, listener, runtime))
+    let begun = runtime().map_err(E::from).and_then(|runtime| {
+        let begun = runtime.block_on(begin(stopping.clone()))?;
+        Ok((begun, runtime))
     });
-    let (address, listener, runtime) = match bound {
-        Ok(bound) => bound,
+    let (Begun { address, serving }, runtime) = match begun {
+        Ok(begun) => begun,
         Err(error) => {
             let _ = tell.send(Err(error));
             return;
@@ -97,24 +129,14 @@ fn serve(
     };
     // Whoever started the thread waits for this, or is gone and has stopped it.
     let _ = tell.send(Ok(address));
-    // Panics end in `contained`; what these tasks report to is nobody's health.
-    let tasks = Tasks::new(Health::starting());
-    let options = ServerOptions {
-        timeouts: Timeouts::same(HEADER_TIMEOUT),
-        keep_alive: true,
-        door: Door::default(),
-        windows: None,
-    };
-    let server = Server::new(router.layer(from_fn(contained)), options, tasks);
-    let mut stopped = stopping.clone();
     runtime.block_on(async move {
         let over = async {
             // An error says that the handle was dropped: stop as well.
-            let _ = stopped.wait_for(|stopping| *stopping).await;
+            let _ = stopping.wait_for(|stopping| *stopping).await;
             sleep(GRACE).await;
         };
         tokio::select! {
-            () = server.serve(listener, stopping) => {}
+            () = serving => {}
             () = over => {}
         }
     });
@@ -122,6 +144,16 @@ fn serve(
 
 fn runtime() -> io::Result<Runtime> {
     Builder::new_current_thread().enable_io().enable_time().build()
+}
+
+fn serve_http(listener: Listener, router: Router, options: ServerOptions, stopping: Stopping) -> Begun {
+    let server = Server::new(router.layer(from_fn(contained)), options, supervision());
+    Begun { address: listener.address(), serving: Box::pin(server.serve(listener, stopping)) }
+}
+
+/// What panics on such a thread are reported to: they cost their own request, and are nobody's health.
+fn supervision() -> Tasks {
+    Tasks::new(Health::starting())
 }
 
 /// Answers for a handler that panicked.
@@ -139,6 +171,10 @@ mod tests {
     use axum::routing::get;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpStream;
+
+    fn here(server: &AdminServer) -> SocketAddr {
+        server.address().expect("it listens on a port")
+    }
 
     async fn ask(address: SocketAddr, path: &str) -> String {
         let mut stream = TcpStream::connect(address).await.expect("it listens");
@@ -160,19 +196,19 @@ mod tests {
     #[tokio::test]
     async fn it_answers_until_it_is_stopped_and_then_frees_the_port() {
         let server = AdminServer::start("admin-test", "127.0.0.1", 0, router()).expect("a free port");
-        let address = server.address();
+        let address = here(&server);
         assert!(ask(address, "/").await.ends_with("here"));
 
         server.stop().await;
 
         let again = AdminServer::start("admin-test", "127.0.0.1", address.port(), router());
-        assert!(ask(again.expect("the port is free").address(), "/").await.ends_with("here"));
+        assert!(ask(here(&again.expect("the port is free")), "/").await.ends_with("here"));
     }
 
     #[tokio::test]
     async fn a_port_in_use_is_an_error_at_once() {
         let first = AdminServer::start("admin-test", "127.0.0.1", 0, router()).expect("a free port");
-        let error = AdminServer::start("admin-test", "127.0.0.1", first.address().port(), router())
+        let error = AdminServer::start("admin-test", "127.0.0.1", here(&first).port(), router())
             .expect_err("the port is taken");
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
     }
@@ -180,14 +216,14 @@ mod tests {
     #[tokio::test]
     async fn a_panicking_handler_costs_its_own_request_only() {
         let server = AdminServer::start("admin-test", "127.0.0.1", 0, router()).expect("a free port");
-        assert!(ask(server.address(), "/bad").await.starts_with("HTTP/1.1 500"));
-        assert!(ask(server.address(), "/").await.ends_with("here"));
+        assert!(ask(here(&server), "/bad").await.starts_with("HTTP/1.1 500"));
+        assert!(ask(here(&server), "/").await.ends_with("here"));
     }
 
     #[tokio::test]
     async fn idle_connections_do_not_hold_up_the_end() {
         let server = AdminServer::start("admin-test", "127.0.0.1", 0, router()).expect("a free port");
-        let mut idle = TcpStream::connect(server.address()).await.expect("it listens");
+        let mut idle = TcpStream::connect(here(&server)).await.expect("it listens");
         idle.write_all(b"GET / HTTP/1.1\r\nHos").await.expect("it reads");
 
         server.stop().await;
@@ -201,7 +237,7 @@ mod tests {
     #[tokio::test(flavor = "current_thread")]
     async fn it_answers_while_the_workers_are_busy() {
         let server = AdminServer::start("admin-test", "127.0.0.1", 0, router()).expect("a free port");
-        let address = server.address();
+        let address = here(&server);
         // A plain thread asks while this runtime, whose only worker this is, does nothing but wait for it.
         let answer = std::thread::spawn(move || {
             use std::io::{Read, Write};

@@ -363,6 +363,9 @@ pub fn listen_address(text: &str) -> Result<(String, u16), String> {
 /// Checks where a server is to listen.
 fn check_endpoint(at: &mut Checker<'_>, transport: &str, endpoint: &str) {
     match transport {
+        "tcp" | "tcp4" | "tcp6" if endpoint.is_empty() => {
+            at.error("endpoint", "is required: where to listen, for example localhost:4318");
+        }
         "tcp" | "tcp4" | "tcp6" => check_listen(at, "endpoint", endpoint),
         "unix" if endpoint.is_empty() => at.error("endpoint", "the path of the socket is missing"),
         "unix" if endpoint.starts_with('@') => {

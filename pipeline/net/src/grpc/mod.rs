@@ -1,4 +1,4 @@
-//! gRPC over HTTP/2, unary calls only: framing, status, a server and a client.
+//! gRPC over HTTP/2: framing, status, a server and a client, of unary calls; the server may answer one many times.
 //!
 //! Reference: the gRPC over HTTP/2 protocol document (length-prefixed messages, trailers, status codes).
 
@@ -11,12 +11,14 @@ mod keepalive;
 mod message;
 mod server;
 mod status;
+mod stream;
 pub(crate) mod watch;
 
 pub use client::{Balancing, CallError, Channel, ChannelOptions, KeepAlive, Reply};
 pub use keepalive::Keepalive;
 pub use server::{Call, Server, ServerOptions, Unary};
 pub use status::{Code, Status};
+pub use stream::Answers;
 pub use watch::PingPolicy;
 
 /// A message is preceded by a flag and its length.

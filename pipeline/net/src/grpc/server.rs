@@ -4,6 +4,7 @@ use super::conduct::Conduct;
 use super::head::{Head, Refusal, unknown_method};
 use super::keepalive::{Act, Keepalive, Life, Signs};
 use super::message::{Message, receive};
+use super::stream::{Answers, stream};
 use super::watch::{FrameWatch, Misuse, PingPolicy, calm_down};
 use super::{Code, Status, prefix};
 use crate::admission::Admission;
@@ -89,6 +90,11 @@ pub trait Unary: Send + Sync + 'static {
 
     /// Handles a call; the answer is the encoded response message.
     fn call(&self, call: Call) -> BoxFuture<'_, Result<Bytes, Status>>;
+
+    /// The answers to a call, if it is of a method that has many; [`Unary::call`] is not asked then.
+    fn answers(&self, _call: &Call) -> Option<Answers> {
+        None
+    }
 
     /// What a sender is told of a failure.
     fn status(&self, failure: &Failure) -> Status;
@@ -336,7 +342,7 @@ impl<U: Unary> Server<U> {
         if wire_bytes > WINDOW_MIN as usize / 2 {
             conduct.want_window();
         }
-        let call = self.service.call(Call {
+        let call = Call {
             route,
             message,
             charge,
@@ -345,7 +351,12 @@ impl<U: Unary> Server<U> {
             identity,
             headers: request.headers,
             received,
-        });
+        };
+        if let Some(answers) = self.service.answers(&call) {
+            let code = Box::pin(stream(respond, head(content_type), answers, deadline)).await;
+            return self.service.answered(request.uri.path(), code, received);
+        }
+        let call = self.service.call(call);
         let answer = match deadline {
             None => call.await,
             Some(deadline) => timeout_at(deadline.into(), call)

@@ -49,6 +49,14 @@ impl Accepted {
         Self { limit, timeout: RECEIVE_TIMEOUT, encodings: Encodings::All }
     }
 
+    /// Whether a body of that encoding would be taken, for whoever does not read it.
+    ///
+    /// # Errors
+    /// [`BodyError::UnknownEncoding`].
+    pub fn check(&self, headers: &HeaderMap) -> Result<(), BodyError> {
+        self.encoding(headers).map(drop)
+    }
+
     fn encoding(&self, headers: &HeaderMap) -> Result<Encoding, BodyError> {
         let name = headers.get(http::header::CONTENT_ENCODING).map_or(&b""[..], HeaderValue::as_bytes);
         let encoding = match &self.encodings {

@@ -1,8 +1,10 @@
 //! HTTP: serving a tower service with limits, and a client that keeps connections.
 
+mod ambiguity;
 mod body;
 mod client;
 mod cors;
+mod front;
 mod pace;
 mod server;
 
@@ -11,5 +13,6 @@ pub use body::{Accepted, BodyError, Encodings, Received, discard, receive};
 pub use client::fuzzing;
 pub use client::{Client, ClientError, ClientOptions, Ping, Response};
 pub use cors::Cors;
+pub use front::{Front, Turned};
 pub use pace::Timeouts;
 pub use server::{Server, ServerOptions};

@@ -1,18 +1,19 @@
 //! Serving HTTP: an axum router behind limits on headers, time and memory. HTTP/1.1 in plain text; over TLS also
 //! HTTP/2, where the client asks for it.
 
+use super::ambiguity::ambiguity;
 use super::pace::{Over, Pace, Paced, Timeouts};
 use crate::coalesce::coalesce_watched;
 use crate::connections::{Door, Refused, Stopping, WINDOW_MIN, Windows, accept};
 use crate::grpc::watch::{FrameWatch, calm_down};
-use crate::stream::{Listener, Peer, Socket, Stream};
+use crate::stream::{Listener, OverTls, Peer, Socket, Stream};
 use crate::tls::ALPN_H2;
 use crate::tls::server::HELLO;
 use axum::Router;
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use http::header::{CONNECTION, CONTENT_TYPE, HOST};
-use http::{HeaderValue, Request, StatusCode, Version};
+use http::{HeaderValue, Request, Version};
 use hyper::body::Incoming;
 use hyper::rt::Executor;
 use hyper::server::conn::{http1, http2};
@@ -119,13 +120,15 @@ impl Server {
         let read_buffer = lease.as_ref().map_or(READ_BUFFER, |lease| lease.size() as usize);
         let timeouts = self.options.timeouts;
         let pace = Pace::begin(timeouts);
+        let tls = stream.over_tls();
         let mut builder = http1::Builder::new();
         builder
             .timer(TokioTimer::new())
             .max_buf_size(read_buffer)
             .keep_alive(self.options.keep_alive)
             .header_read_timeout(pace.is_none().then_some(timeouts.header));
-        let service = service_fn(|request| paced(pace.clone(), answer(self.router.clone(), peer, request)));
+        let service =
+            service_fn(|request| paced(pace.clone(), answer(self.router.clone(), peer, tls, request)));
         let stream = Paced { stream, pace: pace.clone() };
         let serving = builder.serve_connection(TokioIo::new(stream), service);
         tokio::pin!(serving);
@@ -162,6 +165,7 @@ impl Server {
     async fn http2(self, stream: Stream, peer: Peer, mut stopping: Stopping) {
         let lease = self.options.windows.as_ref().and_then(|windows| windows.lease(READ_BUFFER_LEASED));
         let window = lease.as_ref().map_or(WINDOW_MIN, |lease| lease.size());
+        let tls = stream.over_tls();
         let (stream, flusher) = coalesce_watched(stream, FrameWatch::new());
         let mut builder = http2::Builder::new(Supervised(self.tasks.clone()));
         builder
@@ -176,7 +180,7 @@ impl Server {
         let service = service_fn(|request| {
             let under_way = Arc::clone(&requests);
             under_way.fetch_add(1, Relaxed);
-            let answering = answer(self.router.clone(), peer, request);
+            let answering = answer(self.router.clone(), peer, tls, request);
             async move {
                 let answer = answering.await;
                 drop(under_way);
@@ -246,12 +250,16 @@ async fn paced(
     answer
 }
 
-/// Hands a request to the router. One without a host is answered here, as RFC 9112 (section 3.2) demands.
-async fn answer(router: Router, peer: Peer, mut request: Request<Incoming>) -> Result<Response, Infallible> {
-    if request.version() == Version::HTTP_11 && !request.headers().contains_key(HOST) {
+/// Hands a request to the router, if it can mean one thing only.
+async fn answer(
+    router: Router,
+    peer: Peer,
+    tls: Option<OverTls>,
+    mut request: Request<Incoming>,
+) -> Result<Response, Infallible> {
+    if let Some((status, text)) = ambiguity(request.version(), request.headers()) {
         let headers = [(CONTENT_TYPE, "text/plain; charset=utf-8"), (CONNECTION, "close")];
-        let text = "400 Bad Request: missing required Host header";
-        return Ok((StatusCode::BAD_REQUEST, headers, text).into_response());
+        return Ok((status, headers, text).into_response());
     }
     if request.version() == Version::HTTP_2
         && let Some(authority) = request.uri().authority()
@@ -261,6 +269,9 @@ async fn answer(router: Router, peer: Peer, mut request: Request<Incoming>) -> R
         request.headers_mut().entry(HOST).or_insert(host);
     }
     request.extensions_mut().insert(peer);
+    if let Some(tls) = tls {
+        request.extensions_mut().insert(tls);
+    }
     router.oneshot(request.map(Body::new)).await
 }
 
