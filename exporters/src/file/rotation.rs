@@ -344,7 +344,7 @@ mod tests {
                 files(folder.path(), &[&safe]);
                 rotator.adopt();
             }
-            assert_eq!(left(folder.path()), [safe.clone()], "it keeps its name");
+            assert_eq!(left(folder.path()), std::slice::from_ref(&safe), "it keeps its name");
             fs::remove_file(folder.path().join(safe)).expect("it is there");
         }
         // The last of two is what counts.
