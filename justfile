@@ -67,6 +67,11 @@ bench-threads *args:
     cargo build --release -p millrace-bench
     target/release/millrace-dataplane {{ args }}
 
+# Instructions a request takes, against those recorded; needs valgrind, about two minutes
+instructions *args:
+    cargo build --release -p millrace -p millrace-bench
+    bench/instructions --check {{ args }}
+
 [private]
 compare *args:
     cargo build --release -p millrace -p millrace-bench

@@ -12,6 +12,7 @@
 //! - A connection at rest holds no buffer.
 
 use crate::read_ahead::Ahead;
+use crate::spare;
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::io;
@@ -23,7 +24,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::timeout;
 
 /// Bytes that gather before they are written at the latest.
-const OUT_MAX: usize = 128 << 10;
+const OUT_MAX: usize = spare::LEN;
 /// The first size of the buffer: enough for a few answers.
 const OUT_SMALL: usize = 2 << 10;
 /// Writes of this size are worth a system call of their own.
@@ -31,6 +32,15 @@ const DIRECT_MIN: usize = 64 << 10;
 
 /// How long the last bytes of a connection may take.
 const FINISH_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// What a connection runs over.
+pub(crate) trait Gather {
+    /// Whether it takes what it is given as this module does, and reads ahead, so that doing the same here would only
+    /// copy.
+    fn gathers(&self) -> bool {
+        false
+    }
+}
 
 /// Sees everything that is read, before the protocol does.
 pub(crate) trait Watch {
@@ -216,7 +226,7 @@ impl<S: AsyncWrite + Unpin, W> Inner<S, W> {
         }
         // TLS may still hold some of it.
         ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
-        self.out = Vec::new();
+        spare::give_back(std::mem::take(&mut self.out));
         self.sent = 0;
         Poll::Ready(Ok(()))
     }
@@ -224,30 +234,32 @@ impl<S: AsyncWrite + Unpin, W> Inner<S, W> {
     /// Grows the buffer in two steps, one for answers and one for requests, instead of by doubling.
     fn make_room(&mut self, len: usize) {
         let needed = self.out.len() + len;
-        if needed > self.out.capacity() {
-            let capacity = if needed <= OUT_SMALL { OUT_SMALL } else { OUT_MAX + DIRECT_MIN };
-            self.out.reserve_exact(capacity - self.out.len());
+        if needed <= self.out.capacity() {
+            return;
+        }
+        if needed <= OUT_SMALL {
+            self.out.reserve_exact(OUT_SMALL);
+        } else {
+            let small = std::mem::replace(&mut self.out, spare::take());
+            self.out.extend_from_slice(&small);
         }
     }
 
-    /// Room to gather, after writing if there is none.
-    fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    /// Room to gather so much, after writing if there is none.
+    fn poll_room(&mut self, len: usize, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if let Some(kind) = self.broken {
             return Poll::Ready(Err(kind.into()));
         }
-        let room = if self.out.len() < OUT_MAX { Poll::Ready(Ok(())) } else { self.poll_send(cx) };
+        let has_room = self.out.len() + len <= OUT_MAX;
+        let room = if has_room { Poll::Ready(Ok(())) } else { self.poll_send(cx) };
         self.midway = room.is_pending();
         room
     }
 }
 
-impl<S: AsyncWrite + Unpin, W> AsyncWrite for Coalesced<S, W> {
+impl<S: AsyncWrite + Gather + Unpin, W> AsyncWrite for Coalesced<S, W> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let mut inner = lock(&self.0);
-        ready!(inner.poll_room(cx))?;
-        inner.make_room(buf.len());
-        inner.out.extend_from_slice(buf);
-        Poll::Ready(Ok(buf.len()))
+        self.poll_write_vectored(cx, &[io::IoSlice::new(buf)])
     }
 
     fn poll_write_vectored(
@@ -257,14 +269,16 @@ impl<S: AsyncWrite + Unpin, W> AsyncWrite for Coalesced<S, W> {
     ) -> Poll<io::Result<usize>> {
         let inner = &mut *lock(&self.0);
         let len = bufs.iter().map(|buf| buf.len()).sum();
-        if len >= DIRECT_MIN {
+        if len >= DIRECT_MIN || inner.stream.gathers() {
             inner.midway = true;
-            ready!(inner.poll_send(cx))?;
+            if !inner.out.is_empty() {
+                ready!(inner.poll_send(cx))?;
+            }
             let written = ready!(Pin::new(&mut inner.stream).poll_write_vectored(cx, bufs))?;
             inner.midway = written < len;
             return Poll::Ready(Ok(written));
         }
-        ready!(inner.poll_room(cx))?;
+        ready!(inner.poll_room(len, cx))?;
         inner.make_room(len);
         bufs.iter().for_each(|buf| inner.out.extend_from_slice(buf));
         Poll::Ready(Ok(len))
@@ -286,24 +300,33 @@ impl<S: AsyncWrite + Unpin, W> AsyncWrite for Coalesced<S, W> {
     }
 }
 
-impl<S: AsyncRead + Unpin, W: Watch> AsyncRead for Coalesced<S, W> {
+impl<S: AsyncRead + Gather + Unpin, W: Watch> AsyncRead for Coalesced<S, W> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let inner = &mut *lock(&self.0);
         if let Some(kind) = inner.broken {
             return Poll::Ready(Err(kind.into()));
         }
         let Inner { ahead, stream, watch, reads, .. } = inner;
-        ahead.poll_read(stream, cx, buf, |read| {
+        let mut seen = |read: &[u8]| {
             *reads += u64::from(!read.is_empty());
             watch.see(read);
-        })
+        };
+        if stream.gathers() {
+            let before = buf.filled().len();
+            let outcome = Pin::new(stream).poll_read(cx, buf);
+            seen(&buf.filled()[before..]);
+            return outcome;
+        }
+        ahead.poll_read(stream, cx, buf, seen)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+
+    impl Gather for DuplexStream {}
 
     #[tokio::test]
     async fn nothing_is_written_before_the_driver_flushes_and_everything_after() {

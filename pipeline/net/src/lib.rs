@@ -22,6 +22,7 @@ pub mod grpc;
 pub mod http;
 pub mod measures;
 mod read_ahead;
+mod spare;
 pub mod stream;
 pub mod tcp;
 pub mod tls;

@@ -6,7 +6,8 @@
 //! # Invariant
 //! A stream at rest holds no buffer.
 
-use bytes::BytesMut;
+use crate::spare;
+use bytes::BufMut;
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
@@ -20,7 +21,7 @@ pub(crate) const IN_MAX: usize = 64 << 10;
 /// What has been read and not yet handed on.
 #[derive(Debug, Default)]
 pub(crate) struct Ahead {
-    input: BytesMut,
+    input: Vec<u8>,
     /// How much of `input` has been handed on.
     taken: usize,
 }
@@ -29,6 +30,17 @@ impl Ahead {
     /// What is at hand without a read.
     pub(crate) fn at_hand(&self) -> &[u8] {
         &self.input[self.taken..]
+    }
+
+    /// Whether it has no buffer.
+    #[cfg(test)]
+    pub(crate) fn holds_nothing(&self) -> bool {
+        self.input.capacity() == 0
+    }
+
+    /// So much of what is at hand has been handed on.
+    pub(crate) fn take(&mut self, len: usize) {
+        self.taken = (self.taken + len).min(self.input.len());
     }
 
     /// The beginning of what was read last, handed on or not.
@@ -46,7 +58,7 @@ impl Ahead {
     ) -> Poll<io::Result<()>> {
         if self.taken == self.input.len() {
             if buf.remaining() >= IN_MAX {
-                *self = Self::default();
+                self.rest();
                 let before = buf.filled().len();
                 let outcome = Pin::new(stream).poll_read(cx, buf);
                 seen(&buf.filled()[before..]);
@@ -60,12 +72,17 @@ impl Ahead {
         let rest = &self.input[self.taken..];
         let len = rest.len().min(buf.remaining());
         buf.put_slice(&rest[..len]);
-        self.taken += len;
+        self.take(len);
         Poll::Ready(Ok(()))
     }
 
+    fn rest(&mut self) {
+        spare::give_back(std::mem::take(&mut self.input));
+        self.taken = 0;
+    }
+
     /// Replaces what is at hand, of which nothing is left, by what the socket has. Stays empty if that is nothing.
-    fn poll_fill<S: AsyncRead + Unpin>(
+    pub(crate) fn poll_fill<S: AsyncRead + Unpin>(
         &mut self,
         stream: &mut S,
         cx: &mut Context<'_>,
@@ -74,17 +91,23 @@ impl Ahead {
         self.taken = 0;
         self.input.clear();
         if self.input.capacity() == 0 {
-            self.input.reserve(IN_MAX);
+            self.input = spare::take();
         }
         // Into room that nobody had to zero first.
-        let outcome = poll_read_buf(Pin::new(stream), cx, &mut self.input);
+        let outcome = poll_read_buf(Pin::new(stream), cx, &mut (&mut self.input).limit(IN_MAX));
         if self.input.is_empty() {
             // Nothing there, the end, or an error: at rest, no buffer is held.
-            self.input = BytesMut::new();
+            self.rest();
         } else {
             seen(&self.input);
         }
         outcome.map_ok(|_| ())
+    }
+}
+
+impl Drop for Ahead {
+    fn drop(&mut self) {
+        self.rest();
     }
 }
 
@@ -98,6 +121,11 @@ pub struct ReadAhead<S> {
 impl<S: AsyncRead + Unpin> ReadAhead<S> {
     pub(crate) fn new(stream: S) -> Self {
         Self { stream, ahead: Ahead::default() }
+    }
+
+    /// The stream, and what has been read of it and not been handed on.
+    pub(crate) fn into_parts(self) -> (S, Ahead) {
+        (self.stream, self.ahead)
     }
 
     /// The first byte that has not been read, which stays unread; `None` at the end of the stream.

@@ -2,8 +2,9 @@
 //!
 //! Enums, not trait objects: which one it is is decided once per connection, and costs a branch per system call.
 
-use crate::read_ahead::ReadAhead;
+use crate::coalesce::Gather;
 use crate::tcp;
+use crate::tls::TlsStream;
 use socket2::{Domain, SockAddr, Type};
 use std::fmt;
 use std::fs;
@@ -15,7 +16,6 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
-use tokio_rustls::server::TlsStream;
 
 /// Who is at the other end; a Unix socket has no address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -146,7 +146,7 @@ pub enum Stream {
     /// In plain text.
     Plain(Socket),
     /// In TLS.
-    Tls(Box<TlsStream<ReadAhead<Socket>>>),
+    Tls(Box<TlsStream<Socket>>),
 }
 
 impl Stream {
@@ -161,8 +161,14 @@ impl Stream {
     pub fn alpn(&self) -> Option<&[u8]> {
         match self {
             Self::Plain(_) => None,
-            Self::Tls(stream) => stream.get_ref().1.alpn_protocol(),
+            Self::Tls(stream) => stream.session().alpn_protocol(),
         }
+    }
+}
+
+impl Gather for Stream {
+    fn gathers(&self) -> bool {
+        matches!(self, Self::Tls(_))
     }
 }
 

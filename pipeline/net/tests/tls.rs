@@ -98,9 +98,10 @@ async fn meet(
     let (near, far) = duplex(1 << 16);
     let client = async {
         let mut stream = connector.connect(host, near).await.map_err(|error| error.to_string())?;
-        assert_eq!(stream.get_ref().1.alpn_protocol(), Some(ALPN_H2));
+        assert_eq!(stream.session().alpn_protocol(), Some(ALPN_H2));
         // In TLS 1.3 a client hears only afterwards that its certificate was refused.
         stream.write_all(b"ping").await.map_err(|error| error.to_string())?;
+        stream.flush().await.map_err(|error| error.to_string())?;
         let mut pong = [0; 4];
         stream.read_exact(&mut pong).await.map_err(|error| millrace_net::tls::explain(&error))?;
         assert_eq!(&pong, b"pong");

@@ -1,11 +1,12 @@
 //! The streams that clients speak over.
 
+use crate::coalesce::Gather;
+use crate::tls::TlsStream;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
-use tokio_rustls::client::TlsStream;
 
 /// A connection: plain, over a Unix socket, or in TLS, which may be within TLS where a proxy is reached by it.
 #[derive(Debug)]
@@ -19,9 +20,15 @@ impl Stream {
     /// Whether both sides have agreed on HTTP/2 in their handshake.
     pub(crate) fn is_http2(&self) -> bool {
         match self {
-            Self::Tls(stream) => stream.get_ref().1.alpn_protocol() == Some(b"h2"),
+            Self::Tls(stream) => stream.is_http2(),
             Self::Tcp(_) | Self::Unix(_) => false,
         }
+    }
+}
+
+impl Gather for Stream {
+    fn gathers(&self) -> bool {
+        matches!(self, Self::Tls(_))
     }
 }
 

@@ -3,8 +3,9 @@
 use super::live::{Live, Recipe};
 use super::material;
 use super::pem::TlsError;
-use super::{HANDSHAKE_TIMEOUT, Site};
+use super::{HANDSHAKE_TIMEOUT, Site, TlsStream};
 use crate::config::TlsClientConfig;
+use crate::read_ahead::Ahead;
 use rustls::pki_types::ServerName;
 use rustls::{AlertDescription, CertificateError, ClientConfig, Error, InvalidMessage};
 use std::fmt;
@@ -12,7 +13,6 @@ use std::io;
 use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
-use tokio_rustls::client::TlsStream;
 
 /// Connects with TLS as a section `tls` says; clones share what they have read. Follows the files if
 /// `reload_interval` says so.
@@ -79,7 +79,11 @@ impl Connector {
         let name = self.server_name(host)?;
         let connecting = tokio_rustls::TlsConnector::from(self.current()).connect(name, stream);
         match timeout(HANDSHAKE_TIMEOUT, connecting).await {
-            Ok(connected) => connected.map_err(|error| io::Error::new(error.kind(), explain(&error))),
+            Ok(Ok(secured)) => {
+                let (stream, session) = secured.into_inner();
+                Ok(TlsStream::new(stream, session, Ahead::default()))
+            }
+            Ok(Err(error)) => Err(io::Error::new(error.kind(), explain(&error))),
             Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "the TLS handshake took too long")),
         }
     }

@@ -17,6 +17,7 @@ mod material;
 mod pem;
 pub(crate) mod server;
 mod site;
+mod stream;
 mod validity;
 mod verify;
 
@@ -24,8 +25,7 @@ pub use client::{Connector, explain};
 pub use pem::TlsError;
 pub use server::{Acceptor, Rejected, Unsecured};
 pub use site::Site;
-pub use tokio_rustls::client::TlsStream as ClientStream;
-pub use tokio_rustls::server::TlsStream as ServerStream;
+pub use stream::TlsStream;
 
 use rustls::pki_types::ServerName;
 use std::time::Duration;

@@ -3,7 +3,7 @@
 use super::live::{Live, Recipe};
 use super::material;
 use super::pem::TlsError;
-use super::{HANDSHAKE_TIMEOUT, Site};
+use super::{HANDSHAKE_TIMEOUT, Site, TlsStream};
 use crate::config::TlsServerConfig;
 use crate::read_ahead::ReadAhead;
 use rustls::{Error, ServerConfig};
@@ -13,13 +13,9 @@ use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::server::TlsStream;
 
 /// The first byte of everything that begins to speak TLS: the content type `handshake`.
 pub(crate) const HELLO: u8 = 0x16;
-
-/// Bytes that wait to be encrypted or sent, at most, before the writer has to wait.
-const BUFFER_MAX: usize = 64 << 10;
 
 /// Accepts with TLS as a section `tls` says; clones share what they have read. Follows the files if it is told to.
 #[derive(Clone)]
@@ -84,7 +80,7 @@ impl Acceptor {
     ///
     /// # Errors
     /// Why the client cannot be spoken with.
-    pub async fn accept<S>(&self, stream: S) -> Result<TlsStream<ReadAhead<S>>, Rejected<S>>
+    pub async fn accept<S>(&self, stream: S) -> Result<TlsStream<S>, Rejected<S>>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
@@ -101,11 +97,12 @@ impl Acceptor {
             Err(_) => return Err(too_slow()),
         }
         let config = self.live.current();
-        let accepting = TlsAcceptor::from(config).accept_with(stream, |session| {
-            session.set_buffer_limit(Some(BUFFER_MAX));
-        });
-        match timeout_at(deadline, accepting).await {
-            Ok(Ok(stream)) => Ok(stream),
+        match timeout_at(deadline, TlsAcceptor::from(config).accept(stream)).await {
+            Ok(Ok(secured)) => {
+                let (stream, session) = secured.into_inner();
+                let (socket, ahead) = stream.into_parts();
+                Ok(TlsStream::new(socket, session, ahead))
+            }
             Ok(Err(error)) => Err(rejected(why(&error), error.to_string())),
             Err(_) => Err(too_slow()),
         }
