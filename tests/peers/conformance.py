@@ -14,8 +14,10 @@ import argparse
 import base64
 import binascii
 import json
+import ssl
 import sys
 import tempfile
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -29,13 +31,19 @@ from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2  # noqa: F401 (error_details: its types are found by name)
 
 from conformance import cases
-from support import otlp_json, raw, replay
+from conformance.doors import DOORS
+from conformance.requests import Http, protobuf
+from support import certificates, otlp_json, raw, replay
 from support.process import Collector, Failure
 from support.sink import JSON, PROTOBUF, Sink
 
 GOLDEN = installed.HERE / "conformance/golden.json"
 DELIBERATE = installed.HERE / "conformance/deliberate.json"
-HTTP_HEADERS = ("content-type", "retry-after", "allow", "content-encoding")
+HTTP_HEADERS = (
+    "content-type", "retry-after", "allow", "content-encoding", "connection", "location", "www-authenticate", "vary",
+    "x-content-type-options", "x-served-by", "upgrade",
+)  # fmt: skip
+CORS_HEADERS = "access-control-"
 GRPC_HEADERS = (":status", "content-type", "grpc-status", "grpc-message")
 LARGEST_SHOWN = 4096  # bytes; larger deliveries are recorded by their size
 TEXTS_COUNT = (405, 415)  # whose plain texts clients and tests are known to look at
@@ -51,10 +59,14 @@ def main():
     names = [case.name for case in table]
     assert len(set(names)) == len(names), "two cases have the same name"
     with tempfile.TemporaryDirectory(prefix="millrace-conformance-") as directory, Sink() as sink:
-        collector = Collector(options.collector, "conformance.yaml", Path(directory) / "run", SINK_PORT=sink.port)
+        identities = issue(Path(directory) / "certificates")
+        environment = {"CERTIFICATES": identities, "SINK_PORT": sink.port}
+        names = [f"{door}_{transport}_PORT".upper() for door in DOORS for transport in ("grpc", "http")]
+        collector = Collector(options.collector, "conformance.yaml", Path(directory) / "run", more_ports=names, **environment)
         try:
             with collector:
-                answers = {case.name: answer(collector, sink, case) for case in table}
+                bench = Bench(collector, sink, identities)
+                answers = {case.name: bench.answer(case) for case in table}
                 collector.stop()
         except Failure as failure:
             sys.exit(f"FAILED: {failure}")
@@ -77,35 +89,90 @@ def parse_arguments():
     return parser.parse_args()
 
 
-def answer(collector, sink, case):
-    """Everything observable about one case, as JSON without anything that changes from run to run."""
-    sink.answer = case.sink
-    sink.requests.clear()
-    answered = http_answer(collector, case) if isinstance(case, cases.Http) else grpc_answer(collector, case)
-    if collector.process.poll() is not None:
-        raise Failure(f"the collector ended at {case.name!r}\n{collector.log_tail()}")
-    answered["delivered"] = [delivery(*request) for request in sink.requests]
-    return json.loads(json.dumps(answered).replace(f":{sink.port}", ":PORT"))
+def issue(directory):
+    """Everybody's certificates; returns where they are."""
+    ours = certificates.Authority(directory)
+    for name in ("server", "client"):
+        ours.issue(name)
+    ours.issue("server-only", usage="serverAuth")
+    ours.issue_expired("expired")
+    certificates.Authority(directory, "stranger").issue("stranger-client")
+    return directory
 
 
-def http_answer(collector, case):
-    exchanged = raw.http_exchange(collector.http_port, case.request(), case.half_close)
-    if isinstance(exchanged, str):
-        return {"reset": exchanged}
-    status, headers, body = exchanged
+@dataclass
+class Bench:
+    """A running collector, what is behind it, and the directory of certificates."""
+
+    collector: Collector
+    sink: Sink
+    identities: Path
+
+    def answer(self, case):
+        """Everything observable about one case, as JSON without anything that changes from run to run."""
+        self.sink.answer = case.sink
+        self.sink.requests.clear()
+        ask = self.http if isinstance(case, Http) else self.grpc
+        try:
+            with self.connected(case, "http" if ask == self.http else case.to) as connection:
+                spoken = case.tls and {"version": connection.version(), "alpn": connection.selected_alpn_protocol()}
+                answered = ask(connection, case)
+                if spoken:
+                    answered["tls"] = spoken
+        except ssl.SSLError as error:
+            answered = {"tls": {"failed": error.reason or "UNEXPECTED_EOF"}}
+        except ConnectionError:
+            answered = {"reset": "CONNECTION_CLOSED"}
+        if answered.get("status") == 0 or answered.get("tls", {}).get("failed") == "UNEXPECTED_EOF":
+            answered = {"reset": "CONNECTION_CLOSED"}  # with TLS or without a goodbye: by chance
+        if self.collector.process.poll() is not None:
+            raise Failure(f"the collector ended at {case.name!r}\n{self.collector.log_tail()}")
+        answered["delivered"] = [delivery(*request) for request in self.sink.requests]
+        return json.loads(json.dumps(answered).replace(f":{self.sink.port}", ":PORT"))
+
+    def connected(self, case, transport):
+        own = {"grpc": self.collector.grpc_port, "http": self.collector.http_port}[transport]
+        port = self.collector.more_ports[f"{case.door}_{transport}_PORT".upper()] if case.door else own
+        return raw.connected(port, case.tls, self.identities)
+
+    def http(self, connection, case):
+        request = case.request()
+        answered = {}
+        if "Expect" in case.headers:
+            head, _, request = request.partition(b"\r\n\r\n")
+            answered["before the body"] = raw.interim(connection, head + b"\r\n\r\n")
+        exchanged = raw.http_exchange(connection, request, case.half_close, case.method)
+        if isinstance(exchanged, str):
+            return answered | {"reset": exchanged}
+        answered |= http_answer(case, *exchanged)
+        if case.then:
+            again = raw.http_exchange(connection, Http("", protobuf()).request(), method="POST")
+            answered["then"] = again if isinstance(again, str) else again[0]
+        return answered
+
+    def grpc(self, connection, case):
+        headers, data, reset = raw.grpc_exchange(connection, case.header_list(), case.body)
+        if case.to == "http":
+            answered = http_answer(case, int(headers.get(":status", 0)), headers, data)
+        else:
+            answered = grpc_answer(case, headers, data)
+        return answered | ({"reset": reset} if reset else {})
+
+
+def http_answer(case, status, headers, body):
     content_type = headers.get("content-type", "").split(";")[0]
-    if content_type == JSON:
+    if content_type == JSON and body:
         body = json.loads(body)
     elif content_type == PROTOBUF:
         signal = case.path.partition("?")[0].rsplit("/", 1)[-1]
         body = decoded(replay.message_class(signal, "Response") if status == 200 else status_pb2.Status, body)
     else:
         body = body.decode(errors="replace")
-    return {"status": status, "headers": chosen(headers, HTTP_HEADERS), "body": body}
+    names = [*HTTP_HEADERS, *(name for name in headers if name.startswith(CORS_HEADERS))]
+    return {"status": status, "headers": chosen(headers, names), "body": body}
 
 
-def grpc_answer(collector, case):
-    headers, data, reset = raw.grpc_exchange(collector.grpc_port, case.header_list(), case.body)
+def grpc_answer(case, headers, data):
     answered = {"headers": chosen(headers, GRPC_HEADERS)}
     if "grpc-status-details-bin" in headers:
         padded = headers["grpc-status-details-bin"] + "=="
@@ -113,8 +180,6 @@ def grpc_answer(collector, case):
     if data:
         message = data[5:] if data[0] == 0 else decompressed(headers["grpc-encoding"], data[5:])
         answered["body"] = decoded(replay.message_class("traces", "Response"), message)
-    if reset:
-        answered["reset"] = reset
     return answered
 
 

@@ -101,7 +101,11 @@ class Secure:
             await_files(collector.output, sent)
             self.tokens("expired").write_text(f"{TOKEN}\n")
             empty = EMPTY_REQUEST % FORMER_TOKEN
-            is_refused = lambda: raw.http_exchange(collector.http_port, empty.encode())[0] == 401
+
+            def is_refused():
+                with raw.connected(collector.http_port) as connection:
+                    return raw.http_exchange(connection, empty.encode())[0] == 401
+
             wait_until("the former token to be refused", is_refused, COUNTED_S)
             self.nobody_gets_through(collector, "after", PLAIN, variables)
             self.require_counted(collector, AUTHENTICATIONS, "outcome", "wrong")

@@ -39,8 +39,8 @@ struct Fixture {
 }
 
 async fn prompt(State(handler): State<Arc<Handler>>, request: Request) -> (StatusCode, String) {
-    let (head, body): (_, Body) = request.into_parts();
-    match receive(&head.headers, body, &Accepted::up_to(BODY_MAX), &handler.budget).await {
+    let (head, mut body): (_, Body) = request.into_parts();
+    match receive(&head.headers, &mut body, &Accepted::up_to(BODY_MAX), &handler.budget).await {
         Ok(received) => {
             assert!(received.charge.bytes() >= received.bytes.len() as u64);
             (StatusCode::OK, received.bytes.len().to_string())

@@ -9,12 +9,12 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use http::header::{CONNECTION, CONTENT_TYPE, LOCATION, RETRY_AFTER};
+use http::header::{CONNECTION, CONTENT_TYPE, LOCATION, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use millrace_engine::component::Context;
 use millrace_engine::{Budget, Failure, Identity, Metadata, Reason};
 use millrace_net::grpc::{Code, Status};
-use millrace_net::http::{Accepted, BodyError, Front, Turned, receive};
+use millrace_net::http::{Accepted, BodyError, Front, Turned, last_unless_whole, receive, turned_away};
 use millrace_net::measures::HttpServer;
 use millrace_net::stream::Peer;
 use millrace_wire::{Signal, response};
@@ -96,7 +96,10 @@ async fn routed(
     let path = request.uri().path();
     match shared.paths.iter().find(|(known, _)| known == path) {
         Some((_, signal)) => exchange(shared, *signal, identity, request).await,
-        None => no_such_path(request.uri()),
+        None => {
+            let answer = no_such_path(request.uri());
+            turned_away(request, answer).await
+        }
     }
 }
 
@@ -108,7 +111,7 @@ fn no_such_path(uri: &Uri) -> Response {
         return (StatusCode::BAD_REQUEST, [(CONNECTION, "close")]).into_response();
     }
     let cleaned = cleaned(path);
-    if cleaned != path {
+    if cleaned != path && !path.is_empty() {
         let cleaned = escaped(&cleaned);
         let location = match uri.query() {
             Some(query) => format!("{cleaned}?{query}"),
@@ -116,8 +119,8 @@ fn no_such_path(uri: &Uri) -> Response {
         };
         return (StatusCode::TEMPORARY_REDIRECT, [(LOCATION, location)]).into_response();
     }
-    let content_type = [(CONTENT_TYPE, "text/plain; charset=utf-8")];
-    (StatusCode::NOT_FOUND, content_type, "404 page not found\n").into_response()
+    let headers = [(CONTENT_TYPE, "text/plain; charset=utf-8"), (X_CONTENT_TYPE_OPTIONS, "nosniff")];
+    (StatusCode::NOT_FOUND, headers, "404 page not found\n").into_response()
 }
 
 /// The path without empty and dotted segments. A slash at the end stays.
@@ -155,23 +158,27 @@ async fn exchange(
     request: axum::extract::Request,
 ) -> Response {
     let received = Instant::now();
-    let (head, body) = request.into_parts();
-    if head.method != Method::POST {
+    if request.method() != Method::POST {
         shared.intake.count_refused(Transport::Http);
-        return plain(StatusCode::METHOD_NOT_ALLOWED, "405 method not allowed, supported: [POST]");
+        let answer = plain(StatusCode::METHOD_NOT_ALLOWED, "405 method not allowed, supported: [POST]");
+        return turned_away(request, answer).await;
     }
-    let Some(format) = format(&head.headers) else {
+    let Some(format) = format(request.headers()) else {
         shared.intake.count_refused(Transport::Http);
-        return plain(
+        let answer = plain(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
             "415 unsupported media type, supported: [application/json, application/x-protobuf]",
         );
+        return turned_away(request, answer).await;
     };
-    let body = match receive(&head.headers, body, &shared.accepted, &shared.budget).await {
+    let (head, mut body) = request.into_parts();
+    let body = match receive(&head.headers, &mut body, &shared.accepted, &shared.budget).await {
         Ok(body) => body,
         Err(error) => {
             shared.intake.count_refused(Transport::Http);
-            return refusal(format, &body_status(&error));
+            let is_over = matches!(error, BodyError::CutOff(_) | BodyError::TooSlow(_));
+            let answer = refusal(format, &body_status(&error));
+            return last_unless_whole(&head, (!is_over).then_some(body), answer).await;
         }
     };
     let metadata = if shared.include_metadata { metadata(&head.headers) } else { Metadata::new() };

@@ -105,17 +105,20 @@ class Server:
 class Collector(Server):
     """A collector running one or several of the files in configs/, with its outputs in a directory of its own.
 
-    `prefix` is a command that runs another one, such as `unshare`, and must end by becoming that.
+    `prefix` is a command that runs another one, such as `unshare`, and must end by becoming that. `more_ports` are names
+    of variables that the configuration has for further ports.
     """
 
-    def __init__(self, program, config, directory, prefix=(), **environment):
+    def __init__(self, program, config, directory, prefix=(), more_ports=(), **environment):
         configs = [config] if isinstance(config, str) else config
         self.output = Path(directory)
         self.output.mkdir(parents=True)
         self.program = program
-        self.grpc_port, self.http_port, self.metrics_port, health_port = free_ports(4)
+        self.grpc_port, self.http_port, self.metrics_port, health_port, *more = free_ports(4 + len(more_ports))
+        self.more_ports = dict(zip(more_ports, more))
         variables = dict(
             environment,
+            **self.more_ports,
             OUTPUT=self.output,
             GRPC_PORT=self.grpc_port,
             HTTP_PORT=self.http_port,

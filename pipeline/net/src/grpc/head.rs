@@ -86,8 +86,8 @@ fn content_type(headers: &HeaderMap) -> Result<HeaderValue, Refusal> {
         .filter(|(start, _)| start.eq_ignore_ascii_case(GRPC.as_bytes()))
         .and_then(|(_, rest)| rest.first().map_or(Some(None), |&first| Some(Some(first))));
     match (rest, given) {
-        (Some(Some(b'+')), Some(given)) => Ok(given.clone()),
-        (Some(None | Some(b';')), _) => Ok(HeaderValue::from_static(GRPC)),
+        (Some(Some(b'+')), Some(given)) if given.len() > GRPC.len() + 1 => Ok(given.clone()),
+        (Some(None | Some(b';' | b'+')), _) => Ok(HeaderValue::from_static(GRPC)),
         _ => Err(Refusal {
             http: StatusCode::UNSUPPORTED_MEDIA_TYPE,
             status: Status::new(
@@ -166,6 +166,7 @@ mod tests {
             ("application/grpc", "application/grpc"),
             ("Application/GRPC", "application/grpc"),
             ("application/grpc+proto", "application/grpc+proto"),
+            ("application/grpc+", "application/grpc"),
             ("application/grpc;charset=utf-8", "application/grpc"),
         ];
         for (asked, answered) in answers {

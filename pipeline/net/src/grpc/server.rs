@@ -307,7 +307,12 @@ impl<U: Unary> Server<U> {
                 return refuse(respond, HeaderValue::from_static("application/grpc"), &refusal);
             }
         };
-        let Some(route) = self.service.route(request.uri.path()) else {
+        // Methods have no query; what has one is another name.
+        let route = match request.uri.query() {
+            None => self.service.route(request.uri.path()),
+            Some(_) => None,
+        };
+        let Some(route) = route else {
             let status = unknown_method(request.uri.path());
             self.service.refused(&status);
             return refuse(respond, content_type, &status.into());

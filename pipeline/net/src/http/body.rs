@@ -1,11 +1,16 @@
 //! Receiving a body: bounded before and after inflating, and charged to the budget before it is kept.
 
+use super::head::expects_continue;
 use crate::Encoding;
 use crate::compression::{InflateError, OFFLOAD_ABOVE};
 use crate::gathering::{Gathering, NotKept};
 use axum::body::Body;
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue};
+use axum::extract::Request;
+use axum::response::Response;
+use http::header::CONNECTION;
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Version};
 use http_body::Body as _;
 use http_body_util::BodyExt;
 use millrace_engine::{Budget, Charge};
@@ -122,30 +127,17 @@ pub enum BodyError {
 /// Receives a body, charged to `budget`.
 ///
 /// # Errors
-/// See [`BodyError`]. A refused body is read to its end and thrown away where that is cheap, so that the connection
-/// can be used again.
+/// See [`BodyError`]. What is left of a refused body is for [`last_unless_whole`].
 pub async fn receive(
     headers: &HeaderMap,
-    mut body: Body,
+    body: &mut Body,
     accepted: &Accepted,
     budget: &Budget,
 ) -> Result<Received, BodyError> {
     let limit = accepted.limit;
-    let gathered = async {
-        let encoding = accepted.encoding(headers)?;
-        let gathered = timeout(accepted.timeout, gather(&mut body, limit, budget)).await;
-        let (bytes, charge) = gathered.unwrap_or(Err(BodyError::TooSlow(accepted.timeout)))?;
-        Ok((encoding, bytes, charge))
-    };
-    let (encoding, bytes, charge) = match gathered.await {
-        Ok(gathered) => gathered,
-        Err(error) => {
-            if !matches!(error, BodyError::CutOff(_) | BodyError::TooSlow(_)) {
-                discard(body).await;
-            }
-            return Err(error);
-        }
-    };
+    let encoding = accepted.encoding(headers)?;
+    let gathered = timeout(accepted.timeout, gather(body, limit, budget)).await;
+    let (bytes, charge) = gathered.unwrap_or(Err(BodyError::TooSlow(accepted.timeout)))?;
     let wire_bytes = bytes.len();
     if encoding == Encoding::None {
         return Ok(Received { bytes, charge, wire_bytes });
@@ -180,20 +172,46 @@ async fn gather(body: &mut Body, limit: usize, budget: &Budget) -> Result<(Bytes
     Ok(gathering.finish())
 }
 
-/// Reads what is left of a body where that is little; whatever comes of it, the answer is the same.
-pub async fn discard(mut body: Body) {
-    if announced(&body).is_some_and(|len| len > DISCARD_MAX) {
-        return;
+/// The answer to a request whose body nobody reads.
+pub async fn turned_away(request: Request, answer: Response) -> Response {
+    let (head, body) = request.into_parts();
+    last_unless_whole(&head, Some(body), answer).await
+}
+
+/// An answer after which the connection goes on only if the rest of the body has been read: it is thrown away here
+/// where that is cheap, so that the sender hears the answer and can use the connection again. Without a rest there is
+/// none that could be read. Otherwise the connection ends, and the answer says so.
+pub async fn last_unless_whole(head: &Parts, rest: Option<Body>, mut answer: Response) -> Response {
+    let is_whole = match rest {
+        Some(rest) => discard(&head.headers, rest).await,
+        None => false,
+    };
+    if !is_whole && head.version <= Version::HTTP_11 {
+        answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    answer
+}
+
+/// Whether a body has come to its end. Whoever waits to be told that it is wanted is not told so.
+async fn discard(headers: &HeaderMap, mut body: Body) -> bool {
+    if body.is_end_stream() {
+        return true;
+    }
+    if expects_continue(headers) || announced(&body).is_some_and(|len| len > DISCARD_MAX) {
+        return false;
     }
     let reading = async {
         let mut discarded = 0;
-        while discarded < DISCARD_MAX
-            && let Some(Ok(frame)) = body.frame().await
-        {
-            discarded += frame.data_ref().map_or(0, Bytes::len);
+        while discarded < DISCARD_MAX {
+            match body.frame().await {
+                Some(Ok(frame)) => discarded += frame.data_ref().map_or(0, Bytes::len),
+                Some(Err(_)) => return false,
+                None => return true,
+            }
         }
+        false
     };
-    let _ = timeout(DISCARD_TIMEOUT, reading).await;
+    timeout(DISCARD_TIMEOUT, reading).await.unwrap_or(false)
 }
 
 async fn inflate(

@@ -1,7 +1,7 @@
 //! What stands before every handler of a server, in the Go collector's order: headers of every answer, other origins,
 //! who sends the request, and whether it may come in now.
 
-use super::{Cors, discard};
+use super::{Cors, turned_away};
 use crate::admission::Admission;
 use crate::config::{HttpServerAuthConfig, HttpServerConfig, header_map};
 use axum::extract::Request;
@@ -108,10 +108,8 @@ impl Front {
         match self.admit(request.headers(), request.uri().query()).await {
             Ok(identity) => handle(request, identity).await,
             Err(turned) => {
-                let (head, body) = request.into_parts();
-                // So that its sender hears the answer, and can use the connection again.
-                discard(body).await;
-                refuse(&head.headers, turned)
+                let answer = refuse(request.headers(), turned);
+                turned_away(request, answer).await
             }
         }
     }

@@ -5,10 +5,11 @@ mod body;
 mod client;
 mod cors;
 mod front;
+mod head;
 mod pace;
 mod server;
 
-pub use body::{Accepted, BodyError, Encodings, Received, discard, receive};
+pub use body::{Accepted, BodyError, Encodings, Received, last_unless_whole, receive, turned_away};
 #[cfg(fuzzing)]
 pub use client::fuzzing;
 pub use client::{Client, ClientError, ClientOptions, Ping, Response};

@@ -2,6 +2,7 @@
 //! HTTP/2, where the client asks for it.
 
 use super::ambiguity::ambiguity;
+use super::head;
 use super::pace::{Over, Pace, Paced, Timeouts};
 use crate::coalesce::coalesce_watched;
 use crate::connections::{Door, Refused, Stopping, WINDOW_MIN, Windows, accept};
@@ -260,6 +261,9 @@ async fn answer(
     if let Some((status, text)) = ambiguity(request.version(), request.headers()) {
         let headers = [(CONTENT_TYPE, "text/plain; charset=utf-8"), (CONNECTION, "close")];
         return Ok((status, headers, text).into_response());
+    }
+    if let Some(answer) = head::answer(&request) {
+        return Ok(answer);
     }
     if request.version() == Version::HTTP_2
         && let Some(authority) = request.uri().authority()
