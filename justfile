@@ -48,6 +48,7 @@ peers-heavy: peers
     tests/peers/install-otelcol
     tests/peers/validate-configs
     tests/peers/run.py both sandwich --collector {{ justfile_directory() }}/target/release/millrace
+    tests/peers/clouds.py --collector {{ justfile_directory() }}/target/release/millrace
     tests/peers/conformance.py --check --collector {{ otelcol }}
 
 # Faults under load: certificates replaced, a destination that moves in DNS, one that freezes; about four minutes, as root
@@ -61,6 +62,12 @@ bench *args: (compare "--cases" "all" "--json" "target/bench.json" args) && benc
 
 # A first look at the same, about two minutes
 bench-quick *args: (compare "--quick" args)
+
+# What many connections take beside the budget, into the table of docs/memory.md; about five minutes
+memory *args:
+    cargo build --release -p millrace -p millrace-bench
+    target/release/millrace-compare --millrace target/release/millrace --no-yardstick --cases crowd --json target/memory.json {{ args }}
+    bench/memory-table target/memory.json docs/memory.md
 
 # How the data plane scales from one thread to two, without sockets
 bench-threads *args:

@@ -11,6 +11,7 @@ mod failover;
 mod files;
 mod http2;
 mod lifecycle;
+mod memory;
 mod pages;
 mod profiles;
 mod series;

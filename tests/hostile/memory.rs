@@ -1,0 +1,140 @@
+//! What a limit of memory is worth while many misbehave at once: the process never takes more than `memory_limiter` has
+//! been given and a fixed amount beside it, and whoever behaves is served all the while. The short form of what
+//! `just memory` measures in numbers; see docs/memory.md.
+
+use crate::support::http1::{Connection, PROTOBUF};
+use crate::support::{Collector, Setup, grpc, requests};
+use bytes::Bytes;
+use millrace_net::Encoding;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::task::JoinSet;
+
+const LIMIT_MIB: u64 = 64;
+/// What the process may take beside the limit: itself, its threads, what an allocator keeps, and the kernel's view of
+/// pages that have been given back but not yet taken.
+const BESIDE_MIB: u64 = 64;
+/// What a bomb inflates to: as much as a message may be.
+const BOMB_BYTES: usize = 20 << 20;
+const HOSTILE: usize = 48;
+/// The longest that a good request may take beside them. Machines are slow and the build is for debugging; what is
+/// shown is that nobody starves.
+const SERVED_WITHIN: Duration = Duration::from_secs(20);
+
+async fn limited() -> Collector {
+    Setup::of(&format!(
+        "receivers:
+  otlp:
+    protocols:
+      grpc: {{endpoint: 127.0.0.1:{{grpc}}}}
+      http: {{endpoint: 127.0.0.1:{{http}}}}
+processors:
+  memory_limiter: {{check_interval: 1s, limit_mib: {LIMIT_MIB}}}
+exporters:
+  nop: {{}}
+service:
+  telemetry:
+    metrics: {{readers: [{{pull: {{exporter: {{prometheus: {{host: 127.0.0.1, port: {{metrics}}}}}}}}}}]}}
+  pipelines:
+    logs: {{receivers: [otlp], processors: [memory_limiter], exporters: [nop]}}
+"
+    ))
+    .start()
+    .await
+}
+
+/// Sends good requests over both protocols, one after the other, until `crowd` is done; none takes too long, and those
+/// that are put off are told when to come back.
+async fn beside(collector: &Collector, crowd: impl Future<Output = ()>) {
+    tokio::pin!(crowd);
+    let mut served = 0;
+    loop {
+        let began = Instant::now();
+        let good = async {
+            let body = requests::logs(10);
+            let mut connection = Connection::open(collector.setup.http).await.expect("a connection");
+            let reply = connection.post("/v1/logs", PROTOBUF, &body).await.expect("an answer");
+            assert!(reply.status == 200 || reply.head.contains("retry-after:"), "{reply:?}");
+            let mut client = grpc::Client::connect(collector.setup.grpc).await.expect("a connection");
+            let reply = client.export("logs", &body).await.expect("an answer");
+            assert!(reply.code == Some(0) || reply.has_delay, "{reply:?}");
+        };
+        tokio::select! {
+            () = &mut crowd => break,
+            () = good => served += 1,
+        }
+        assert!(began.elapsed() < SERVED_WITHIN, "{:?} for a good request", began.elapsed());
+    }
+    assert!(served > 0, "nobody was served beside the crowd");
+}
+
+fn assert_bounded(collector: &Collector) {
+    let peak = collector.peak_mib();
+    eprintln!("{peak} MiB at most, with a limit of {LIMIT_MIB}");
+    assert!(peak < LIMIT_MIB + BESIDE_MIB, "{peak} MiB with a limit of {LIMIT_MIB}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_crowd_of_bombs_stays_within_the_limit() {
+    let collector = limited().await;
+    let zeros = vec![0; BOMB_BYTES];
+    let bomb = Encoding::Gzip.compress(zeros.chunks(1 << 20), zeros.len()).expect("compresses");
+    let bomb = Arc::new(bomb);
+    let (http, grpc_at) = (collector.setup.http, collector.setup.grpc);
+    let mut crowd = JoinSet::new();
+    for number in 0..HOSTILE {
+        let bomb = Arc::clone(&bomb);
+        crowd.spawn(async move {
+            if number % 2 == 0 {
+                let mut connection = Connection::open(http).await.expect("a connection");
+                let headers = format!("{PROTOBUF}content-encoding: gzip\r\n");
+                let reply = connection.post("/v1/logs", &headers, &bomb).await.expect("an answer");
+                assert!([400, 503].contains(&reply.status), "{}", reply.status);
+            } else {
+                let mut client = grpc::Client::connect(grpc_at).await.expect("a connection");
+                let message = grpc::framed(1, &bomb);
+                let reply = client.call("logs", &[("grpc-encoding", "gzip")], &message).await;
+                let code = reply.expect("an answer").code;
+                assert!([Some(3), Some(14)].contains(&code), "{code:?}");
+            }
+        });
+    }
+    beside(&collector, async {
+        while crowd.join_next().await.transpose().expect("one of them").is_some() {}
+    })
+    .await;
+    assert_bounded(&collector);
+    collector.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_crowd_that_announces_much_and_sends_little_stays_within_the_limit() {
+    let collector = limited().await;
+    let mut held = Vec::new();
+    let (mut clients, mut streams) = (Vec::new(), Vec::new());
+    // Each says that a mebibyte is to come: ten times the limit.
+    for _ in 0..HOSTILE * 8 {
+        let mut connection = Connection::open(collector.setup.http).await.expect("a connection");
+        let head =
+            format!("POST /v1/logs HTTP/1.1\r\nhost: x\r\n{PROTOBUF}content-length: {}\r\n\r\nxy", 1 << 20);
+        connection.write(head.as_bytes()).await.expect("written");
+        held.push(connection);
+    }
+    for _ in 0..HOSTILE {
+        let client = grpc::Client::connect(collector.setup.grpc).await.expect("a connection");
+        for _ in 0..6 {
+            let mut sender = client.sender.clone().ready().await.expect("a stream");
+            let (response, mut stream) =
+                sender.send_request(grpc::request("logs", &[]), false).expect("sent");
+            let prefix = [&[0][..], &(1u32 << 20).to_be_bytes(), b"xy"].concat();
+            stream.send_data(Bytes::from(prefix), false).expect("sent");
+            streams.push((response, stream));
+        }
+        clients.push(client);
+    }
+    beside(&collector, tokio::time::sleep(Duration::from_secs(2))).await;
+    assert_bounded(&collector);
+    drop((held, streams, clients));
+    collector.finish().await;
+}
