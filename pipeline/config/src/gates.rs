@@ -40,6 +40,8 @@ enum Here {
     Sets(fn(&mut Gates) -> &mut bool),
     /// Either way is the same, for this reason.
     MakesNoDifference(&'static str),
+    /// It is always on: what it would go back to is not built.
+    IsAlwaysOn,
     /// What it enables is not built.
     IsMissing,
 }
@@ -71,6 +73,7 @@ impl Gate {
         match self.here {
             Here::Sets(_) => None,
             Here::MakesNoDifference(why) => Some(why),
+            Here::IsAlwaysOn => Some("it cannot be disabled here"),
             Here::IsMissing => Some("what it enables is not built here yet"),
         }
     }
@@ -91,6 +94,13 @@ pub static GATES: &[Gate] = &[
         from: "v0.154.0",
         description: "Compress files as a whole instead of message by message.",
         here: Here::IsMissing,
+    },
+    Gate {
+        id: "exporter.prometheusexporter.DisableAddMetricSuffixes",
+        stage: Stage::Beta,
+        from: "v0.132.0",
+        description: "Name metrics by `translation_strategy` alone.",
+        here: Here::IsAlwaysOn,
     },
     Gate {
         id: "extension.healthcheck.useComponentStatus",
@@ -114,6 +124,34 @@ pub static GATES: &[Gate] = &[
         from: "v0.158.0",
         description: "Let sending queues batch unless they are told otherwise.",
         here: Here::Sets(|gates| &mut gates.queue_batch),
+    },
+    Gate {
+        id: "pkg.translator.prometheus.PermissiveLabelSanitization",
+        stage: Stage::Alpha,
+        from: "v0.61.0",
+        description: "Leave labels that begin with an underscore as they are.",
+        here: Here::IsMissing,
+    },
+    Gate {
+        id: "processor.resourcedetection.consul.prefixMetaAttributes",
+        stage: Stage::Alpha,
+        from: "v0.159.0",
+        description: "Put `consul.meta.` before the names of attributes from a node's metadata.",
+        here: Here::IsMissing,
+    },
+    Gate {
+        id: "processor.resourcedetection.elasticbeanstalk.DontEmitV0DeploymentConventions",
+        stage: Stage::Alpha,
+        from: "v0.159.0",
+        description: "Leave out `deployment.environment` and `service.instance.id` of Elastic Beanstalk.",
+        here: Here::IsMissing,
+    },
+    Gate {
+        id: "processor.resourcedetection.elasticbeanstalk.EmitV1DeploymentConventions",
+        stage: Stage::Alpha,
+        from: "v0.159.0",
+        description: "Set `deployment.environment.name` and `deployment.id` of Elastic Beanstalk.",
+        here: Here::IsMissing,
     },
     Gate {
         id: "receiverhelper.newReceiverMetrics",
@@ -224,6 +262,11 @@ fn set(gate: &Gate, enable: bool, gates: &mut Gates) -> Result<Option<String>, S
         (_, Here::MakesNoDifference(why)) => {
             Ok(Some(format!("feature gate \"{id}\" makes no difference here: {why}")))
         }
+        (_, Here::IsAlwaysOn) if enable => Ok(None),
+        (_, Here::IsAlwaysOn) => Err(format!(
+            "feature gate \"{id}\" is always on here, it can not be disabled ({}); leave it out",
+            gate.description.trim_end_matches('.')
+        )),
         (_, Here::IsMissing) if enable => Err(format!(
             "feature gate \"{id}\" enables what is not built here yet ({}); leave it out",
             gate.description.trim_end_matches('.')
@@ -278,6 +321,10 @@ mod tests {
         let missing = read("telemetry.newPipelineTelemetry").expect_err("missing");
         assert!(missing.contains("not built here yet"), "{missing}");
         assert!(read("-telemetry.newPipelineTelemetry").expect("off anyway").1.is_empty());
+        let always = "exporter.prometheusexporter.DisableAddMetricSuffixes";
+        assert!(read(always).expect("it is on").1.is_empty());
+        let refused = read(&format!("-{always}")).expect_err("cannot be disabled");
+        assert!(refused.contains("always on here"), "{refused}");
         let stable = read("-component.UseLocalHostAsDefaultHost").expect_err("cannot be disabled");
         assert!(stable.contains("can not be disabled"), "{stable}");
         let idle = [
