@@ -1,6 +1,7 @@
 //! The section `processors::resource_detection`.
 
 use super::detectors::{self, Kind};
+use super::sections::{Cloud, Consul, Nova, StrictCloud};
 use millrace_config::{Checker, Duration, Validate};
 use millrace_net::config::NotYet;
 use schemars::JsonSchema;
@@ -11,8 +12,10 @@ use std::collections::BTreeMap;
 #[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// Which detectors look, in the order of their precedence: `env`, `system`, `docker`, `ec2`, `gcp`, `azure`,
-    /// `heroku`, `lambda`, `k8snode`, `downward_api`.
+    /// Which detectors look, in the order of their precedence: `env`, `system`, `docker`, `ec2`, `ecs`,
+    /// `elastic_beanstalk`, `lambda`, `gcp`, `azure`, `aks`, `azurecontainerapps`, `akamai`, `alibaba_ecs`,
+    /// `digitalocean`, `hetzner`, `nova`, `oraclecloud`, `scaleway`, `tencent_cvm`, `upcloud`, `vultr`, `heroku`,
+    /// `consul`, `dynatrace`, `k8snode`, `downward_api`.
     pub detectors: Vec<String>,
     /// Whether attributes that a resource has already are replaced.
     pub r#override: bool,
@@ -42,46 +45,46 @@ pub struct Config {
     pub k8snode: K8sNode,
     /// Not built yet.
     pub k8s_api: NotYet,
-    /// Not built yet.
-    pub alibaba_ecs: NotYet,
-    /// Not built yet.
-    pub ecs: NotYet,
+    /// The detector `alibaba_ecs`.
+    pub alibaba_ecs: StrictCloud,
+    /// The detector `ecs`.
+    pub ecs: Plain,
     /// Not built yet.
     pub eks: NotYet,
-    /// Not built yet.
-    pub elasticbeanstalk: NotYet,
-    /// Not built yet.
-    pub aks: NotYet,
-    /// Not built yet.
-    pub azurecontainerapps: NotYet,
-    /// Not built yet.
-    pub consul: NotYet,
-    /// Not built yet.
-    pub digitalocean: NotYet,
-    /// Not built yet.
-    pub hetzner: NotYet,
+    /// The detector `elastic_beanstalk`.
+    pub elasticbeanstalk: Plain,
+    /// The detector `aks`.
+    pub aks: Plain,
+    /// The detector `azurecontainerapps`.
+    pub azurecontainerapps: Plain,
+    /// The detector `consul`.
+    pub consul: Consul,
+    /// The detector `digitalocean`.
+    pub digitalocean: Cloud,
+    /// The detector `hetzner`.
+    pub hetzner: Cloud,
     /// Not built yet.
     pub ibmcloud_classic: NotYet,
     /// Not built yet.
     pub ibmcloud_vpc: NotYet,
     /// Not built yet.
     pub openshift: NotYet,
-    /// Not built yet.
-    pub nova: NotYet,
-    /// Not built yet.
-    pub oraclecloud: NotYet,
+    /// The detector `nova`.
+    pub nova: Nova,
+    /// The detector `oraclecloud`.
+    pub oraclecloud: Cloud,
     /// Not built yet.
     pub kubeadm: NotYet,
-    /// Not built yet.
-    pub akamai: NotYet,
-    /// Not built yet.
-    pub scaleway: NotYet,
-    /// Not built yet.
-    pub tencent_cvm: NotYet,
-    /// Not built yet.
-    pub upcloud: NotYet,
-    /// Not built yet.
-    pub vultr: NotYet,
+    /// The detector `akamai`.
+    pub akamai: Cloud,
+    /// The detector `scaleway`.
+    pub scaleway: Cloud,
+    /// The detector `tencent_cvm`.
+    pub tencent_cvm: StrictCloud,
+    /// The detector `upcloud`.
+    pub upcloud: StrictCloud,
+    /// The detector `vultr`.
+    pub vultr: StrictCloud,
     /// Not built yet: metadata services are asked over plain HTTP at addresses of their own.
     pub endpoint: NotYet,
     /// Not built yet.
@@ -116,26 +119,26 @@ impl Default for Config {
             lambda: Plain::default(),
             k8snode: K8sNode::default(),
             k8s_api: NotYet,
-            alibaba_ecs: NotYet,
-            ecs: NotYet,
+            alibaba_ecs: StrictCloud::default(),
+            ecs: Plain::default(),
             eks: NotYet,
-            elasticbeanstalk: NotYet,
-            aks: NotYet,
-            azurecontainerapps: NotYet,
-            consul: NotYet,
-            digitalocean: NotYet,
-            hetzner: NotYet,
+            elasticbeanstalk: Plain::default(),
+            aks: Plain::default(),
+            azurecontainerapps: Plain::default(),
+            consul: Consul::default(),
+            digitalocean: Cloud::default(),
+            hetzner: Cloud::default(),
             ibmcloud_classic: NotYet,
             ibmcloud_vpc: NotYet,
             openshift: NotYet,
-            nova: NotYet,
-            oraclecloud: NotYet,
+            nova: Nova::default(),
+            oraclecloud: Cloud::default(),
             kubeadm: NotYet,
-            akamai: NotYet,
-            scaleway: NotYet,
-            tencent_cvm: NotYet,
-            upcloud: NotYet,
-            vultr: NotYet,
+            akamai: Cloud::default(),
+            scaleway: Cloud::default(),
+            tencent_cvm: StrictCloud::default(),
+            upcloud: StrictCloud::default(),
+            vultr: StrictCloud::default(),
             endpoint: NotYet,
             proxy_url: NotYet,
             tls: NotYet,
@@ -193,6 +196,21 @@ impl Validate for Config {
         at.within("heroku", |at| check_attributes(at, Kind::Heroku, &self.heroku.resource_attributes));
         at.within("lambda", |at| check_attributes(at, Kind::Lambda, &self.lambda.resource_attributes));
         at.nested("k8snode", &self.k8snode);
+        at.within("ecs", |at| check_attributes(at, Kind::Ecs, &self.ecs.resource_attributes));
+        at.within("elasticbeanstalk", |at| check_attributes(at, Kind::ElasticBeanstalk, &self.elasticbeanstalk.resource_attributes));
+        at.within("aks", |at| check_attributes(at, Kind::Aks, &self.aks.resource_attributes));
+        at.within("azurecontainerapps", |at| check_attributes(at, Kind::AzureContainerApps, &self.azurecontainerapps.resource_attributes));
+        at.within("digitalocean", |at| self.digitalocean.check(at, Kind::DigitalOcean));
+        at.within("hetzner", |at| self.hetzner.check(at, Kind::Hetzner));
+        at.within("oraclecloud", |at| self.oraclecloud.check(at, Kind::OracleCloud));
+        at.within("akamai", |at| self.akamai.check(at, Kind::Akamai));
+        at.within("scaleway", |at| self.scaleway.check(at, Kind::Scaleway));
+        at.within("alibaba_ecs", |at| self.alibaba_ecs.check(at, Kind::AlibabaEcs));
+        at.within("tencent_cvm", |at| self.tencent_cvm.check(at, Kind::TencentCvm));
+        at.within("upcloud", |at| self.upcloud.check(at, Kind::UpCloud));
+        at.within("vultr", |at| self.vultr.check(at, Kind::Vultr));
+        at.nested("consul", &self.consul);
+        at.nested("nova", &self.nova);
     }
 }
 
@@ -238,7 +256,7 @@ pub struct Want {
     pub enabled: bool,
 }
 
-fn check_attributes(at: &mut Checker<'_>, kind: Kind, wanted: &Wanted) {
+pub(super) fn check_attributes(at: &mut Checker<'_>, kind: Kind, wanted: &Wanted) {
     for name in wanted.keys() {
         if kind.attributes().iter().all(|(known, _)| known != name) {
             let known: Vec<_> = kind.attributes().iter().map(|(known, _)| *known).collect();
@@ -401,7 +419,7 @@ impl Validate for K8sNode {
     }
 }
 
-fn check_origin(at: &mut Checker<'_>, endpoint: &str) {
+pub(super) fn check_origin(at: &mut Checker<'_>, endpoint: &str) {
     if !endpoint.is_empty()
         && let Err(error) = endpoint.parse::<super::http::Origin>()
     {

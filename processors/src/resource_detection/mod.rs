@@ -8,6 +8,7 @@ mod config;
 mod detection;
 pub mod detectors;
 mod http;
+mod sections;
 
 #[cfg(test)]
 mod tests;

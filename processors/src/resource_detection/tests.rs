@@ -1,5 +1,7 @@
 //! The detectors in surroundings of the tests' own, and the processor as a whole.
 
+mod clouds;
+
 use super::detection::Detection;
 use super::{Attribute, Attributes, Config, FACTORY, ResourceDetection, Stamp, Surroundings, detectors};
 use millrace_config::{Diagnostics, parse_str};

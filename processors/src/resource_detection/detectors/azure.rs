@@ -1,6 +1,6 @@
-//! `azure`: Microsoft's instance metadata.
+//! `azure` and `aks`: Microsoft's instance metadata.
 
-use super::{Found, Kind, missing, text};
+use super::{Found, Kind, Surroundings, missing, text};
 use crate::resource_detection::config::Config;
 use http::Method;
 use serde_json::Value;
@@ -19,6 +19,9 @@ pub(super) const ATTRIBUTES: &[(&str, bool)] = &[
     ("host.name", true),
 ];
 
+pub(super) const AKS: &[(&str, bool)] =
+    &[("cloud.platform", true), ("cloud.provider", true), ("k8s.cluster.name", false)];
+
 const SERVICE: &str = "http://169.254.169.254";
 const PATH: &str = "/metadata/instance/compute?api-version=2020-09-01&format=json";
 
@@ -31,10 +34,7 @@ pub(super) async fn detect(config: &Config, found: &mut Found<'_>) -> Result<(),
 }
 
 async fn compute(endpoint: &str) -> Result<Value, String> {
-    let service = super::origin(endpoint, SERVICE)?;
-    let answer = service.ask(Method::GET, PATH, &[("metadata", "true")]).await?.text();
-    let answer = answer.map_err(|error| format!("{service} {error}"))?;
-    serde_json::from_str(&answer).map_err(|error| format!("{service} answered with no JSON: {error}"))
+    super::json(&super::origin(endpoint, SERVICE)?, Method::GET, PATH, &[("metadata", "true")]).await
 }
 
 fn set(compute: &Value, found: &mut Found<'_>) {
@@ -59,4 +59,33 @@ fn set(compute: &Value, found: &mut Found<'_>) {
     found.set("azure.vm.name", name);
     found.set("azure.vm.size", text(compute, "vmSize"));
     found.set("azure.resourcegroup.name", text(compute, "resourceGroupName"));
+}
+
+/// A machine of Microsoft's that runs Kubernetes. The service is that of `azure`, at its `endpoint`.
+pub(super) async fn aks(
+    config: &Config,
+    surroundings: &Surroundings,
+    found: &mut Found<'_>,
+) -> Result<(), String> {
+    if surroundings.variable("KUBERNETES_SERVICE_HOST").is_none_or(|host| host.is_empty()) {
+        return Ok(());
+    }
+    match compute(&config.azure.endpoint).await {
+        Ok(compute) => {
+            found.set("cloud.provider", "azure");
+            found.set("cloud.platform", "azure.aks");
+            found.set("k8s.cluster.name", cluster(text(&compute, "resourceGroupName")));
+        }
+        Err(error) => missing(config.fail_on_missing_metadata, Kind::Aks, &error)?,
+    }
+    Ok(())
+}
+
+/// The cluster in `MC_group_CLUSTER_region`, the name that its machines' own group has unless it was chosen.
+fn cluster(group: &str) -> &str {
+    let parts: Vec<_> = group.split('_').collect();
+    match parts[..] {
+        [managed, _, cluster, _] if managed.eq_ignore_ascii_case("mc") => cluster,
+        _ => group,
+    }
 }
