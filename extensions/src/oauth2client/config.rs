@@ -1,12 +1,16 @@
 //! The section `extensions::oauth2client`.
 
+use super::jwt;
 use http::Uri;
 use millrace_config::{Checker, Duration, Secret, Validate};
 use millrace_net::Endpoint;
-use millrace_net::config::{NotYet, TlsClientConfig};
+use millrace_net::config::TlsClientConfig;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+
+/// The grant with a signed assertion (RFC 7523).
+pub(super) const JWT_BEARER: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
 
 /// Where tokens come from, and who asks for them.
 #[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
@@ -32,22 +36,22 @@ pub struct Config {
     pub expiry_buffer: Duration,
     /// TLS of the request, where the URL begins with https.
     pub tls: TlsClientConfig,
-    /// Only `client_credentials`.
+    /// `client_credentials`, or `urn:ietf:params:oauth:grant-type:jwt-bearer`, with which we sign who we are.
     pub grant_type: String,
-    /// Not built yet: only for the grant type jwt-bearer.
-    pub client_certificate_key: NotYet,
-    /// Not built yet: only for the grant type jwt-bearer.
-    pub client_certificate_key_file: NotYet,
-    /// Not built yet: only for the grant type jwt-bearer.
-    pub client_certificate_key_id: NotYet,
-    /// Not built yet: only for the grant type jwt-bearer.
-    pub signature_algorithm: NotYet,
-    /// Not built yet: only for the grant type jwt-bearer.
-    pub iss: NotYet,
-    /// Not built yet: only for the grant type jwt-bearer.
-    pub audience: NotYet,
-    /// Not built yet: only for the grant type jwt-bearer.
-    pub claims: NotYet,
+    /// For jwt-bearer: the RSA key that signs, in PEM.
+    pub client_certificate_key: Secret<String>,
+    /// A file with the same, which wins; read for each token.
+    pub client_certificate_key_file: String,
+    /// For jwt-bearer: what the key is called.
+    pub client_certificate_key_id: String,
+    /// For jwt-bearer: RS256, RS384 or RS512; RS256 if empty.
+    pub signature_algorithm: String,
+    /// For jwt-bearer: who says so; the client id if empty.
+    pub iss: String,
+    /// For jwt-bearer: to whom; `token_url` if empty.
+    pub audience: String,
+    /// For jwt-bearer: what else is said.
+    pub claims: BTreeMap<String, serde_json::Value>,
 }
 
 impl Default for Config {
@@ -64,30 +68,28 @@ impl Default for Config {
             expiry_buffer: Duration::from_secs(300),
             tls: TlsClientConfig::default(),
             grant_type: "client_credentials".to_owned(),
-            client_certificate_key: NotYet,
-            client_certificate_key_file: NotYet,
-            client_certificate_key_id: NotYet,
-            signature_algorithm: NotYet,
-            iss: NotYet,
-            audience: NotYet,
-            claims: NotYet,
+            client_certificate_key: Secret::default(),
+            client_certificate_key_file: String::new(),
+            client_certificate_key_id: String::new(),
+            signature_algorithm: String::new(),
+            iss: String::new(),
+            audience: String::new(),
+            claims: BTreeMap::new(),
         }
     }
 }
 
 impl Validate for Config {
     fn validate(&self, at: &mut Checker<'_>) {
-        match self.grant_type.as_str() {
-            "" | "client_credentials" => {}
-            "urn:ietf:params:oauth:grant-type:jwt-bearer" => {
-                at.error("grant_type", "this grant type is not supported yet; use client_credentials");
-            }
-            _ => at.error("grant_type", "must be client_credentials"),
+        if !["", "client_credentials", JWT_BEARER].contains(&self.grant_type.as_str()) {
+            at.error("grant_type", format!("must be client_credentials or {JWT_BEARER}"));
         }
         if self.client_id.is_empty() && self.client_id_file.is_empty() {
             at.error("client_id", "no ClientID provided in the OAuth2 exporter configuration\nset `client_id` or `client_id_file`");
         }
-        if self.client_secret.expose().is_empty() && self.client_secret_file.is_empty() {
+        if self.signs() {
+            self.check_key(at);
+        } else if self.client_secret.expose().is_empty() && self.client_secret_file.is_empty() {
             at.error("client_secret", "no ClientSecret provided in OAuth Client Credentials configuration\nset `client_secret` or `client_secret_file`");
         }
         if self.token_url.is_empty() {
@@ -95,12 +97,36 @@ impl Validate for Config {
         } else if let Err(problem) = target(&self.token_url) {
             at.error("token_url", problem);
         }
-        for taken in ["client_id", "client_secret", "scope"] {
+        for taken in ["client_id", "client_secret", "scope", "assertion"] {
             if self.endpoint_params.contains_key(taken) {
                 at.error("endpoint_params", format!("`{taken}` has a key of its own and cannot stand here"));
             }
         }
         at.nested("tls", &self.tls);
+    }
+}
+
+impl Config {
+    /// Whether we sign who we are, instead of sending a secret.
+    pub(super) fn signs(&self) -> bool {
+        self.grant_type == JWT_BEARER
+    }
+
+    fn check_key(&self, at: &mut Checker<'_>) {
+        let inline = self.client_certificate_key.expose();
+        if !self.client_certificate_key_file.is_empty() {
+            // It is read when a token is needed.
+        } else if inline.is_empty() {
+            at.error(
+                "client_certificate_key",
+                "there is no key to sign with\nset `client_certificate_key` or `client_certificate_key_file`",
+            );
+        } else if let Err(problem) = jwt::key(inline) {
+            at.error("client_certificate_key", problem);
+        }
+        if jwt::Algorithm::from_name(&self.signature_algorithm).is_none() {
+            at.error("signature_algorithm", "must be RS256, RS384 or RS512");
+        }
     }
 }
 

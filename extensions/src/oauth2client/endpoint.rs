@@ -1,8 +1,9 @@
 //! Asking the token endpoint: a connection for each token, since hours lie between two.
 
 use super::Config;
-use super::config::target;
+use super::config::{JWT_BEARER, target};
 use super::grant::{Style, Token, answer, basic, form};
+use super::jwt;
 use crate::credentials::Source;
 use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, USER_AGENT};
@@ -11,7 +12,7 @@ use millrace_engine::component::{BuildError, Context};
 use millrace_net::config::HttpClientConfig;
 use millrace_net::http::Client;
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use tokio::time::timeout;
 
 /// The limit for one request unless it is configured.
@@ -25,6 +26,7 @@ pub(super) struct TokenEndpoint {
     client: Client,
     id: Option<Source>,
     secret: Option<Source>,
+    key: Option<Source>,
     user_agent: HeaderValue,
     /// What the server has accepted before.
     style: Mutex<Option<Style>>,
@@ -46,6 +48,7 @@ impl TokenEndpoint {
         Ok(Self {
             id,
             secret: Source::of(&config.client_secret, &config.client_secret_file),
+            key: Source::of(&config.client_certificate_key, &config.client_certificate_key_file),
             user_agent: user_agent.map_err(|error| context.error(error))?,
             config: config.clone(),
             client,
@@ -70,6 +73,9 @@ impl TokenEndpoint {
 
     /// As in Go: what has worked, or else first by header and then in the body.
     async fn in_either_style(&self) -> Result<Token, String> {
+        if self.config.signs() {
+            return self.ask(Style::Assertion).await?.1;
+        }
         let known = *self.style.lock().unwrap_or_else(PoisonError::into_inner);
         let style = known.unwrap_or(Style::Header);
         let (status, mut token) = self.ask(style).await?;
@@ -99,7 +105,21 @@ impl TokenEndpoint {
         let params = &self.config.endpoint_params;
         let mut parameters = Vec::new();
         if !params.contains_key("grant_type") {
-            parameters.push(("grant_type", "client_credentials"));
+            let grant = if style == Style::Assertion { JWT_BEARER } else { "client_credentials" };
+            parameters.push(("grant_type", grant));
+        }
+        let assertion = match style {
+            Style::Assertion => {
+                let pem = read(&self.key)?.unwrap_or_default();
+                let now = SystemTime::now()
+                    .duration_since(SystemTime::UNIX_EPOCH)
+                    .map_or(0, |since| since.as_secs());
+                jwt::assertion(&self.config, id.expose(), pem.expose(), now)?
+            }
+            Style::Header | Style::Body => String::new(),
+        };
+        if style == Style::Assertion {
+            parameters.push(("assertion", &assertion));
         }
         if !scopes.is_empty() {
             parameters.push(("scope", scopes.as_str()));

@@ -24,6 +24,8 @@ pub(super) enum Style {
     Header,
     /// In the body.
     Body,
+    /// By a signature in the body.
+    Assertion,
 }
 
 /// The `Authorization` of a request for a token.

@@ -7,6 +7,7 @@
 mod config;
 mod endpoint;
 mod grant;
+mod jwt;
 
 pub use config::Config;
 

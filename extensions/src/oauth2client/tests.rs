@@ -230,11 +230,49 @@ fn what_cannot_be_meant_is_refused() {
                 "{client_id: a, client_secret: b, token_url: 'https://u:p@x/'}",
                 "must not contain user and password",
             ),
-            (&with(", grant_type: 'urn:ietf:params:oauth:grant-type:jwt-bearer'"), "not supported yet"),
+            (
+                &with(", grant_type: 'urn:ietf:params:oauth:grant-type:jwt-bearer'"),
+                "there is no key to sign with",
+            ),
+            (
+                &with(
+                    ", grant_type: 'urn:ietf:params:oauth:grant-type:jwt-bearer', client_certificate_key: x",
+                ),
+                "is not an RSA private key in PEM",
+            ),
+            (
+                &with(
+                    ", grant_type: 'urn:ietf:params:oauth:grant-type:jwt-bearer', client_certificate_key_file: x, signature_algorithm: none",
+                ),
+                "must be RS256, RS384 or RS512",
+            ),
             (&with(", grant_type: password"), "must be client_credentials"),
-            (&with(", iss: x"), "not supported yet"),
             (&with(", endpoint_params: {client_id: [x]}"), "has a key of its own"),
             (&with(", client_secrt: x"), "did you mean"),
         ],
     );
+}
+
+#[tokio::test]
+async fn a_client_that_signs_sends_an_assertion_and_no_secret() {
+    let pair = aws_lc_rs::rsa::KeyPair::generate(aws_lc_rs::rsa::KeySize::Rsa2048).expect("a key");
+    let der = aws_lc_rs::encoding::AsDer::as_der(&pair).expect("it encodes");
+    let der = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, der.as_ref());
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    let pem = format!("-----BEGIN PRIVATE KEY-----\n{der}\n-----END PRIVATE KEY-----\n");
+    std::fs::write(file.path(), pem).expect("written");
+    let endpoint = Endpoint::start(|number, _| token(number, 3600)).await;
+    let auth = endpoint.client(&format!(
+        ", grant_type: 'urn:ietf:params:oauth:grant-type:jwt-bearer', client_certificate_key_file: '{}', scopes: [a]",
+        file.path().display()
+    ));
+    assert_eq!(sent(&auth).await.expect("a token"), "Bearer t1");
+    let seen = endpoint.seen();
+    assert_eq!(seen.len(), 1, "{seen:?}");
+    assert!(
+        seen[0].contains("grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Ajwt-bearer&assertion=ey"),
+        "{seen:?}"
+    );
+    assert!(seen[0].ends_with("&scope=a") && !seen[0].contains("s3cret"), "{seen:?}");
+    assert!(!seen[0].to_lowercase().contains("authorization:"), "{seen:?}");
 }

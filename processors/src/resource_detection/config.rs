@@ -197,9 +197,13 @@ impl Validate for Config {
         at.within("lambda", |at| check_attributes(at, Kind::Lambda, &self.lambda.resource_attributes));
         at.nested("k8snode", &self.k8snode);
         at.within("ecs", |at| check_attributes(at, Kind::Ecs, &self.ecs.resource_attributes));
-        at.within("elasticbeanstalk", |at| check_attributes(at, Kind::ElasticBeanstalk, &self.elasticbeanstalk.resource_attributes));
+        at.within("elasticbeanstalk", |at| {
+            check_attributes(at, Kind::ElasticBeanstalk, &self.elasticbeanstalk.resource_attributes)
+        });
         at.within("aks", |at| check_attributes(at, Kind::Aks, &self.aks.resource_attributes));
-        at.within("azurecontainerapps", |at| check_attributes(at, Kind::AzureContainerApps, &self.azurecontainerapps.resource_attributes));
+        at.within("azurecontainerapps", |at| {
+            check_attributes(at, Kind::AzureContainerApps, &self.azurecontainerapps.resource_attributes)
+        });
         at.within("digitalocean", |at| self.digitalocean.check(at, Kind::DigitalOcean));
         at.within("hetzner", |at| self.hetzner.check(at, Kind::Hetzner));
         at.within("oraclecloud", |at| self.oraclecloud.check(at, Kind::OracleCloud));

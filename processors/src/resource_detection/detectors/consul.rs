@@ -34,7 +34,8 @@ pub(super) async fn detect(
 
 async fn agent(config: &Config, surroundings: &Surroundings) -> Result<Value, String> {
     let consul = &config.consul;
-    let named = [Some(consul.address.clone()), surroundings.variable("CONSUL_HTTP_ADDR"), Some(AGENT.to_owned())];
+    let named =
+        [Some(consul.address.clone()), surroundings.variable("CONSUL_HTTP_ADDR"), Some(AGENT.to_owned())];
     let address = named.into_iter().flatten().find(|address| !address.is_empty()).unwrap_or_default();
     let service = with_scheme(&address).parse()?;
     let file = [Some(consul.token_file.clone()), surroundings.variable("CONSUL_HTTP_TOKEN_FILE")];

@@ -33,7 +33,8 @@ pub(super) async fn detect(
     surroundings: &Surroundings,
     found: &mut Found<'_>,
 ) -> Result<(), String> {
-    let named = ENDPOINTS.iter().find_map(|name| surroundings.variable(name).and_then(|uri| split(uri.trim())));
+    let named =
+        ENDPOINTS.iter().find_map(|name| surroundings.variable(name).and_then(|uri| split(uri.trim())));
     let Some((service, path)) = named else {
         let error = "ECS_CONTAINER_METADATA_URI_V4 names no endpoint";
         return missing(config.fail_on_missing_metadata, Kind::Ecs, error);

@@ -3,15 +3,21 @@
 
 use super::{Service, at, config, detect, texts, variables};
 
+/// A service lives as long as the tests.
+async fn serve(answers: &[(&'static str, &'static str)]) -> Service {
+    Service::start(answers.to_vec().leak()).await
+}
+
 /// What a detector finds at a service that answers so.
 async fn found(
     detector: &str,
     section: &str,
-    answers: &'static [(&'static str, &'static str)],
+    answers: &[(&'static str, &'static str)],
 ) -> (Vec<String>, String) {
-    let service = Service::start(answers).await;
+    let service = serve(answers).await;
     let yaml = format!("{{detectors: [{detector}], {section}: {{endpoint: '{}'}}}}", service.origin);
-    let found = detect(&yaml, variables(&[("KUBERNETES_SERVICE_HOST", "10.0.0.1")])).await.expect("it answers");
+    let found =
+        detect(&yaml, variables(&[("KUBERNETES_SERVICE_HOST", "10.0.0.1")])).await.expect("it answers");
     let asked = service.asked.lock().expect("not poisoned").join("\n");
     (texts(&found), asked)
 }
@@ -20,7 +26,10 @@ async fn found(
 async fn clouds_with_one_document_say_what_they_are() {
     let droplet = r#"{"droplet_id":3071,"hostname":"box","region":"nyc3","auth_key":"x"}"#;
     let (attributes, _) = found("digitalocean", "digitalocean", &[("GET /metadata/v1.json", droplet)]).await;
-    assert_eq!(attributes, ["cloud.provider=digitalocean", "host.id=3071", "host.name=box", "cloud.region=nyc3"]);
+    assert_eq!(
+        attributes,
+        ["cloud.provider=digitalocean", "host.id=3071", "host.name=box", "cloud.region=nyc3"]
+    );
 
     let upcloud = r#"{"cloud_name":"upcloud","instance_id":"00","hostname":"box","region":"fi-hel1"}"#;
     let (attributes, _) = found("upcloud", "upcloud", &[("GET /metadata/v1.json", upcloud)]).await;
@@ -57,11 +66,8 @@ async fn clouds_with_one_document_say_what_they_are() {
 async fn oracle_s_machines_are_asked_for_politely() {
     let instance = r#"{"id":"ocid","displayName":"box","shape":"VM.E4","canonicalRegionName":"eu-frankfurt-1",
         "availabilityDomain":"AD-1","metadata":{"oke-cluster-display-name":"c1","realm":"oc1"}}"#;
-    let answers: &[(&str, &str)] = Box::leak(Box::new([
-        ("HEAD /opc/v2/instance/", ""),
-        ("GET /opc/v2/instance/", instance),
-    ]));
-    let (attributes, asked) = found("oraclecloud", "oraclecloud", answers).await;
+    let answers = [("HEAD /opc/v2/instance/", ""), ("GET /opc/v2/instance/", instance)];
+    let (attributes, asked) = found("oraclecloud", "oraclecloud", &answers).await;
     assert_eq!(
         attributes,
         [
@@ -83,9 +89,8 @@ async fn oracle_s_machines_are_asked_for_politely() {
 async fn akamai_s_machines_are_asked_with_a_token() {
     let instance = r#"{"id":42,"label":"box","region":"us-iad","type":"g6","account_euuid":"acc",
         "image":{"id":"linode/debian12","label":"Debian 12"}}"#;
-    let answers: &[(&str, &str)] =
-        Box::leak(Box::new([("PUT /v1/token", r#"["T0KEN"]"#), ("GET /v1/instance", instance)]));
-    let (attributes, asked) = found("akamai", "akamai", answers).await;
+    let answers = [("PUT /v1/token", r#"["T0KEN"]"#), ("GET /v1/instance", instance)];
+    let (attributes, asked) = found("akamai", "akamai", &answers).await;
     assert_eq!(
         attributes,
         [
@@ -106,7 +111,8 @@ async fn akamai_s_machines_are_asked_with_a_token() {
 
 #[tokio::test]
 async fn openstack_s_machines_may_have_the_interface_of_ec2() {
-    let document = r#"{"uuid":"u","hostname":"box.novalocal","project_id":"p","availability_zone":"nova","name":"box"}"#;
+    let document =
+        r#"{"uuid":"u","hostname":"box.novalocal","project_id":"p","availability_zone":"nova","name":"box"}"#;
     let expected = [
         "host.type=m1.small",
         "cloud.provider=openstack",
@@ -116,11 +122,11 @@ async fn openstack_s_machines_may_have_the_interface_of_ec2() {
         "host.id=u",
         "host.name=box.novalocal",
     ];
-    let answers: &[(&str, &str)] = Box::leak(Box::new([
+    let answers = [
         ("GET /openstack/latest/meta_data.json", document),
         ("GET /latest/meta-data/instance-type", "m1.small"),
-    ]));
-    assert_eq!(found("nova", "nova", answers).await.0, expected);
+    ];
+    assert_eq!(found("nova", "nova", &answers).await.0, expected);
     assert_eq!(found("nova", "nova", &answers[..1]).await.0, expected[1..]);
 }
 
@@ -204,11 +210,10 @@ async fn a_task_of_ecs_says_where_its_other_containers_log() {
         {"DockerId":"gone","Type":"NORMAL","KnownStatus":"STOPPED","LogDriver":"awslogs","LogOptions":{"awslogs-group":"no"}},
         {"DockerId":"app","Type":"NORMAL","KnownStatus":"RUNNING","LogDriver":"awslogs","LogOptions":
         {"awslogs-group":"/ecs/shop","awslogs-region":"us-west-2","awslogs-stream":"s/1"}}]}"#;
-    let answers: &[(&str, &str)] =
-        Box::leak(Box::new([("GET /v4/x/task", task), ("GET /v4/x", r#"{"DockerId":"own"}"#)]));
-    let service = Service::start(answers).await;
+    let service = serve(&[("GET /v4/x/task", task), ("GET /v4/x", r#"{"DockerId":"own"}"#)]).await;
     let uri = format!("{}/v4/x", service.origin);
-    let surroundings = variables(&[("ECS_CONTAINER_METADATA_URI_V4", &uri), ("ECS_CONTAINER_METADATA_URI", "http://x")]);
+    let surroundings =
+        variables(&[("ECS_CONTAINER_METADATA_URI_V4", &uri), ("ECS_CONTAINER_METADATA_URI", "http://x")]);
     let attributes = detect("{detectors: [ecs]}", surroundings).await.expect("it answers");
     assert_eq!(
         texts(&attributes),
@@ -240,7 +245,7 @@ async fn microsoft_s_kubernetes_names_its_cluster_if_it_is_asked_to() {
         (r#"{"resourceGroupName":"dev_infra_group_name"}"#, "dev_infra_group_name"),
         (r#"{"resourceGroupName":"MC_a_b_c_d"}"#, "MC_a_b_c_d"),
     ] {
-        let service = Service::start(Box::leak(Box::new([(PATH, group)]))).await;
+        let service = serve(&[(PATH, group)]).await;
         let yaml = format!(
             "{{detectors: [aks], azure: {{endpoint: '{}'}}, aks: {{resource_attributes: {{k8s.cluster.name: {{enabled: true}}}}}}}}",
             service.origin
@@ -256,7 +261,7 @@ async fn microsoft_s_kubernetes_names_its_cluster_if_it_is_asked_to() {
 #[tokio::test]
 async fn consul_s_agent_is_asked_with_its_token_for_what_is_allowed() {
     let agent = r#"{"Config":{"NodeName":"box","Datacenter":"dc1","NodeID":"id"},"Meta":{"rack":"r1","secret":"no"}}"#;
-    let service = Service::start(Box::leak(Box::new([("GET /v1/agent/self?dc=dc1", agent)]))).await;
+    let service = serve(&[("GET /v1/agent/self?dc=dc1", agent)]).await;
     let address = service.origin.trim_start_matches("http://").to_owned();
     let yaml = format!(
         "{{detectors: [consul], consul: {{address: '{address}', datacenter: dc1, token: T0KEN, meta: {{rack: , other: x}}}}}}"
