@@ -12,7 +12,8 @@ pub(super) fn answer<B>(request: &Request<B>) -> Option<Response> {
         let headers = [(CONNECTION, "close"), (CONTENT_LENGTH, "0")];
         return Some((StatusCode::EXPECTATION_FAILED, headers).into_response());
     }
-    (request.method() == Method::OPTIONS && request.uri().path() == "*").then(|| StatusCode::OK.into_response())
+    (request.method() == Method::OPTIONS && request.uri().path() == "*")
+        .then(|| StatusCode::OK.into_response())
 }
 
 /// Whether the sender waits to be told that its body is wanted.
