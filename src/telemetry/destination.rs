@@ -2,7 +2,7 @@
 
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER, USER_AGENT};
 use http::{HeaderMap, HeaderValue, StatusCode, Uri};
-use millrace_config::Secret;
+use millrace_config::{Secret, discreet};
 use millrace_engine::component::{Context, Shared};
 use millrace_net::config::{GrpcClientConfig, HttpClientConfig, TlsClientConfig, header_map};
 use millrace_net::grpc::{Channel, Code};
@@ -62,7 +62,11 @@ impl Destination {
             return Ok(Self { way: Way::Console, encoding: Encoding::None, timeout: Duration::MAX });
         };
         let problem = |error: &dyn std::fmt::Display| {
-            format!("service::telemetry: cannot send own {} to {}: {error}", signal.name(), target.url)
+            format!(
+                "service::telemetry: cannot send own {} to {}: {error}",
+                signal.name(),
+                discreet(&target.url)
+            )
         };
         let encoding = match target.compression {
             Compression::None => Encoding::None,

@@ -4,7 +4,7 @@ use super::body::{self, Packing};
 use super::{accepted, destination};
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER, USER_AGENT};
 use http::{HeaderMap, HeaderValue, StatusCode, Uri};
-use millrace_config::{Checker, Validate};
+use millrace_config::{Checker, Validate, discreet};
 use millrace_delivery::{Accepted, Delivery, DeliveryConfig, Exporter, Sender};
 use millrace_engine::component::{BuildError, Context, ExporterConfig, Factory, Stability};
 use millrace_engine::{Batch, BoxFuture, Budget, Failure, Fault, Reason, Stage};
@@ -131,8 +131,9 @@ impl ExporterConfig for Config {
             context.error(format!("has no endpoint for {signal}; set `endpoint` or `{signal}_endpoint`"))
         })?;
         let endpoint = Endpoint::parse(&url).map_err(|error| context.error(error))?;
-        let uri: Uri =
-            url.parse().map_err(|error| context.error(format!("`{url}` is not a URL: {error}")))?;
+        let uri: Uri = url
+            .parse()
+            .map_err(|error| context.error(format!("`{}` is not a URL: {error}", discreet(&url))))?;
         let scheme = if endpoint.scheme == Scheme::Https { "https" } else { "http" };
         let measures = HttpClient::new(&context, signal, &destination(&endpoint), scheme);
         let destination = destination(&endpoint).with("url.path", uri.path().to_owned());
@@ -142,7 +143,7 @@ impl ExporterConfig for Config {
             credentials,
             headers: self.headers(&context)?,
             uri,
-            url,
+            url: discreet(&url).into_owned(),
             signal,
             format: self.own.encoding,
             packing: Packing {
@@ -189,6 +190,7 @@ struct HttpSender {
     credentials: Credentials,
     headers: HeaderMap,
     uri: Uri,
+    /// For messages: without what the URL may keep secret.
     url: String,
     signal: Signal,
     format: BodyFormat,

@@ -1,8 +1,10 @@
 //! What is wrong, where, and what to do about it.
 
 use std::fmt::Write as _;
+use std::ops::Range;
 
 use crate::load::Wanted;
+use crate::mask::{Hidden, MASK};
 use crate::source::{Sources, Span};
 
 /// The longest piece of a line that an excerpt shows, in characters.
@@ -85,26 +87,17 @@ impl Diagnostic {
         self
     }
 
-    /// Plain text: message, place, excerpt with the text underlined, path and advice; ends with a line break.
-    #[must_use]
-    pub fn render(&self, sources: &Sources) -> String {
-        self.render_with(sources, &Palette::PLAIN)
-    }
-
-    /// The same with terminal colours.
-    #[must_use]
-    pub fn render_coloured(&self, sources: &Sources) -> String {
-        self.render_with(sources, &Palette::COLOURED)
-    }
-
-    fn render_with(&self, sources: &Sources, palette: &Palette) -> String {
+    /// Message, place, excerpt with the text underlined, path and advice; ends with a line break. Nothing of it is
+    /// `hidden`.
+    fn render(&self, sources: &Sources, hidden: &Hidden, palette: &Palette) -> String {
         let (word, colour) = match self.severity {
             Severity::Error => ("error", palette.error),
             Severity::Warning => ("warning", palette.warning),
         };
         let Palette { bold, dim, reset, .. } = palette;
         let mut out = String::new();
-        let message = printable(&self.message);
+        let told = |text: &str| printable(&hidden.without_secrets(text));
+        let message = told(&self.message);
         let _ = writeln!(out, "{colour}{word}{reset}{bold}: {message}{reset}");
         let margin = self.margin();
         let mut excerpts = Vec::new();
@@ -115,7 +108,7 @@ impl Diagnostic {
             let arrow = if label.is_some() { ":::" } else { "-->" };
             let (line, column) = (span.start.line, span.start.column);
             let _ = writeln!(out, "{:margin$}{dim}{arrow}{reset} {name}:{line}:{column}", "");
-            if let Some(excerpt) = Excerpt::of(sources, span, masked) {
+            if let Some(excerpt) = Excerpt::of(sources, span, masked, hidden) {
                 let _ = writeln!(out, "{:margin$} {dim}|{reset}", "");
                 let _ = writeln!(out, "{dim}{line:>margin$} |{reset} {}", excerpt.text);
                 let _ = write!(out, "{:margin$} {dim}|{reset} {:indent$}", "", "", indent = excerpt.before);
@@ -127,10 +120,10 @@ impl Diagnostic {
             }
         }
         if !self.path.is_empty() {
-            let _ = writeln!(out, "{:margin$} {dim}={reset} at {}", "", printable(&self.path));
+            let _ = writeln!(out, "{:margin$} {dim}={reset} at {}", "", told(&self.path));
         }
         if let Some(help) = &self.help {
-            let _ = writeln!(out, "{:margin$} {dim}={reset} help: {}", "", printable(help));
+            let _ = writeln!(out, "{:margin$} {dim}={reset} help: {}", "", told(help));
         }
         out
     }
@@ -147,6 +140,8 @@ impl Diagnostic {
 pub struct Diagnostics {
     findings: Vec<Diagnostic>,
     wanted: Vec<Wanted>,
+    /// What no text of them shows.
+    pub(crate) hidden: Hidden,
 }
 
 impl Diagnostics {
@@ -175,6 +170,12 @@ impl Diagnostics {
     /// Notes an extension that a section refers to; whether it can serve is known when everything has been read.
     pub(crate) fn want(&mut self, wanted: Wanted) {
         self.wanted.push(wanted);
+    }
+
+    /// Takes over all findings of another one, and what they must not show.
+    pub(crate) fn append(&mut self, other: Self) {
+        self.hidden.append(other.hidden);
+        self.extend(other.findings);
     }
 
     /// The extensions that the sections decoded so far refer to, each time once.
@@ -221,15 +222,18 @@ impl Diagnostics {
     /// All findings as plain text, one blank line between two.
     #[must_use]
     pub fn render(&self, sources: &Sources) -> String {
-        let texts: Vec<_> = self.findings.iter().map(|one| one.render(sources)).collect();
-        texts.join("\n")
+        self.render_with(sources, &Palette::PLAIN)
     }
 
     /// The same with terminal colours.
     #[must_use]
     pub fn render_coloured(&self, sources: &Sources) -> String {
-        let texts: Vec<_> = self.findings.iter().map(|one| one.render_coloured(sources)).collect();
-        texts.join("\n")
+        self.render_with(sources, &Palette::COLOURED)
+    }
+
+    fn render_with(&self, sources: &Sources, palette: &Palette) -> String {
+        let texts = self.findings.iter().map(|one| one.render(sources, &self.hidden, palette));
+        texts.collect::<Vec<_>>().join("\n")
     }
 }
 
@@ -267,33 +271,71 @@ struct Excerpt {
 }
 
 impl Excerpt {
-    fn of(sources: &Sources, span: Span, masked: bool) -> Option<Self> {
+    fn of(sources: &Sources, span: Span, masked: bool, hidden: &Hidden) -> Option<Self> {
         let (line_start, line) = sources.line_at(span.source, span.start.byte)?;
-        let from = (span.start.byte as usize).checked_sub(line_start)?;
-        let to = (span.end.byte as usize).saturating_sub(line_start).clamp(from, line.len().max(from));
-        let head = line.get(..from.min(line.len()))?;
-        let marked = line.get(from.min(line.len())..to.min(line.len()))?.trim_end();
-        let tail = line.get(from.min(line.len()) + marked.len()..)?;
+        let from = (span.start.byte as usize).checked_sub(line_start)?.min(line.len());
+        let to = (span.end.byte as usize).saturating_sub(line_start).clamp(from, line.len());
+        let to = from + line.get(from..to)?.trim_end().len();
+        let mut ranges = hidden.in_line(sources, span.source, line_start, line);
+        if masked {
+            ranges.retain(|range| range.end <= from || range.start >= to);
+            let at = ranges.partition_point(|range| range.start < from);
+            ranges.insert(at, from..to);
+        }
+        let (shown, marked) = without(line, &ranges, from..to);
+        let (head, rest) = shown.split_at(marked.start);
+        let (marked, tail) = rest.split_at(marked.len());
         // A long line is shown around the marked place only.
-        let whole = line.chars().count() <= EXCERPT_COLUMNS;
+        let whole = shown.len() <= EXCERPT_COLUMNS;
         let lead_columns = if whole { EXCERPT_COLUMNS } else { EXCERPT_COLUMNS / 2 };
-        let lead: String = last_chars(head, lead_columns).chars().map(visible).collect();
-        let lead = if lead.chars().count() < head.chars().count() { format!("…{lead}") } else { lead };
-        let hide = |c: char| if masked { '*' } else { visible(c) };
-        let shown: String = marked.chars().take(EXCERPT_COLUMNS).map(hide).collect();
-        let room = EXCERPT_COLUMNS.saturating_sub(lead.chars().count() + shown.chars().count());
-        let mut trail: String = tail.chars().take(room).map(visible).collect();
-        if tail.chars().nth(room).is_some() || marked.chars().nth(EXCERPT_COLUMNS).is_some() {
+        let mut lead: String = head[head.len().saturating_sub(lead_columns)..].iter().collect();
+        if head.len() > lead_columns {
+            lead.insert(0, '…');
+        }
+        let before = lead.chars().count();
+        let shown: String = marked.iter().take(EXCERPT_COLUMNS).collect();
+        let under = marked.len().clamp(1, EXCERPT_COLUMNS);
+        let room = EXCERPT_COLUMNS.saturating_sub(before + marked.len().min(EXCERPT_COLUMNS));
+        let mut trail: String = tail.iter().take(room).collect();
+        if tail.len() > room || marked.len() > EXCERPT_COLUMNS {
             trail.push('…');
         }
-        let (before, under) = (lead.chars().count(), shown.chars().count().max(1));
         Some(Self { text: format!("{lead}{shown}{trail}").trim_end().to_owned(), before, under })
     }
 }
 
-fn last_chars(text: &str, count: usize) -> &str {
-    let skip = text.chars().count().saturating_sub(count);
-    text.char_indices().nth(skip).map_or("", |(at, _)| &text[at..])
+/// The characters of a line as they are shown, each range in `hidden` as one mask; and where among them `marked` is.
+fn without(line: &str, hidden: &[Range<usize>], marked: Range<usize>) -> (Vec<char>, Range<usize>) {
+    let mut shown = Vec::new();
+    // Where in `shown` each end of the mark falls; one within a mask is moved to the mask's own end.
+    let (mut start, mut end) = (None, None);
+    let mut hidden = hidden.iter().peekable();
+    let mut at = 0;
+    while at < line.len() {
+        if start.is_none() && at >= marked.start {
+            start = Some(shown.len());
+        }
+        let next = match hidden.next_if(|range| range.start <= at) {
+            Some(range) => {
+                if start.is_none() && marked.start < range.end {
+                    start = Some(shown.len());
+                }
+                shown.extend(MASK.chars());
+                range.end.max(at)
+            }
+            None => {
+                let Some(c) = line[at..].chars().next() else { break };
+                shown.push(visible(c));
+                at + c.len_utf8()
+            }
+        };
+        at = next;
+        if end.is_none() && at >= marked.end {
+            end = Some(if marked.is_empty() { start.unwrap_or(shown.len()) } else { shown.len() });
+        }
+    }
+    let start = start.unwrap_or(shown.len());
+    (shown, start..end.unwrap_or(start).max(start))
 }
 
 /// One column for every character: control characters must not reach the terminal.
@@ -353,13 +395,15 @@ mod tests {
         let start = crate::source::Position { byte: 5, line: 1, column: 6 };
         let end = crate::source::Position { byte: 10, line: 1, column: 11 };
         let diagnostic = Diagnostic::error(Span { source: id, start, end }, "key", "bad \u{1b}[31m value");
-        let coloured = diagnostic.render_coloured(&sources);
+        let mut diags = Diagnostics::new();
+        diags.push(diagnostic);
+        let coloured = diags.render_coloured(&sources);
         let mut plain = coloured.clone();
         for code in ["\u{1b}[1;31m", "\u{1b}[1m", "\u{1b}[34m", "\u{1b}[0m"] {
             plain = plain.replace(code, "");
         }
         assert_ne!(coloured, plain);
-        assert_eq!(plain, diagnostic.render(&sources));
+        assert_eq!(plain, diags.render(&sources));
         assert!(!plain.contains('\u{1b}'), "control characters never reach the terminal");
     }
 }

@@ -261,7 +261,7 @@ impl Expander<'_> {
         match parse_tree(self.sources, id, &mut problems) {
             Some(node) if matches!(node.value, Value::Map(_) | Value::Seq(_)) => {
                 self.spend(weight(&node), span, path)?;
-                self.diags.extend(problems);
+                self.diags.append(problems);
                 Ok((node.value, level.written()))
             }
             Some(node) if !problems.has_errors() && !matches!(node.value, Value::String(_)) => {
@@ -519,7 +519,7 @@ fn unsupported(uri: &str, scheme: &str, span: Span, path: &str, level: Level) ->
     }
     let message = format!("scheme \"{scheme}\" is not supported in ${{…}}");
     let help = match uri.strip_prefix(scheme).and_then(|rest| rest.strip_prefix(":-")) {
-        Some(default) => Some(format!("a default needs the scheme: ${{env:{scheme}:-{default}}}")),
+        Some(_) => Some(format!("a default needs the scheme: ${{env:{scheme}:-…}}")),
         None => suggest::advice(scheme, "schemes", &SCHEMES),
     };
     Diagnostic::error(span, path, message).help(help)

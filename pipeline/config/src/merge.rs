@@ -196,7 +196,9 @@ mod tests {
         let mut dangling = Diagnostic::error(None, "service::pipelines::traces", "not configured");
         dangling.lacks.push("exporters::debug".to_owned());
         history.explain(&mut dangling);
-        let shown = dangling.render(&sources);
+        let mut diags = Diagnostics::new();
+        diags.push(dangling);
+        let shown = diags.render(&sources);
         assert!(shown.contains("this `exporters` was replaced by a later source"), "{shown}");
         assert!(shown.contains("by what stands here"), "{shown}");
         let mut other = Diagnostic::error(None, "exporters_of_all_kinds", "unknown");

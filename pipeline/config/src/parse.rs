@@ -28,7 +28,9 @@ pub const NODE_BYTES: usize = 128;
 /// Reads the first document of a text as it stands, `${…}` untouched. `None` if the text is not YAML; an empty
 /// document is null.
 pub fn parse_tree(sources: &Sources, id: SourceId, diags: &mut Diagnostics) -> Option<Node> {
-    parse_text(sources.text(id)?, id, diags)
+    let tree = parse_text(sources.text(id)?, id, diags)?;
+    diags.hidden.by_name(&tree, id);
+    Some(tree)
 }
 
 /// The same for a text that stands in for that of source `id`: as long, with the same places.
@@ -300,7 +302,7 @@ impl TreeBuilder<'_> {
             Some(Frame { kind: Collection::Map(builder), .. }) => match builder.pending.take() {
                 Some(Key::Named(key, key_span)) => builder.map.push(Entry { key, key_span, value: node }),
                 Some(Key::Merge(span)) => builder.merges.push((span, node)),
-                Some(Key::Unusable) => {}
+                Some(Key::Unusable) => self.diags.hidden.unknown(&node),
                 // A list or map in the place of a key, reported when it was opened.
                 None => builder.pending = Some(Key::Unusable),
             },

@@ -71,6 +71,7 @@ impl Parsed {
     #[must_use]
     pub fn explained(&self) -> Diagnostics {
         let mut explained = Diagnostics::new();
+        explained.hidden.append(self.diagnostics.hidden.clone());
         for finding in &self.diagnostics {
             let mut finding = finding.clone();
             self.history.explain(&mut finding);

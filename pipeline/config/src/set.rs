@@ -26,7 +26,9 @@ pub(crate) fn read_set(set: &str, sources: &mut Sources, diags: &mut Diagnostics
         _ => None,
     };
     let key_span = Span { source: id, start: Position::START, end: at(key.len()) };
-    Some(nested(&key.trim().replace('.', "::"), key_span, value.unwrap_or_default()))
+    let tree = nested(&key.trim().replace('.', "::"), key_span, value.unwrap_or_default());
+    diags.hidden.by_name(&tree, id);
+    Some(tree)
 }
 
 fn names_a_key(key: &str) -> bool {

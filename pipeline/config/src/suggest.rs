@@ -30,7 +30,7 @@ pub(crate) fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a s
 /// Advice for a name that is not among the accepted ones.
 pub(crate) fn advice(name: &str, noun: &str, accepted: &[&str]) -> Option<String> {
     let list = || {
-        let mut names: Vec<_> = accepted.to_vec();
+        let mut names: Vec<_> = accepted.iter().copied().filter(|name| !name.is_empty()).collect();
         names.sort_unstable();
         names.dedup();
         (!names.is_empty() && names.len() <= LIST_MAX)

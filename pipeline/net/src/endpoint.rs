@@ -206,10 +206,14 @@ fn split_authority(authority: &str) -> Result<(&str, Option<&str>), EndpointErro
     Ok(authority.rsplit_once(':').map_or((authority, None), |(host, port)| (host, Some(port))))
 }
 
+/// Without the query of a URL, which may be a secret.
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.place {
-            Place::Host { .. } => write!(f, "{}{}", self.authority(), self.path),
+            Place::Host { .. } => {
+                let path = self.path.split('?').next().unwrap_or_default();
+                write!(f, "{}{path}", self.authority())
+            }
             Place::Socket(path) => write!(f, "unix:{}", shown(path)),
         }
     }

@@ -311,6 +311,7 @@ impl<'de> Deserializer<'de> for NodeDeserializer<'_> {
             markers::SCALAR if self.null_is_default() => Err(DecodeError::null()),
             markers::SCALAR => self.visit_scalar(visitor),
             markers::SECRET => {
+                self.state.hide(self.node);
                 let discreet = Self { secret: true, ..self };
                 discreet.place(visitor.visit_newtype_struct(discreet))
             }

@@ -126,6 +126,11 @@ struct State {
 }
 
 impl State {
+    /// Keeps a value out of everything that is shown.
+    fn hide(&self, node: &Node) {
+        self.found.borrow_mut().hidden.secret(node);
+    }
+
     fn is_dropped(&self, node: &Node) -> bool {
         self.dropped.borrow().contains(&address(node))
     }
@@ -155,7 +160,9 @@ impl State {
             suggest::advice(key, "keys", accepted)
         };
         let error = Diagnostic::error(entry.key_span, &below, format!("unknown key `{key}`")).help(help);
-        self.found.borrow_mut().push(error);
+        let mut found = self.found.borrow_mut();
+        found.hidden.unknown_key(entry, near);
+        found.push(error);
     }
 }
 
@@ -168,7 +175,7 @@ fn rounds<T: DeserializeOwned>(node: &Node, path: &str, state: &State, diags: &m
     let mut errors = 0;
     for _ in 0..MAX_ROUNDS {
         let result = T::deserialize(NodeDeserializer::root(node, path, state));
-        diags.extend(state.found.take());
+        diags.append(state.found.take());
         let error = match result {
             Ok(value) => return Some(value),
             Err(error) => error,

@@ -1,7 +1,8 @@
 //! Typed configuration → [`Node`]: what [`decode()`](crate::decode()) reads, written back with every default filled in.
 //!
 //! What is written decodes to the same configuration, which is how the schema's defaults and `print-config` are made.
-//! A [`Secret`](crate::Secret) is written as `[REDACTED]`, unless the caller asks for it by [`Secrets::Shown`].
+//! A [`Secret`](crate::Secret) is written as `[REDACTED]`, unless the caller asks for it by [`Secrets::Shown`]; and so are
+//! user, password and query of a URL, as `***`.
 
 mod serializer;
 

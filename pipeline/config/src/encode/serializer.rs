@@ -9,8 +9,10 @@ use serde::ser::{
 };
 
 use crate::decode::markers;
+use crate::mask::discreet;
 use crate::node::{Entry, Map, Node, Value};
 use crate::source::Span;
+use crate::values::secrets_are_shown;
 
 /// What no configuration can say.
 #[derive(Debug, thiserror::Error)]
@@ -73,7 +75,8 @@ impl Serializer for NodeSerializer {
     }
 
     fn serialize_str(self, value: &str) -> Written {
-        written(Value::String(value.to_owned()))
+        let value = if secrets_are_shown() { value.into() } else { discreet(value) };
+        written(Value::String(value.into_owned()))
     }
 
     fn serialize_bytes(self, _: &[u8]) -> Written {

@@ -54,6 +54,7 @@ impl Loader<'_> {
             let type_name = id.type_name();
             let message = format!("unknown type: \"{type_name}\" for id: \"{id}\"");
             let help = self.unknown_type_advice(kind, type_name);
+            self.diags.hidden.unknown(&entry.value);
             self.diags.push(Diagnostic::error(entry.key_span, path, message).help(help));
             return None;
         };

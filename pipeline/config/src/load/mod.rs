@@ -230,6 +230,7 @@ impl Loader<'_> {
                 key => suggest::advice(key, "keys", &sections),
             };
             let message = format!("unknown key `{}`", entry.key);
+            self.diags.hidden.unknown_key(entry, suggest::nearest(&entry.key, sections));
             self.diags.push(Diagnostic::error(entry.key_span, &entry.key, message).help(help));
         }
     }

@@ -185,6 +185,7 @@ impl Loader<'_> {
             let below = format!("{path}::{}", entry.key);
             let help = suggest::advice(&entry.key, "keys", accepted);
             let message = format!("unknown key `{}`", entry.key);
+            self.diags.hidden.unknown_key(entry, suggest::nearest(&entry.key, accepted.iter().copied()));
             self.diags.push(Diagnostic::error(entry.key_span, &below, message).help(help));
         }
     }

@@ -9,5 +9,5 @@ mod spanned;
 pub use duration::{Duration, DurationError};
 pub use optional::{GivenOnly, Optional};
 pub use secret::Secret;
-pub(crate) use secret::showing_secrets;
+pub(crate) use secret::{secrets_are_shown, showing_secrets};
 pub use spanned::Spanned;

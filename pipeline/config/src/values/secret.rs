@@ -37,6 +37,11 @@ pub(crate) fn showing_secrets<R>(write: impl FnOnce() -> R) -> R {
     write()
 }
 
+/// Whether a configuration is being written for somebody who has asked for the secrets in it.
+pub(crate) fn secrets_are_shown() -> bool {
+    SHOWN.get()
+}
+
 /// A value that no log, message, dump or diagnostic shows.
 #[derive(Clone, Default, PartialEq, Eq, Hash)]
 pub struct Secret<T = String>(T);
@@ -92,7 +97,7 @@ impl<'de, T: DeserializeOwned> Deserialize<'de> for Secret<T> {
 impl<T: Serialize> Serialize for Secret<T> {
     /// Hidden, except from [`encode`](crate::encode()) with [`Secrets::Shown`](crate::encode::Secrets::Shown).
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        if SHOWN.get() { self.0.serialize(serializer) } else { serializer.serialize_str(REDACTED) }
+        if secrets_are_shown() { self.0.serialize(serializer) } else { serializer.serialize_str(REDACTED) }
     }
 }
 
