@@ -4,7 +4,7 @@ use crate::cli::Input;
 use crate::components::{BuiltIn, CONNECTORS, EXPORTERS, EXTENSIONS, PROCESSORS, RECEIVERS};
 use crate::fetch::Web;
 use millrace_config::catalog::Kind;
-use millrace_config::load::{Component, Gates, Wanted, load};
+use millrace_config::load::{Claim, Component, Files, Gates, Wanted, check_claims, load};
 use millrace_config::{Config, Diagnostics, Map, Node, Outside, Parsed, Providers, Value, decode, resolve};
 use millrace_engine::component::Factory;
 use millrace_engine::graph::Plans;
@@ -57,27 +57,56 @@ pub fn read_with(input: &Input, outside: &dyn Outside) -> Parsed {
 ///
 /// # Errors
 /// Everything that is wrong, for people.
-pub fn plan(mut parsed: Parsed, gates: Gates) -> Result<Plan, String> {
+pub fn plan(parsed: Parsed, gates: Gates) -> Result<Plan, String> {
+    plan_with(parsed, gates, Opened::WhenItRuns)
+}
+
+/// When the files are opened that components name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Opened {
+    /// Now, to say what is wrong with them.
+    Now,
+    /// By the components when they start.
+    WhenItRuns,
+}
+
+fn plan_with(mut parsed: Parsed, gates: Gates, opened: Opened) -> Result<Plan, String> {
     // How the files would say the same is for `validate --fix`.
     let _ = parsed.modernise(&BuiltIn);
     let Some(node) = parsed.node.take() else { return Err(parsed.render()) };
     let diags = &mut parsed.diagnostics;
     let loaded = load(&node, &BuiltIn, gates, diags);
-    let mut decoder = Decoder { plans: Plans::default(), gates, diags, wanted: Vec::new() };
+    let mut decoder = Decoder {
+        plans: Plans::default(),
+        gates,
+        diags,
+        wanted: Vec::new(),
+        claims: Vec::new(),
+        files: Vec::new(),
+    };
     for component in loaded.components() {
         decoder.component(component);
-        let wanted = decoder.diags.take_wanted();
+        let (wanted, claims) = (decoder.diags.take_wanted(), decoder.diags.take_claims());
+        let files = decoder.diags.take_files();
         if loaded.uses(component.kind, &component.id) {
             decoder.wanted.extend(wanted);
+            decoder.claims.extend(claims);
+            decoder.files.extend(files);
         }
     }
-    let Decoder { plans, wanted, .. } = decoder;
+    let Decoder { plans, wanted, mut claims, files, .. } = decoder;
     for wanted in &wanted {
         let offers = |id: &_| plans.extensions.get(id).map(|plan| plan.offers());
         loaded.check_wanted(wanted, offers, diags);
     }
     let config = loaded.into_config();
     let telemetry = telemetry(&node, diags);
+    claims.extend(diags.take_claims());
+    check_claims(&claims, diags);
+    if opened == Opened::Now {
+        files.iter().for_each(|files| files.look(diags));
+    }
+    diags.sort();
     let limits = config.as_ref().map(|config| limits(config, diags)).unwrap_or_default();
     match (config, telemetry) {
         (Some(config), Some(telemetry)) if !parsed.diagnostics.has_errors() => {
@@ -94,7 +123,7 @@ pub fn validate(input: &Input) -> ExitCode {
 
 /// Says everything that there is to say about a configuration.
 pub fn judge(input: &Input, parsed: Parsed) -> ExitCode {
-    let (text, code) = match plan(parsed, input.gates) {
+    let (text, code) = match plan_with(parsed, input.gates, Opened::Now) {
         Ok(plan) => (plan.warnings, ExitCode::SUCCESS),
         Err(problems) => (problems, ExitCode::FAILURE),
     };
@@ -114,6 +143,10 @@ struct Decoder<'a> {
     diags: &'a mut Diagnostics,
     /// The extensions that components in use refer to.
     wanted: Vec<Wanted>,
+    /// What they take for themselves.
+    claims: Vec<Claim>,
+    /// The files that they name.
+    files: Vec<Files>,
 }
 
 impl Decoder<'_> {
@@ -160,10 +193,8 @@ pub fn section(component: &Component, gates: Gates) -> Cow<'_, Node> {
 }
 
 fn telemetry(node: &Node, diags: &mut Diagnostics) -> Option<TelemetryConfig> {
-    match node.get(&["service", "telemetry"]) {
-        Some(section) => decode(section, "service::telemetry", diags),
-        None => Some(TelemetryConfig::default()),
-    }
+    let nothing = Node::default();
+    decode(node.get(&["service", "telemetry"]).unwrap_or(&nothing), "service::telemetry", diags)
 }
 
 /// The limits of the memory limiters in use, processors and extensions. Their sections have been decoded once already, so this finds no new

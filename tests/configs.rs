@@ -90,7 +90,10 @@ fn every_configuration_is_sound_and_listed() {
             continue;
         }
         let output = millrace().arg("validate").arg("--config").arg(&path).output().expect("it runs");
-        assert_eq!(texts(&output), (String::new(), String::new()), "{}", path.display());
+        let (stdout, stderr) = texts(&output);
+        // Where this runs there are none of the certificates and tokens that they name.
+        let said = stderr.split("\n\n").filter(|one| !one.is_empty() && !one.contains(" cannot be read: "));
+        assert_eq!((stdout.as_str(), said.collect::<Vec<_>>()), ("", Vec::new()), "{}", path.display());
         assert!(output.status.success(), "{}", path.display());
         let name = path.file_name().expect("a file").to_string_lossy().into_owned();
         assert!(listing.contains(&format!("[{name}]({name})")), "{name} is not in configs/README.md");

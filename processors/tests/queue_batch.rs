@@ -203,8 +203,8 @@ fn its_keys_are_those_of_a_sending_queue() {
         assert!(config.is_some() && problems.is_empty(), "{yaml}: {problems}");
     }
     for (yaml, problem) in [
-        ("{num_consumers: 0}", "error: must be at least 1"),
-        ("{sizer: items}", "error: must be at least `batch::min_size`"),
+        ("{num_consumers: 0}", "` must be at least 1"),
+        ("{sizer: items}", "` must be at least `batch::min_size`"),
         ("{storage: file_storage}", "queues on disk are not supported yet"),
         ("{timeout: 1s}", "unknown key `timeout`"),
     ] {

@@ -56,10 +56,16 @@ impl Validate for Config {
             }
             for id in level {
                 match id.parse::<PipelineId>() {
-                    Err(error) => at.error("priority_levels", format!("`{id}` is no pipeline: {error}")),
+                    Err(error) => at.error(
+                        "priority_levels",
+                        format!("`{id}` is no pipeline: {error}\nwrite its id, such as traces/first"),
+                    ),
                     Ok(parsed) => {
                         if !seen.insert(parsed) {
-                            at.warning("priority_levels", format!("`{id}` is listed twice"));
+                            at.warning(
+                                "priority_levels",
+                                format!("`{id}` is listed twice\nremove one of the two"),
+                            );
                         }
                     }
                 }

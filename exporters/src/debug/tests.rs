@@ -125,10 +125,10 @@ fn outputs_that_cannot_be_used_are_errors_at_the_start() {
 #[test]
 fn configurations_are_those_of_the_go_collector() {
     for (yaml, problem) in [
-        ("{output_paths: [stdout]}", "error: is not supported when `use_internal_logger` is true"),
-        ("{use_internal_logger: false, output_paths: []}", "error: must not be empty"),
+        ("{output_paths: [stdout]}", "` is not supported when `use_internal_logger` is true"),
+        ("{use_internal_logger: false, output_paths: []}", "` must not be empty"),
         ("{verbosity: none}", "verbosity level `none` is not supported"),
-        ("{sending_queue: {queue_size: 0}}", "error: must be at least 1"),
+        ("{sending_queue: {queue_size: 0}}", "` must be at least 1"),
         ("{loglevel: debug}", "unknown key `loglevel`"),
         ("{sampling_initial: -1}", "error"),
     ] {

@@ -1,7 +1,7 @@
 //! The section `exporters::file`.
 
 use super::groups::Groups;
-use millrace_config::{Checker, Duration, Optional, Validate};
+use millrace_config::{Checker, Duration, Optional, Thing, Validate};
 use millrace_net::config::NotYet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -83,6 +83,9 @@ impl Validate for Config {
     fn validate(&self, at: &mut Checker<'_>) {
         if self.path.is_empty() {
             at.error("path", "is required: the file to write to");
+        }
+        if !self.group_by.enabled {
+            at.claims("path", Thing::File(self.path.clone()));
         }
         if self.append && self.rotation.is_on() {
             at.error(

@@ -101,6 +101,9 @@ impl Own {
     }
 }
 
+/// Where OTLP over gRPC is usually taken in.
+const OTLP_GRPC_PORT: u16 = 4317;
+
 impl Validate for Own {
     fn validate(&self, at: &mut Checker<'_>) {
         let urls = [
@@ -116,7 +119,13 @@ impl Validate for Own {
             );
         }
         for (key, url) in urls.into_iter().filter(|(_, url)| !url.is_empty()) {
-            check_url(at, key, url);
+            let endpoint = check_url(at, key, url);
+            if endpoint.is_some_and(|endpoint| endpoint.port() == Some(OTLP_GRPC_PORT)) {
+                at.warning(
+                    key,
+                    "port 4317 is where OTLP over gRPC is usually taken in; this exporter speaks HTTP\nuse port 4318, or the exporter `otlp_grpc`",
+                );
+            }
         }
     }
 }

@@ -132,7 +132,7 @@ impl Validate for Serving {
         if self.metric_expiration.get().is_zero() {
             at.warning(
                 "metric_expiration",
-                "every series expires as soon as it is there, so nothing will be served",
+                "every series expires as soon as it is there, so nothing will be served\nset it to 5m, for example",
             );
         }
         if self.max_series == 0 {

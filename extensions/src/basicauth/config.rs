@@ -42,6 +42,7 @@ pub struct Htpasswd {
 
 impl Validate for Htpasswd {
     fn validate(&self, at: &mut Checker<'_>) {
+        at.reads("file", &self.file);
         if self.file.is_empty() && self.inline.expose().is_empty() {
             at.error_here("no credential source provided\nset `file` or `inline`");
         }
@@ -64,6 +65,8 @@ pub struct ClientCredentials {
 
 impl Validate for ClientCredentials {
     fn validate(&self, at: &mut Checker<'_>) {
+        at.reads("username_file", &self.username_file);
+        at.reads("password_file", &self.password_file);
         if self.username.contains(':') && self.username_file.is_empty() {
             at.error(
                 "username",

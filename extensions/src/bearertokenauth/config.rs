@@ -41,7 +41,7 @@ impl Validate for Config {
             at.error_here("no bearer token provided\nset `filename`, `token` or `tokens`");
         }
         if has_token && !self.tokens.is_empty() {
-            at.error("tokens", "either tokens or token should be provided, not both");
+            at.error("tokens", "either tokens or token should be provided, not both\nremove one of them");
         }
         if !self.filename.is_empty() && (has_token || !self.tokens.is_empty()) {
             at.warning(
@@ -49,21 +49,31 @@ impl Validate for Config {
                 "a filename is given: the tokens in the configuration are ignored\nremove them",
             );
         }
+        at.reads("filename", &self.filename);
         if HeaderName::try_from(&self.header).is_err() {
-            at.error("header", "is not a header name");
+            at.error("header", "is not a header name\nuse letters, digits and `-`");
         }
         if HeaderValue::try_from(&self.scheme).is_err() {
-            at.error("scheme", "has characters that a header cannot have");
+            at.error(
+                "scheme",
+                "has characters that a header cannot have\nremove line breaks and control characters",
+            );
         }
         let sendable = |token: &Secret<String>| HeaderValue::try_from(token.expose()).is_ok();
         if !sendable(&self.token) {
-            at.error("token", "has characters that a header cannot have");
+            at.error(
+                "token",
+                "has characters that a header cannot have\nremove line breaks and control characters",
+            );
         }
         if self.tokens.iter().any(|token| token.expose().is_empty()) {
-            at.error("tokens", "a token is empty");
+            at.error("tokens", "a token is empty\nremove it");
         }
         if !self.tokens.iter().all(sendable) {
-            at.error("tokens", "a token has characters that a header cannot have");
+            at.error(
+                "tokens",
+                "a token has characters that a header cannot have\nremove line breaks and control characters",
+            );
         }
     }
 }

@@ -85,9 +85,9 @@ impl Validate for HeaderConfig {
     fn validate(&self, at: &mut Checker<'_>) {
         let name = self.key.to_ascii_lowercase();
         if self.key.is_empty() {
-            at.error("key", "missing header name");
+            at.error("key", "missing header name\nset `key`");
         } else if HeaderName::try_from(&name).is_err() {
-            at.error("key", "is not a header name");
+            at.error("key", "is not a header name\nuse letters, digits and `-`");
         } else if OF_THE_MESSAGE.contains(&name.as_str()) || name.starts_with("grpc-") {
             at.error("key", "belongs to the connection and cannot be set\nremove it");
         }
@@ -109,11 +109,15 @@ impl Validate for HeaderConfig {
         }
         for (key, value) in [("value", &self.value), ("default_value", &self.default_value)] {
             if value.as_ref().is_some_and(|value| HeaderValue::try_from(value.expose()).is_err()) {
-                at.error(key, "has characters that a header cannot have");
+                at.error(
+                    key,
+                    "has characters that a header cannot have\nremove line breaks and control characters",
+                );
             }
         }
+        at.reads("value_file", self.value_file.as_deref().unwrap_or_default());
         if self.value_file.as_ref().is_some_and(String::is_empty) {
-            at.error("value_file", "is empty");
+            at.error("value_file", "is empty\nname a file, or remove this key");
         }
         if self.from_attribute.as_deref() == Some("raw") {
             at.warning("from_attribute", "credentials are not kept with telemetry: `raw` is always empty\nuse from_context: authorization, with include_metadata in the receiver");

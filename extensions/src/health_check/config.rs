@@ -100,7 +100,10 @@ impl Validate for Answers {
             at.nested("http", &self.http);
             at.nested("grpc", &self.grpc);
         } else if self.component_health.is_on() {
-            at.warning("component_health", "has no effect without `http` or `grpc`");
+            at.warning(
+                "component_health",
+                "has no effect without `http` or `grpc`\nmove the endpoint below `http`",
+            );
         }
         if !self.path.starts_with('/') {
             at.error("path", "must start with /");

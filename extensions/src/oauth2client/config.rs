@@ -92,14 +92,22 @@ impl Validate for Config {
         } else if self.client_secret.expose().is_empty() && self.client_secret_file.is_empty() {
             at.error("client_secret", "no ClientSecret provided in OAuth Client Credentials configuration\nset `client_secret` or `client_secret_file`");
         }
+        at.reads("client_id_file", &self.client_id_file);
+        at.reads("client_secret_file", &self.client_secret_file);
         if self.token_url.is_empty() {
-            at.error("token_url", "no TokenURL provided in OAuth Client Credentials configuration");
+            at.error(
+                "token_url",
+                "no TokenURL provided in OAuth Client Credentials configuration\nset `token_url`",
+            );
         } else if let Err(problem) = target(&self.token_url) {
             at.error("token_url", problem);
         }
         for taken in ["client_id", "client_secret", "scope", "assertion"] {
             if self.endpoint_params.contains_key(taken) {
-                at.error("endpoint_params", format!("`{taken}` has a key of its own and cannot stand here"));
+                at.error(
+                    "endpoint_params",
+                    format!("`{taken}` has a key of its own and cannot stand here\nuse that key"),
+                );
             }
         }
         at.nested("tls", &self.tls);
@@ -135,7 +143,7 @@ pub(super) fn target(url: &str) -> Result<(Endpoint, Uri), String> {
     if !url.starts_with("http://") && !url.starts_with("https://") {
         return Err("must begin with https:// or http://".to_owned());
     }
-    let uri: Uri = url.parse().map_err(|_| "is not a URL".to_owned())?;
+    let uri: Uri = url.parse().map_err(|_| "is not a URL\nwrite it as https://host/path".to_owned())?;
     if uri.authority().is_some_and(|authority| authority.as_str().contains('@')) {
         return Err("must not contain user and password\nuse `client_id` and `client_secret`".to_owned());
     }

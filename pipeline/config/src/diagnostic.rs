@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::ops::Range;
 
-use crate::load::Wanted;
+use crate::load::{Claim, Files, Wanted};
 use crate::mask::{Hidden, MASK};
 use crate::source::{Sources, Span};
 
@@ -140,6 +140,8 @@ impl Diagnostic {
 pub struct Diagnostics {
     findings: Vec<Diagnostic>,
     wanted: Vec<Wanted>,
+    claims: Vec<Claim>,
+    files: Vec<Files>,
     /// What no text of them shows.
     pub(crate) hidden: Hidden,
 }
@@ -170,6 +172,26 @@ impl Diagnostics {
     /// Notes an extension that a section refers to; whether it can serve is known when everything has been read.
     pub(crate) fn want(&mut self, wanted: Wanted) {
         self.wanted.push(wanted);
+    }
+
+    /// Notes what a section takes for itself; whether others do, too, is known when everything has been read.
+    pub(crate) fn claim(&mut self, claim: Claim) {
+        self.claims.push(claim);
+    }
+
+    /// What the sections decoded so far take for themselves, each time once.
+    pub fn take_claims(&mut self) -> Vec<Claim> {
+        std::mem::take(&mut self.claims)
+    }
+
+    /// Notes files that a section names.
+    pub(crate) fn name_files(&mut self, files: Files) {
+        self.files.push(files);
+    }
+
+    /// The files that the sections decoded so far name, each time once.
+    pub fn take_files(&mut self) -> Vec<Files> {
+        std::mem::take(&mut self.files)
     }
 
     /// Takes over all findings of another one, and what they must not show.

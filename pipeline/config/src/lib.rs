@@ -42,7 +42,9 @@ pub use decode::{decode, decode_over};
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
 pub use encode::{Secrets, encode};
 pub use id::{ComponentId, IdError, PipelineId};
-pub use load::{Component, Components, Config, Gates, Loaded, Pipeline, Reference, Service, Wanted, load};
+pub use load::{
+    Claim, Component, Components, Config, Gates, Loaded, Pipeline, Reference, Service, Thing, Wanted, load,
+};
 pub use mask::discreet;
 pub use node::{Entry, Map, Node, Origin, Value};
 pub use provider::{Outside, Providers};

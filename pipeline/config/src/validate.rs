@@ -6,8 +6,8 @@ use crate::catalog::Role;
 use crate::decode::address;
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::id::ComponentId;
-use crate::load::Wanted;
-use crate::node::{Node, Value};
+use crate::load::{Claim, Files, Thing, Wanted, unreadable};
+use crate::node::{Entry, Node, Value};
 use crate::source::Span;
 
 /// Checks a decoded section. [`decode`](crate::decode()) calls it on the value it returns; that value calls it on the
@@ -53,8 +53,8 @@ impl<'a> Checker<'a> {
     }
 
     /// Reports that the value of `key` is wrong. Points at the value, or at the section if the key is not given.
-    /// Says nothing if that key has already been reported for another reason. A line break in `message` starts the
-    /// advice.
+    /// Says nothing if that key has already been reported for another reason. A message that begins with a verb
+    /// (`must be at least 1`) gets the key in front of it. A line break in `message` starts the advice.
     pub fn error(&mut self, key: &str, message: impl Into<String>) {
         self.report(Some(key), &message.into(), Diagnostic::error);
     }
@@ -72,10 +72,45 @@ impl<'a> Checker<'a> {
     /// Says that `key` names an extension which is to serve this component. Whether it is configured, runs and can do
     /// that is checked when the whole configuration has been read.
     pub fn wants_extension(&mut self, key: &str, id: &ComponentId, role: Role) {
+        let (span, path) = self.place(key);
+        self.diags.want(Wanted { id: id.clone(), role, span, path });
+    }
+
+    /// Says that `key` takes something for this component alone. Whether another one does, too, is checked when the
+    /// whole configuration has been read.
+    pub fn claims(&mut self, key: &str, thing: Thing) {
+        let (span, path) = self.place(key);
+        self.diags.claim(Claim { thing, span, path });
+    }
+
+    /// Says that the file under `key` will be read whole, unless none is named.
+    pub fn reads(&mut self, key: &'static str, file: &str) {
+        if !file.is_empty() {
+            let file = file.to_owned();
+            self.looks(&[key], move || unreadable(&file).map(|problem| (key, problem)).into_iter().collect());
+        }
+    }
+
+    /// Says how the files under `keys` are looked at before the collector is started: `look` returns the key of each
+    /// that something is wrong with, and what it is. `validate` calls it, decoding does not.
+    pub fn looks(
+        &mut self,
+        keys: &[&'static str],
+        look: impl Fn() -> Vec<(&'static str, String)> + Send + Sync + 'static,
+    ) {
+        let place = |&key: &&'static str| {
+            let (span, path) = self.place(key);
+            (key, span, path)
+        };
+        let keys = keys.iter().map(place).collect();
+        self.diags.name_files(Files::new(keys, look));
+    }
+
+    /// Where the value of a key is, or where it could be.
+    fn place(&self, key: &str) -> (Span, String) {
         let entry = self.node.and_then(Node::as_map).and_then(|map| map.entry(key));
         let span = entry.map(|entry| entry.value.span).filter(|span| span.is_written());
-        let (span, path) = (span.unwrap_or(self.span), self.key_path(key));
-        self.diags.want(Wanted { id: id.clone(), role, span, path });
+        (span.unwrap_or(self.span), self.key_path(key))
     }
 
     /// Whether the user wrote `key` in this section, with whatever value.
@@ -130,6 +165,11 @@ impl<'a> Checker<'a> {
             return;
         }
         let node = self.node.map(address);
+        let failed = |entry: &Entry| self.failed.contains(&address(&entry.value));
+        // What a section lacks as a whole may be what could not be read.
+        if key.is_none() && self.node.and_then(Node::as_map).is_some_and(|map| map.iter().any(failed)) {
+            return;
+        }
         if key.is_none() && node.is_some_and(|node| self.misspelt.iter().any(|(map, _)| *map == node)) {
             return;
         }
@@ -145,10 +185,21 @@ impl<'a> Checker<'a> {
             Some((message, help)) => (message, Some(help.to_owned())),
             None => (text, None),
         };
-        self.diags.push(new(span, &path, message.to_owned()).help(help));
+        let is_unnamed = |key: &&str| begins_with_a_verb(message) && !message.contains(&format!("\"{key}\""));
+        let message = match key.filter(is_unnamed) {
+            Some(key) => format!("`{key}` {message}"),
+            None => message.to_owned(),
+        };
+        self.diags.push(new(span, &path, message).help(help));
     }
 
     fn key_path(&self, key: &str) -> String {
         if self.path.is_empty() { key.to_owned() } else { format!("{}::{key}", self.path) }
     }
+}
+
+/// Whether a message says something of the key that it is about without naming it.
+fn begins_with_a_verb(message: &str) -> bool {
+    let verbs = ["must", "has", "is", "needs", "requires", "cannot", "belongs", "does", "stands"];
+    verbs.contains(&message.split(' ').next().unwrap_or_default())
 }

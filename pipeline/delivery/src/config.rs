@@ -162,7 +162,7 @@ impl Validate for PartitionConfig {
             if seen.contains(&key) {
                 at.error(
                     "metadata_keys",
-                    format!("duplicate entry in metadata_keys: \"{key}\" (case-insensitive)"),
+                    format!("duplicate entry in metadata_keys: \"{key}\" (case-insensitive)\nremove one of the two"),
                 );
             }
             seen.insert(key);
@@ -255,10 +255,13 @@ impl Validate for RetryConfig {
         }
         if !self.max_elapsed_time.is_zero() {
             if self.max_elapsed_time < self.initial_interval {
-                at.error("max_elapsed_time", "must not be less than `initial_interval`");
+                at.error(
+                    "max_elapsed_time",
+                    "must not be less than `initial_interval`\nraise it; 0 is without end",
+                );
             }
             if self.max_elapsed_time < self.max_interval {
-                at.error("max_elapsed_time", "must not be less than `max_interval`");
+                at.error("max_elapsed_time", "must not be less than `max_interval`\nraise it, or lower `max_interval`; 0 is without end");
             }
         }
         at.nested("millrace_status_codes", &self.millrace_status_codes);

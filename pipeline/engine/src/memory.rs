@@ -129,7 +129,7 @@ impl Validate for Config {
             );
         }
         if self.limit_mib == 0 && self.limit_percentage == 0 {
-            at.error_here("'limit_mib' or 'limit_percentage' must be greater than zero");
+            at.error_here("'limit_mib' or 'limit_percentage' must be greater than zero\nset `limit_mib: 512`, for example");
         }
         if self.limit_percentage > 100 {
             at.error("limit_percentage", "'limit_percentage' and 'spike_limit_percentage' must be greater than zero and less than or equal to hundred");

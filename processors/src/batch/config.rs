@@ -47,7 +47,7 @@ impl Validate for Config {
                 at.error(
                     "metadata_keys",
                     format!(
-                        "duplicate entry in metadata_keys: \"{}\" (case-insensitive)",
+                        "duplicate entry in metadata_keys: \"{}\" (case-insensitive)\nremove one of the two",
                         key.to_lowercase()
                     ),
                 );

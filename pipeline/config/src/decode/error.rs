@@ -135,7 +135,7 @@ impl DecodeError {
                     Some(text) => text.as_str(),
                     None => found.what,
                 };
-                (format!("expected {expected}, found {found_words}"), type_advice(found, expected))
+                (format!("expected {expected}, found {found_words}"), type_advice(found, expected, discreet))
             }
             Reason::Missing(key) => (format!("the key `{key}` is missing"), None),
             Reason::Variant { name, accepted } => {
@@ -227,7 +227,7 @@ fn plain_words(expected: &str) -> &str {
     }
 }
 
-fn type_advice(found: &Found, expected: &str) -> Option<String> {
+fn type_advice(found: &Found, expected: &str, discreet: bool) -> Option<String> {
     let text =
         found.text.as_deref().and_then(|text| text.strip_prefix("the text ")).unwrap_or("").trim_matches('"');
     let advice = match expected {
@@ -239,9 +239,17 @@ fn type_advice(found: &Found, expected: &str) -> Option<String> {
         _ if expected.contains("number") && text.parse::<f64>().is_ok() && !found.plain => {
             "remove the quotes"
         }
+        _ if !discreet && expected.contains("number") && text.starts_with(|c: char| c.is_ascii_digit()) => {
+            "write a plain number, without a unit"
+        }
         "a section (keys and values)" if found.what == "true or false" => {
             "a section that can be switched has the key `enabled`"
         }
+        "a section (keys and values)" if found.plain || found.what == "text" => {
+            "write its keys below it, indented, or in braces: `{key: value}`"
+        }
+        "text" if found.what == "a list" => "write one value, without brackets and `-`",
+        "a map" if found.what == "a list" => "write `name: value`, without brackets and `-`",
         _ => return None,
     };
     Some(advice.to_owned())

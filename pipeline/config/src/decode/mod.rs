@@ -35,6 +35,18 @@ const MAX_ERRORS: usize = 100;
 /// How many rounds decoding one component may take; nulls take one each.
 const MAX_ROUNDS: usize = 2_000;
 
+/// Keys of TLS that people write beside `tls`.
+const TLS_KEYS: [&str; 8] = [
+    "insecure",
+    "insecure_skip_verify",
+    "ca_file",
+    "cert_file",
+    "key_file",
+    "client_ca_file",
+    "server_name_override",
+    "min_version",
+];
+
 /// Decodes a value and checks it. `path` is where the value stands (`exporters::otlp_http`). Reports every mistake
 /// to `diags`; `None` if there was an error.
 pub fn decode<T: DeserializeOwned + Validate>(node: &Node, path: &str, diags: &mut Diagnostics) -> Option<T> {
@@ -156,6 +168,8 @@ impl State {
         let below = if path.is_empty() { key.clone() } else { format!("{path}::{key}") };
         let help = if accepted.is_empty() {
             Some("this section takes no keys".to_owned())
+        } else if accepted.contains(&"tls") && TLS_KEYS.contains(&key.as_str()) {
+            Some(format!("write it below `tls`: `tls: {{{key}: …}}`"))
         } else {
             suggest::advice(key, "keys", accepted)
         };

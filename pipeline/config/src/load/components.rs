@@ -9,6 +9,23 @@ use crate::legacy;
 use crate::node::{Entry, Value};
 use crate::suggest;
 
+/// How the id of a component is written.
+const ID_ADVICE: &str = "an id is a type, or a type and a name of your own: `otlp_grpc`, `otlp_grpc/backend`";
+
+/// Keys that stand in components, for those that are not indented far enough.
+const INNER_KEYS: [&str; 10] = [
+    "protocols",
+    "endpoint",
+    "tls",
+    "grpc",
+    "http",
+    "headers",
+    "sending_queue",
+    "retry_on_failure",
+    "timeout",
+    "auth",
+];
+
 impl Loader<'_> {
     /// Reads one section. Components that cannot be used are reported and left out.
     pub(super) fn components(&mut self, kind: Kind, section: Option<&Entry>) -> Components {
@@ -19,7 +36,9 @@ impl Loader<'_> {
             Value::Null => return components,
             value => {
                 let message = format!("expected a map of {kind}s by id, found {}", value.kind());
-                self.error(section.value.span, kind.section(), &message);
+                let help = format!("write each {kind} on a line of its own, as a key: `name:`");
+                let error = Diagnostic::error(section.value.span, kind.section(), message).help(help);
+                self.diags.push(error);
                 return components;
             }
         };
@@ -28,7 +47,8 @@ impl Loader<'_> {
             let id: ComponentId = match entry.key.parse() {
                 Ok(id) => id,
                 Err(error) => {
-                    self.error(entry.key_span, &path, &error.to_string());
+                    let error = Diagnostic::error(entry.key_span, &path, error.to_string());
+                    self.diags.push(error.help(ID_ADVICE.to_owned()));
                     continue;
                 }
             };
@@ -89,6 +109,11 @@ impl Loader<'_> {
                 "`{type_name}` is {} {other}: it belongs under `{}`",
                 article(other),
                 other.section()
+            ));
+        }
+        if INNER_KEYS.contains(&type_name) {
+            return Some(format!(
+                "`{type_name}` is a key of a component: indent it below the one it belongs to"
             ));
         }
         if let Some(advice) = legacy::advice(kind, type_name) {

@@ -3,7 +3,9 @@
 //! The components' own sections stay trees until each is decoded into its own type by [`Component::decode`].
 //! The rules are the Go collector's; its words are used where people may search for them.
 
+mod claims;
 mod components;
+mod files;
 mod graph;
 mod service;
 mod wanted;
@@ -22,6 +24,9 @@ use crate::node::{Map, Node, Value};
 use crate::source::Span;
 use crate::suggest;
 use crate::validate::Validate;
+pub use claims::{Claim, Thing, check_claims};
+pub use files::Files;
+pub(crate) use files::unreadable;
 pub use wanted::Wanted;
 
 /// The components of one kind, in the order written.
@@ -227,7 +232,16 @@ impl Loader<'_> {
         for entry in top.iter().filter(|entry| !sections.contains(&entry.key.as_str())) {
             let help = match entry.key.as_str() {
                 key @ ("pipelines" | "telemetry") => Some(format!("`{key}` belongs under `service`")),
-                key => suggest::advice(key, "keys", &sections),
+                key => {
+                    match Kind::ALL.into_iter().find(|&kind| self.catalog.canonical(kind, key).is_some()) {
+                        Some(kind) => Some(format!(
+                            "`{key}` is {} {kind}: indent it below `{}`",
+                            components::article(kind),
+                            kind.section()
+                        )),
+                        None => suggest::advice(key, "keys", &sections),
+                    }
+                }
             };
             let message = format!("unknown key `{}`", entry.key);
             self.diags.hidden.unknown_key(entry, suggest::nearest(&entry.key, sections));

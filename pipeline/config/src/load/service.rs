@@ -90,7 +90,9 @@ impl Loader<'_> {
             if readable && is_empty_list(map.get(key)) {
                 let span = map.entry(key).map_or(entry.key_span, |entry| entry.key_span);
                 let one = key.trim_end_matches('s');
-                self.error(span, &path, &format!("pipeline \"{id}\" must have at least one {one}"));
+                let message = format!("pipeline \"{id}\" must have at least one {one}");
+                let help = format!("add `{key}: [{one}]` with the id of one under `{key}`");
+                self.diags.push(Diagnostic::error(span, &path, message).help(help));
             }
             self.without_repetitions(references, &path)
         });
@@ -183,7 +185,12 @@ impl Loader<'_> {
     fn unknown_keys(&mut self, map: &Map, path: &str, accepted: &[&str]) {
         for entry in map.iter().filter(|entry| !accepted.contains(&entry.key.as_str())) {
             let below = format!("{path}::{}", entry.key);
-            let help = suggest::advice(&entry.key, "keys", accepted);
+            let help = match (path, entry.key.as_str()) {
+                ("service", key @ ("traces" | "metrics" | "logs" | "resource")) => Some(format!(
+                    "pipelines belong under service::pipelines, and `{key}` of the collector itself under service::telemetry"
+                )),
+                (_, key) => suggest::advice(key, "keys", accepted),
+            };
             let message = format!("unknown key `{}`", entry.key);
             self.diags.hidden.unknown_key(entry, suggest::nearest(&entry.key, accepted.iter().copied()));
             self.diags.push(Diagnostic::error(entry.key_span, &below, message).help(help));

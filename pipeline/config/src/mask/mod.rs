@@ -184,10 +184,11 @@ fn is_plain_reference(piece: &str) -> bool {
     !inner.is_empty() && inner.chars().all(is_name)
 }
 
-/// A word such as `localhost`, which stands in messages for other reasons. No message is made of a secret in the first
-/// place; that they are searched is a second line of defence.
+/// A word such as `localhost`, or a URL with nothing to hide, which stand in messages for other reasons. No message is
+/// made of a secret in the first place; that they are searched is a second line of defence.
 fn is_word(text: &str) -> bool {
-    text.bytes().all(|byte| byte.is_ascii_lowercase())
+    let is_harmless_url = text.contains("://") && text::ranges(text).is_empty();
+    is_harmless_url || text.bytes().all(|byte| byte.is_ascii_lowercase())
 }
 
 /// Ranges in order and apart, none that begins or ends within a character.

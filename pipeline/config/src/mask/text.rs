@@ -62,7 +62,9 @@ fn url(at: usize, word: &str, hidden: &mut Vec<Range<usize>>) {
         None if scheme.is_some() => rest.rfind('@').filter(|&at| rest[..at].contains(':')),
         found => found,
     };
-    if let Some(user_end) = user_end {
+    // Messages show how a proxy is written.
+    let is_example = |end: &usize| &rest[..*end] == "[user:password";
+    if let Some(user_end) = user_end.filter(|end| !is_example(end)) {
         let user = &rest[..user_end];
         // In a line, the key and brackets may stand in front.
         let from = if scheme.is_some() { 0 } else { user.rfind(['{', '[', ',', '=']).map_or(0, |at| at + 1) };

@@ -106,9 +106,10 @@ pub(crate) fn check_headers(at: &mut Checker<'_>, key: &str, headers: &BTreeMap<
 }
 
 fn header(name: &str, value: &Secret<String>) -> Result<(HeaderName, HeaderValue), String> {
-    let header = HeaderName::try_from(name).map_err(|_| format!("`{name}` is not a header name"))?;
+    let header = HeaderName::try_from(name)
+        .map_err(|_| format!("`{name}` is not a header name\nuse letters, digits and `-`"))?;
     let mut value = HeaderValue::from_str(value.expose())
-        .map_err(|_| format!("the value of header `{name}` has characters that a header cannot have"))?;
+        .map_err(|_| format!("the value of header `{name}` has characters that a header cannot have\nremove line breaks and control characters"))?;
     value.set_sensitive(true);
     Ok((header, value))
 }

@@ -7,7 +7,7 @@ use crate::grpc::{Keepalive, PingPolicy};
 use crate::http::{Accepted, Encodings, Timeouts};
 use crate::stream::Listener;
 use crate::tcp::{self, Family};
-use millrace_config::{Checker, Duration, GivenOnly, Secret, Validate};
+use millrace_config::{Checker, Duration, GivenOnly, Secret, Thing, Validate};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -211,7 +211,12 @@ impl Validate for CorsConfig {
         }
         for origin in &self.allowed_origins {
             if origin.matches('*').count() > 1 {
-                at.warning("allowed_origins", format!("`{origin}`: only the first `*` stands for anything"));
+                at.warning(
+                    "allowed_origins",
+                    format!(
+                        "`{origin}`: only the first `*` stands for anything\nlist the origins one by one"
+                    ),
+                );
             }
         }
     }
@@ -343,8 +348,9 @@ impl Validate for HttpServerConfig {
 
 /// Checks an address to listen on: `host:port`, `:port` for every interface, or `[::1]:port`.
 pub fn check_listen(at: &mut Checker<'_>, key: &str, text: &str) {
-    if let Err(error) = listen_address(text) {
-        at.error(key, error);
+    match listen_address(text) {
+        Ok((host, port)) => at.claims(key, Thing::Address { host, port }),
+        Err(error) => at.error(key, error),
     }
 }
 
@@ -367,7 +373,9 @@ fn check_endpoint(at: &mut Checker<'_>, transport: &str, endpoint: &str) {
             at.error("endpoint", "is required: where to listen, for example localhost:4318");
         }
         "tcp" | "tcp4" | "tcp6" => check_listen(at, "endpoint", endpoint),
-        "unix" if endpoint.is_empty() => at.error("endpoint", "the path of the socket is missing"),
+        "unix" if endpoint.is_empty() => {
+            at.error("endpoint", "the path of the socket is missing\nset it, for example to /run/otel.sock")
+        }
         "unix" if endpoint.starts_with('@') => {
             at.error("endpoint", "sockets without a file (`@…`) are not supported; give a path");
         }

@@ -1,7 +1,8 @@
 //! configtls's keys.
 
 use super::Ignored;
-use crate::tls::choices::{self, Curve, Suite, Version};
+use crate::tls;
+use crate::tls::choices::{self, Curve, Suite, Version, VersionError};
 use millrace_config::{Checker, Duration, Secret, Validate};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -88,15 +89,20 @@ impl TlsConfig {
                 "ca_pem",
                 &self.ca_file,
                 &self.ca_pem,
-                "provide either a CA file or the PEM-encoded string, but not both",
+                "provide either a CA file or the PEM-encoded string, but not both\nremove one of the two",
             ),
             (
                 "cert_pem",
                 &self.cert_file,
                 &self.cert_pem,
-                "provide either certificate file or PEM, but not both",
+                "provide either certificate file or PEM, but not both\nremove one of the two",
             ),
-            ("key_pem", &self.key_file, &self.key_pem, "provide either key file or PEM, but not both"),
+            (
+                "key_pem",
+                &self.key_file,
+                &self.key_pem,
+                "provide either key file or PEM, but not both\nremove one of the two",
+            ),
         ];
         for (key, file, pem, message) in both {
             if !file.is_empty() && !pem.expose().is_empty() {
@@ -112,7 +118,7 @@ impl TlsConfig {
         if self.include_system_ca_certs_pool && !self.has_ca() {
             at.warning(
                 "include_system_ca_certs_pool",
-                "has no effect without `ca_file` or `ca_pem`: the system's authorities are trusted anyway",
+                "has no effect without `ca_file` or `ca_pem`: the system's authorities are trusted anyway\nremove it",
             );
         }
     }
@@ -120,6 +126,13 @@ impl TlsConfig {
     fn check_versions(&self, at: &mut Checker<'_>) {
         let mut version = |key, text: &str, default| match Version::parse(text, default) {
             Ok(version) => Some(version),
+            Err(VersionError::Broken) if key == "min_version" => {
+                at.warning(
+                    key,
+                    format!("TLS {text} is not built in; the oldest version that is spoken is 1.2\nwrite `min_version: \"1.2\"`"),
+                );
+                Some(Version::Tls12)
+            }
             Err(error) => {
                 at.error(key, format!("invalid TLS {key}: {error}"));
                 None
@@ -130,7 +143,7 @@ impl TlsConfig {
         if min > max && max.is_some() {
             at.error(
                 "min_version",
-                "invalid TLS configuration: min_version cannot be greater than max_version",
+                "invalid TLS configuration: min_version cannot be greater than max_version\nleave one of them out",
             );
         }
     }
@@ -143,9 +156,9 @@ impl TlsConfig {
                 Suite::Tls13 => {}
                 Suite::NotBuiltIn => at.warning(
                     "cipher_suites",
-                    format!("`{name}` is not built in, as it is weak, and is never used"),
+                    format!("`{name}` is not built in, as it is weak, and is never used\nremove it"),
                 ),
-                Suite::Unknown => at.error("cipher_suites", format!("invalid TLS cipher suite: {name:?}")),
+                Suite::Unknown => at.error("cipher_suites", format!("invalid TLS cipher suite: {name:?}\nuse names such as TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256")),
             }
         }
         if !usable && self.max_version == "1.2" {
@@ -162,7 +175,10 @@ impl TlsConfig {
             match choices::curve(name) {
                 Curve::Group(_) => usable = true,
                 Curve::NotBuiltIn => {
-                    at.warning("curve_preferences", format!("`{name}` is not built in and is never used"));
+                    at.warning(
+                        "curve_preferences",
+                        format!("`{name}` is not built in and is never used\nremove it"),
+                    );
                 }
                 Curve::Unknown => at.error(
                     "curve_preferences",
@@ -179,6 +195,10 @@ impl TlsConfig {
 impl Validate for TlsConfig {
     fn validate(&self, at: &mut Checker<'_>) {
         self.check_files(at);
+        if !(self.ca_file.is_empty() && self.cert_file.is_empty() && self.key_file.is_empty()) {
+            let config = self.clone();
+            at.looks(&["ca_file", "cert_file", "key_file"], move || tls::look(&config));
+        }
         self.check_versions(at);
         self.check_suites(at);
         self.check_curves(at);
@@ -216,7 +236,7 @@ impl Validate for TlsClientKeys {
                 "anybody on the way can read and change what is sent\ngive the server's authority as `ca_file` instead",
             );
         }
-        if let Err(error) = crate::tls::check_server_name(&self.server_name_override) {
+        if let Err(error) = tls::check_server_name(&self.server_name_override) {
             at.error("server_name_override", error);
         }
     }
@@ -257,6 +277,10 @@ impl Validate for TlsServerKeys {
                 "TLS configuration must include both certificate and key for server connections\nadd `cert_file` and `key_file`",
             );
         }
+        if !self.client_ca_file.is_empty() {
+            let file = self.client_ca_file.clone();
+            at.looks(&["client_ca_file"], move || tls::look_at_authorities("client_ca_file", &file));
+        }
         let meaningless = ["ca_file", "ca_pem"].into_iter().find(|key| at.is_set(key));
         if let Some(key) = meaningless.filter(|_| self.client_ca_file.is_empty()) {
             at.warning(
@@ -265,7 +289,10 @@ impl Validate for TlsServerKeys {
             );
         }
         if self.client_ca_file_reload && self.client_ca_file.is_empty() {
-            at.warning("client_ca_file_reload", "has no meaning without `client_ca_file`");
+            at.warning(
+                "client_ca_file_reload",
+                "has no meaning without `client_ca_file`\nremove it, or add `client_ca_file`",
+            );
         }
     }
 }
@@ -316,7 +343,7 @@ mod tests {
             ("{key_pem: a}", "add `cert_file` or `cert_pem`"),
             ("{min_version: '1.3', max_version: '1.2'}", "min_version cannot be greater than max_version"),
             ("{min_version: '1.4'}", "invalid TLS min_version: unsupported TLS version: \"1.4\""),
-            ("{min_version: '1.0'}", "TLS 1.0 and 1.1 are not built in"),
+            ("{max_version: '1.1'}", "TLS 1.0 and 1.1 are not built in"),
             ("{cipher_suites: [TLS_FOO]}", "invalid TLS cipher suite: \"TLS_FOO\""),
             ("{cipher_suites: [TLS_RSA_WITH_AES_128_CBC_SHA]}", "invalid TLS cipher suite"),
             ("{curve_preferences: [P224]}", "invalid curve type: P224"),
@@ -326,6 +353,14 @@ mod tests {
         ] {
             let complaint = client(yaml);
             assert!(complaint.contains("error:") && complaint.contains(expected), "{yaml}: {complaint}");
+        }
+    }
+
+    #[test]
+    fn an_older_minimum_is_taken_for_the_oldest_version_there_is() {
+        for version in ["1.0", "1.1"] {
+            let told = client(&format!("{{min_version: '{version}', max_version: '1.2'}}"));
+            assert!(told.starts_with("warning:") && told.contains("is 1.2"), "{told}");
         }
     }
 

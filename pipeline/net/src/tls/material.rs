@@ -140,7 +140,7 @@ fn refused(key: &'static str, error: &Error) -> TlsError {
 }
 
 /// The certificate with its key, which must belong to it.
-fn certified(
+pub(super) fn certified(
     (cert, key): &(Text, Text),
     provider: &CryptoProvider,
 ) -> Result<Arc<SingleCertAndKey>, TlsError> {

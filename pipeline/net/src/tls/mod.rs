@@ -13,6 +13,7 @@ mod client;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod live;
+mod look;
 mod material;
 mod pem;
 pub(crate) mod server;
@@ -22,6 +23,7 @@ mod validity;
 mod verify;
 
 pub use client::{Connector, explain};
+pub(crate) use look::{look, look_at_authorities};
 pub use pem::TlsError;
 pub use server::{Acceptor, Rejected, Unsecured};
 pub use site::Site;

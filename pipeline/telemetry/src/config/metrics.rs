@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use millrace_config::{Checker, Validate};
+use millrace_config::{Checker, Thing, Validate};
 use schemars::JsonSchema;
 use serde::de::{Deserializer, Error};
 use serde::{Deserialize, Serialize};
@@ -68,12 +68,16 @@ impl Validate for MetricsConfig {
         }
         at.each("views", &self.views);
         let mut addresses = BTreeSet::new();
-        for address in self.prometheus().map(Prometheus::address).filter(|address| !address.ends_with(":0")) {
+        for reader in self.prometheus().filter(|reader| reader.port != 0) {
+            let address = reader.address();
             if addresses.contains(&address) {
                 at.error(
                     "readers",
                     format!("two readers are to be read on {address}\ngive each a port of its own"),
                 );
+            } else {
+                let host = reader.host.trim_matches(['[', ']']).to_owned();
+                at.claims("readers", Thing::Address { host, port: reader.port });
             }
             addresses.insert(address);
         }
@@ -97,7 +101,9 @@ impl Validate for Reader {
     fn validate(&self, at: &mut Checker<'_>) {
         match (&self.pull, &self.periodic) {
             (Some(_), Some(_)) => at.error_here("a reader is either `pull` or `periodic`\nmake two of it"),
-            (None, None) => at.error_here("a reader needs `pull` or `periodic`"),
+            (None, None) => at.error_here(
+                "a reader needs `pull` or `periodic`\nwrite `pull: {exporter: {prometheus: {}}}`",
+            ),
             _ => {}
         }
         if self.producers.is_given() {
@@ -286,7 +292,10 @@ impl IncludeExclude {
 impl Validate for IncludeExclude {
     fn validate(&self, at: &mut Checker<'_>) {
         if let Some(name) = self.excluded.iter().find(|name| self.included.contains(name)) {
-            at.error("excluded", format!("`{name}` is both included and excluded"));
+            at.error(
+                "excluded",
+                format!("`{name}` is both included and excluded\nremove it from one of them"),
+            );
         }
     }
 }

@@ -106,7 +106,9 @@ impl Validate for Processor {
     fn validate(&self, at: &mut Checker<'_>) {
         match (&self.batch, &self.simple) {
             (Some(_), Some(_)) => at.error_here("a processor is either `batch` or `simple`\nmake two of it"),
-            (None, None) => at.error_here("a processor needs `batch` or `simple`"),
+            (None, None) => {
+                at.error_here("a processor needs `batch` or `simple`\nwrite `batch: {exporter: …}`")
+            }
             _ => {}
         }
         at.nested("batch", &self.batch);
@@ -117,7 +119,7 @@ impl Validate for Processor {
 impl Validate for Batch {
     fn validate(&self, at: &mut Checker<'_>) {
         if self.max_queue_size.is_some_and(|size| size > QUEUE_LIMIT) {
-            at.error("max_queue_size", format!("at most {QUEUE_LIMIT} may wait"));
+            at.error("max_queue_size", format!("at most {QUEUE_LIMIT} may wait\nlower it"));
         }
         at.nested("exporter", &self.exporter);
     }
@@ -138,7 +140,7 @@ impl Validate for OwnExporter {
 
 pub(super) fn one_of_both(at: &mut Checker<'_>, console: bool, otlp: bool) {
     match (console, otlp) {
-        (true, true) => at.error_here("an exporter is either `otlp` or `console`"),
+        (true, true) => at.error_here("an exporter is either `otlp` or `console`\nmake two processors of it"),
         (false, false) => {
             at.error_here("an exporter is needed\nwrite `otlp: {protocol: …, endpoint: …}` or `console: {}`");
         }

@@ -204,7 +204,10 @@ impl Validate for ResourceConfig {
     fn validate(&self, at: &mut Checker<'_>) {
         for (name, value) in &self.inline {
             if !value.is_string() && !value.is_null() {
-                at.error(name, format!("the resource attribute `{name}` must be text or null"));
+                at.error(
+                    name,
+                    format!("the resource attribute `{name}` must be text or null\nput it in quotes"),
+                );
             }
         }
         if !self.attributes.is_empty()

@@ -107,11 +107,20 @@ impl Validate for KeepAliveConfig {
     }
 }
 
+/// Where OTLP over HTTP is usually taken in.
+const OTLP_HTTP_PORT: u16 = 4318;
+
 impl Validate for GrpcClientConfig {
     fn validate(&self, at: &mut Checker<'_>) {
         if let Some(endpoint) = check_endpoint(at, "endpoint", &self.endpoint) {
             if !endpoint.path.is_empty() {
                 at.error("endpoint", format!("gRPC has no path\nleave `{}` out", endpoint.path));
+            }
+            if endpoint.port() == Some(OTLP_HTTP_PORT) {
+                at.warning(
+                    "endpoint",
+                    "port 4318 is where OTLP over HTTP is usually taken in; this exporter speaks gRPC\nuse port 4317, or the exporter `otlp_http`",
+                );
             }
             if endpoint.scheme == Scheme::Http && !self.tls.is_plain() {
                 at.warning(

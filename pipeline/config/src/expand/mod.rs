@@ -12,16 +12,22 @@
 //! What a variable holds may be a secret: no diagnostic shows it. The same goes for a file that is just a text; a map
 //! or a list from a file is configuration, and keeps its places in that file.
 
+mod pieces;
+mod retrieve;
+#[cfg(test)]
+mod tests;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use self::pieces::{Piece, is_bare_name_char, split};
+use self::retrieve::Content;
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::legacy::Edit;
 use crate::node::{Entry, Map, Node, Origin, Value};
 use crate::parse::{MAX_DEPTH, MAX_TREE_BYTES, NODE_BYTES, parse_tree};
-use crate::provider::{MAX_FETCHES, Providers, SCHEMES, public_url, split_scheme};
+use crate::provider::Providers;
 use crate::source::{SourceId, Sources, Span};
-use crate::suggest;
 
 /// How many levels of `${…}` may lead from one to the next.
 pub const MAX_CHAIN: usize = 50;
@@ -100,14 +106,6 @@ impl Level {
 
 /// A value could not be expanded; why has been reported.
 struct Refused;
-
-/// One piece of a text.
-enum Piece<'a> {
-    Text(&'a str),
-    Dollar,
-    /// What stands between `${` and its `}`.
-    Reference(&'a str),
-}
 
 impl Expander<'_> {
     fn node(&mut self, node: Node, path: &str, level: Level) -> Node {
@@ -299,144 +297,6 @@ impl Expander<'_> {
         }
         Ok(out)
     }
-
-    /// What a `${uri}` stands for.
-    fn retrieve(&mut self, uri: &str, span: Span, path: &str, level: Level) -> Result<Content, Refused> {
-        self.left = self.left.saturating_sub(1);
-        if level.chain >= MAX_CHAIN || self.left == 0 {
-            let message = "too many recursive expansions: the content of a `${…}` leads to itself or to too many others";
-            return self.refuse_once(span, path, message);
-        }
-        match split_scheme(uri) {
-            Some(("env", selector)) => self.variable(selector, span, path, level),
-            Some(("yaml", text)) => Ok(Content::Text(text.to_owned())),
-            Some((scheme @ ("file" | "http" | "https"), rest)) => {
-                self.document(uri, scheme, rest, span, path, level)
-            }
-            None if !uri.contains(':') => self.variable(uri, span, path, level),
-            _ => {
-                let scheme = uri.split(':').next().unwrap_or_default();
-                self.diags.push(unsupported(uri, scheme, span, path, level));
-                Err(Refused)
-            }
-        }
-    }
-
-    fn variable(&mut self, selector: &str, span: Span, path: &str, level: Level) -> Result<Content, Refused> {
-        let (name, default) = match selector.split_once(":-") {
-            Some((name, default)) => (name, Some(default)),
-            None => (selector, None),
-        };
-        if !is_variable_name(name) {
-            let shown = if level.is_hidden { String::new() } else { format!(" \"{name}\"") };
-            self.diags.push(
-                Diagnostic::error(span, path, format!("environment variable{shown} has an invalid name"))
-                    .help("a name has letters, digits and `_`, and does not start with a digit; write `$$` for a literal `$`".to_owned()),
-            );
-            return Err(Refused);
-        }
-        Ok(match ((self.providers.env)(name), default) {
-            (Some(content), _) => Content::Text(content),
-            (None, Some("")) => Content::EmptyDefault,
-            (None, Some(default)) => Content::Text(default.to_owned()),
-            (None, None) => {
-                self.diags.push(
-                    Diagnostic::warning(span, path, format!("environment variable {name} is not set"))
-                        .help(format!("set it, or give a default: ${{env:{name}:-…}}")),
-                );
-                Content::Unset
-            }
-        })
-    }
-
-    /// A file or a page, read once.
-    fn document(
-        &mut self,
-        uri: &str,
-        scheme: &str,
-        rest: &str,
-        span: Span,
-        path: &str,
-        level: Level,
-    ) -> Result<Content, Refused> {
-        if let Some(&id) = self.documents.get(uri) {
-            return Ok(self.kept(id));
-        }
-        let is_file = scheme == "file";
-        let name = if is_file { rest.to_owned() } else { public_url(uri) };
-        let read = if rest.contains('$') {
-            Err("a `$` is not possible there".to_owned())
-        } else if is_file {
-            self.providers.outside.file(rest)
-        } else if self.fetches == MAX_FETCHES {
-            Err(format!("at most {MAX_FETCHES} URLs are fetched"))
-        } else {
-            self.fetches += 1;
-            self.providers.outside.fetch(uri)
-        };
-        match read {
-            Ok(text) => {
-                let id =
-                    if is_file { self.sources.add_file(rest, &text) } else { self.sources.add(&name, &text) };
-                self.documents.insert(uri.to_owned(), id);
-                Ok(self.kept(id))
-            }
-            Err(problem) => {
-                // Where it is what a variable holds, the name may be anything.
-                let name = if level.is_hidden { "what a `${…}` refers to".to_owned() } else { name };
-                let mut error = Diagnostic::error(span, path, format!("cannot read {name}: {problem}"));
-                if rest.contains(":-") {
-                    error = error.help("only `env` takes a default: ${env:NAME:-…}".to_owned());
-                }
-                self.diags.push(error);
-                Err(Refused)
-            }
-        }
-    }
-
-    fn kept(&self, id: SourceId) -> Content {
-        Content::Document(self.sources.text(id).unwrap_or_default().to_owned(), id)
-    }
-
-    fn spend(&mut self, bytes: usize, span: Span, path: &str) -> Result<(), Refused> {
-        match self.room.checked_sub(bytes) {
-            Some(room) => {
-                self.room = room;
-                Ok(())
-            }
-            None => {
-                self.room = 0;
-                self.refuse_once(span, path, "the content of `${…}` makes the configuration too large")
-            }
-        }
-    }
-
-    /// Reports a limit that, once reached, every further value would reach again.
-    fn refuse_once<T>(&mut self, span: Span, path: &str, message: &str) -> Result<T, Refused> {
-        if !self.exhausted {
-            self.diags.push(Diagnostic::error(span, path, message));
-        }
-        self.exhausted |= self.left == 0 || self.room == 0;
-        Err(Refused)
-    }
-}
-
-/// What a variable holds.
-enum Content {
-    Text(String),
-    /// The text of a file or page, and where it is kept.
-    Document(String, SourceId),
-    EmptyDefault,
-    Unset,
-}
-
-impl Content {
-    fn into_text(self) -> String {
-        match self {
-            Self::Text(text) | Self::Document(text, _) => text,
-            Self::EmptyDefault | Self::Unset => String::new(),
-        }
-    }
 }
 
 /// Gives a tree that was read from a variable the place of the `${…}`.
@@ -464,165 +324,4 @@ fn weight(node: &Node) -> usize {
             Value::String(text) => text.len(),
             _ => 0,
         }
-}
-
-/// Cuts a text into literal pieces and references. A `${` without its `}` is literal.
-fn split(text: &str) -> Vec<Piece<'_>> {
-    let mut pieces = Vec::new();
-    let mut rest = text;
-    while let Some(at) = rest.find('$') {
-        let (literal, from) = rest.split_at(at);
-        if !literal.is_empty() {
-            pieces.push(Piece::Text(literal));
-        }
-        if let Some(after) = from.strip_prefix("$$") {
-            pieces.push(Piece::Dollar);
-            rest = after;
-        } else if let Some(close) = from.strip_prefix("${").and_then(closing_brace) {
-            pieces.push(Piece::Reference(&from[2..2 + close]));
-            rest = &from[close + 3..];
-        } else {
-            pieces.push(Piece::Text(&from[..1]));
-            rest = &from[1..];
-        }
-    }
-    if !rest.is_empty() {
-        pieces.push(Piece::Text(rest));
-    }
-    pieces
-}
-
-/// Where the `}` is that closes a `${` opened before `text`; references nest.
-fn closing_brace(text: &str) -> Option<usize> {
-    let mut open = 0;
-    let mut bytes = text.bytes().enumerate().peekable();
-    while let Some((at, byte)) = bytes.next() {
-        match byte {
-            b'$' if bytes.peek().is_some_and(|&(_, next)| next == b'{') => {
-                open += 1;
-                bytes.next();
-            }
-            b'}' if open == 0 => return Some(at),
-            b'}' => open -= 1,
-            _ => {}
-        }
-    }
-    None
-}
-
-/// What to say of a scheme that there is not.
-fn unsupported(uri: &str, scheme: &str, span: Span, path: &str, level: Level) -> Diagnostic {
-    if level.is_hidden {
-        // The scheme may be part of a secret.
-        let message = "the content of a `${…}` refers to a scheme that is not supported";
-        return Diagnostic::error(span, path, message);
-    }
-    let message = format!("scheme \"{scheme}\" is not supported in ${{…}}");
-    let help = match uri.strip_prefix(scheme).and_then(|rest| rest.strip_prefix(":-")) {
-        Some(_) => Some(format!("a default needs the scheme: ${{env:{scheme}:-…}}")),
-        None => suggest::advice(scheme, "schemes", &SCHEMES),
-    };
-    Diagnostic::error(span, path, message).help(help)
-}
-
-/// What the names of variables are made of that are not just patterns.
-fn is_bare_name_char(c: char) -> bool {
-    c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_'
-}
-
-fn is_variable_name(name: &str) -> bool {
-    name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
-        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn run(text: &str, env: &[(&str, &str)]) -> (Node, Diagnostics) {
-        let lookup =
-            |name: &str| env.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
-        let mut diags = Diagnostics::new();
-        let providers = Providers::sealed(&lookup);
-        let node = Node::synthetic(Value::String(text.to_owned()));
-        let (mut sources, mut edits) = (Sources::new(), Vec::new());
-        let mut with =
-            Expansion { providers: &providers, sources: &mut sources, diags: &mut diags, edits: &mut edits };
-        let node = expand(node, &mut with);
-        (node, diags)
-    }
-
-    fn text(text: &str) -> Value {
-        Value::String(text.to_owned())
-    }
-
-    #[test]
-    fn values_expand_as_in_the_go_collector() {
-        let env = [
-            ("N", "8080"),
-            ("B", "bval"),
-            ("EMPTY", ""),
-            ("QUOTED", "\"q\""),
-            ("CHAIN", "${env:N}"),
-            ("NAME", "B"),
-            ("DOLLAR", "a$$b"),
-            ("BROKEN", "[a"),
-            ("HEX", "0x10"),
-        ];
-        for (input, expected) in [
-            ("${env:N}", Value::Int(8080)),
-            ("${N}", Value::Int(8080)),
-            (":${env:N}", text(":8080")),
-            ("${env:CHAIN}", Value::Int(8080)),
-            ("${env:EMPTY}", Value::Null),
-            ("${env:NONE}", Value::Null),
-            ("x${env:NONE}y", text("xy")),
-            ("${env:NONE:-5}", Value::Int(5)),
-            ("${env:NONE:-}", text("")),
-            ("${env:EMPTY:-5}", Value::Null),
-            ("${env:NONE:-${env:B}}", text("bval")),
-            ("${env:${env:NAME}}", text("bval")),
-            ("${env:QUOTED}", text("\"q\"")),
-            ("${env:BROKEN}", text("[a")),
-            ("$$${env:B}", text("$bval")),
-            ("$${env:B}", text("${env:B}")),
-            ("x$$$${env:B}", text("x$${env:B}")),
-            ("$B $$ ${B", text("$B $ ${B")),
-            ("${env:DOLLAR}", text("a$b")),
-        ] {
-            let (node, diags) = run(input, &env);
-            assert_eq!(node.value, expected, "{input}");
-            assert!(!diags.has_errors(), "{input}");
-        }
-    }
-
-    #[test]
-    fn a_text_field_receives_the_variable_as_it_stands() {
-        let (node, _) = run("${env:HEX}", &[("HEX", "0x10")]);
-        assert_eq!(node.value, Value::Int(16));
-        assert_eq!(node.as_text(), Some("0x10"));
-    }
-
-    #[test]
-    fn a_list_from_a_variable_is_expanded_in_turn() {
-        let (node, _) = run("${env:L}", &[("L", "- ${env:N}\n- b\n"), ("N", "7")]);
-        let Value::Seq(items) = &node.value else { panic!("not a list: {node:?}") };
-        assert_eq!(items[0].value, Value::Int(7));
-        assert_eq!(items[0].as_text(), Some("7"));
-        assert_eq!(items[1].value, text("b"));
-    }
-
-    #[test]
-    fn endless_recursion_and_explosions_are_refused() {
-        for env in [
-            vec![("A", "${env:A}")],
-            vec![("A", "x${env:A}")],
-            vec![("A", "- ${env:A}")],
-            vec![("A", "${env:B}${env:B}"), ("B", "${env:A}${env:A}")],
-            vec![("A", "- ${env:B}\n- ${env:B}"), ("B", "- ${env:A}\n- ${env:A}")],
-        ] {
-            let (_, diags) = run("${env:A}", &env);
-            assert!(diags.has_errors(), "{env:?}");
-        }
-    }
 }
