@@ -56,6 +56,8 @@ pub(super) struct Crowd {
 pub(super) enum Manner {
     /// Nothing, after the handshake.
     Idle,
+    /// Nothing, after one request of ten items.
+    Used,
     /// Each sends a request of a hundred items now and then.
     Busy,
     /// Each sends a request a byte a second.
@@ -155,13 +157,32 @@ pub(super) fn all() -> Vec<Case> {
         crowd("idle-grpc-10000", "10,000 idle gRPC connections", Grpc, false, 10_000, Manner::Idle),
         crowd("idle-http-10000", "10,000 idle HTTP/1.1 connections", Http, false, 10_000, Manner::Idle),
         crowd("idle-grpc-tls-1000", "1,000 idle gRPC connections over TLS", Grpc, true, 1_000, Manner::Idle),
+        crowd("idle-grpc-tls-10000", "10,000 idle gRPC connections, TLS", Grpc, true, 10_000, Manner::Idle),
         crowd(
-            "idle-grpc-tls-10000",
-            "10,000 idle gRPC connections over TLS",
-            Grpc,
+            "idle-http-tls-10000",
+            "10,000 idle HTTP/1.1 connections, TLS",
+            Http,
             true,
             10_000,
             Manner::Idle,
+        ),
+        crowd("used-grpc-10000", "10,000 gRPC, idle after a request", Grpc, false, 10_000, Manner::Used),
+        crowd("used-http-10000", "10,000 HTTP/1.1, idle after a request", Http, false, 10_000, Manner::Used),
+        crowd(
+            "used-grpc-tls-10000",
+            "10,000 gRPC, TLS, idle after a request",
+            Grpc,
+            true,
+            10_000,
+            Manner::Used,
+        ),
+        crowd(
+            "used-http-tls-10000",
+            "10,000 HTTP/1.1, TLS, idle after one",
+            Http,
+            true,
+            10_000,
+            Manner::Used,
         ),
         crowd("busy-grpc-1000", "1,000 busy gRPC connections", Grpc, false, 1_000, Manner::Busy),
         crowd("busy-grpc-tls-1000", "1,000 busy gRPC connections over TLS", Grpc, true, 1_000, Manner::Busy),

@@ -8,12 +8,14 @@ use super::contender::Contender;
 use super::control::{Load, SinkProcess};
 use super::proc::Memory;
 use super::results::{MIB, Turn};
+use crate::corpus::Template;
 use crate::loadgen::{Protocol, Report};
 use crate::tls::{Certificates, ClientStream, Opener};
 use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use http::{Method, Request};
+use millrace_wire::Signal;
 use std::io::{self, Write as _};
 use std::net::SocketAddr;
 use std::path::Path;
@@ -33,6 +35,8 @@ const USUAL_RATE: f64 = 20_000.0;
 const BUSY_RATE: f64 = 50_000.0;
 /// What a bomb inflates to: as large as a message may be.
 const BOMB_BYTES: usize = 20 << 20;
+/// Spans in the one request of a connection that was used.
+const USED_SPANS: usize = 10;
 /// What a slow request claims to be.
 const SLOW_BYTES: u32 = 1 << 20;
 
@@ -124,9 +128,9 @@ impl People {
         let protocol = if crowd.protocol == Protocol::Grpc { "h2" } else { "http/1.1" };
         let opener = Opener::new(files.map(|files| &*files.ca), protocol)?;
         let opening = Arc::new(Semaphore::new(OPENING));
-        let bomb = Bytes::from(bomb(crowd)?);
+        let body = Bytes::from(body(crowd)?);
         for _ in 0..count {
-            let (opener, opening, bomb) = (opener.clone(), Arc::clone(&opening), bomb.clone());
+            let (opener, opening, body) = (opener.clone(), Arc::clone(&opening), body.clone());
             let open = Arc::clone(&open);
             tasks.spawn(async move {
                 let Ok(permit) = opening.acquire_owned().await else { return };
@@ -138,8 +142,8 @@ impl People {
                 };
                 // However it ends, its count says so.
                 let _ = match crowd.protocol {
-                    Protocol::Grpc => grpc(stream, crowd.manner, bomb, settled).await,
-                    Protocol::Http => http1(stream, crowd.manner, bomb, settled).await,
+                    Protocol::Grpc => grpc(stream, crowd.manner, body, settled).await,
+                    Protocol::Http => http1(stream, crowd.manner, body, settled).await,
                 };
             });
         }
@@ -172,31 +176,53 @@ impl Drop for Open {
 async fn grpc(
     stream: ClientStream,
     manner: Manner,
-    bomb: Bytes,
+    body: Bytes,
     settled: impl FnOnce() -> Open,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let (mut sender, connection) = h2::client::handshake(stream).await?;
     let driver = tokio::spawn(connection);
     sender = sender.ready().await?;
+    if manner == Manner::Used {
+        exchange(&mut sender, "identity", body.clone()).await?;
+    }
     let _open = settled();
     match manner {
-        Manner::Idle | Manner::Busy => driver.await??,
+        Manner::Idle | Manner::Used | Manner::Busy => driver.await??,
         Manner::Slow => {
-            let (_answer, mut body) = sender.send_request(export("gzip")?, false)?;
+            let (_answer, mut slow) = sender.send_request(export("gzip")?, false)?;
             let mut prefix = vec![0];
             prefix.extend(SLOW_BYTES.to_be_bytes());
-            body.send_data(prefix.into(), false)?;
+            slow.send_data(prefix.into(), false)?;
             loop {
                 tokio::time::sleep(Duration::from_secs(1)).await;
-                body.send_data(Bytes::from_static(&[0]), false)?;
+                slow.send_data(Bytes::from_static(&[0]), false)?;
             }
         }
         Manner::Bombs => loop {
             sender = sender.ready().await?;
-            let (answer, mut body) = sender.send_request(export("gzip")?, false)?;
-            body.send_data(bomb.clone(), true)?;
+            let (answer, mut bomb) = sender.send_request(export("gzip")?, false)?;
+            bomb.send_data(body.clone(), true)?;
             answer.await?;
         },
+    }
+    Ok(())
+}
+
+/// One request, and all of its answer.
+async fn exchange(
+    sender: &mut h2::client::SendRequest<Bytes>,
+    encoding: &str,
+    body: Bytes,
+) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    let (answer, mut request) = sender.send_request(export(encoding)?, false)?;
+    request.send_data(body, true)?;
+    let mut answer = answer.await?.into_body();
+    while let Some(data) = answer.data().await {
+        answer.flow_control().release_capacity(data?.len())?;
+    }
+    let trailers = answer.trailers().await?.unwrap_or_default();
+    if trailers.get("grpc-status").is_none_or(|status| status != "0") {
+        return Err(format!("not accepted: {trailers:?}").into());
     }
     Ok(())
 }
@@ -214,13 +240,13 @@ fn export(encoding: &str) -> http::Result<Request<()>> {
 async fn http1(
     mut stream: ClientStream,
     manner: Manner,
-    bomb: Bytes,
+    body: Bytes,
     settled: impl FnOnce() -> Open,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-    let head = |len: usize| {
+    let head = |encoding: &str, len: usize| {
         format!(
             "POST /v1/traces HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/x-protobuf\r\n\
-             content-encoding: gzip\r\ncontent-length: {len}\r\n\r\n"
+             content-encoding: {encoding}\r\ncontent-length: {len}\r\n\r\n"
         )
     };
     let mut answer = [0; 4096];
@@ -234,8 +260,18 @@ async fn http1(
             let _open = settled();
             while stream.read(&mut answer).await? > 0 {}
         }
+        Manner::Used => {
+            stream.write_all(head("identity", body.len()).as_bytes()).await?;
+            stream.write_all(&body).await?;
+            let len = stream.read(&mut answer).await?;
+            if !answer[..len].starts_with(b"HTTP/1.1 200") {
+                return Err("not accepted".into());
+            }
+            let _open = settled();
+            while stream.read(&mut answer).await? > 0 {}
+        }
         Manner::Slow => {
-            stream.write_all(head(SLOW_BYTES as usize).as_bytes()).await?;
+            stream.write_all(head("gzip", SLOW_BYTES as usize).as_bytes()).await?;
             let _open = settled();
             loop {
                 stream.write_all(&[0]).await?;
@@ -244,10 +280,10 @@ async fn http1(
         }
         Manner::Bombs => {
             let _open = settled();
-            let head = head(bomb.len());
+            let head = head("gzip", body.len());
             loop {
                 stream.write_all(head.as_bytes()).await?;
-                stream.write_all(&bomb).await?;
+                stream.write_all(&body).await?;
                 if stream.read(&mut answer).await? == 0 {
                     return Ok(());
                 }
@@ -257,18 +293,21 @@ async fn http1(
     Ok(())
 }
 
-/// Zeros, compressed as well as gzip can; framed for gRPC.
-fn bomb(crowd: Crowd) -> io::Result<Vec<u8>> {
-    if crowd.manner != Manner::Bombs {
-        return Ok(Vec::new());
-    }
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
-    encoder.write_all(&vec![0; BOMB_BYTES])?;
-    let body = encoder.finish()?;
+/// What is sent as the body of requests, framed for gRPC: some spans, or zeros, compressed as well as gzip can.
+fn body(crowd: Crowd) -> io::Result<Vec<u8>> {
+    let (flag, body) = match crowd.manner {
+        Manner::Used => (0, Template::build(Signal::Traces, USED_SPANS, 0).bytes().to_vec()),
+        Manner::Bombs => {
+            let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+            encoder.write_all(&vec![0; BOMB_BYTES])?;
+            (1, encoder.finish()?)
+        }
+        Manner::Idle | Manner::Busy | Manner::Slow => return Ok(Vec::new()),
+    };
     if crowd.protocol == Protocol::Http {
         return Ok(body);
     }
-    let mut framed = vec![1];
+    let mut framed = vec![flag];
     framed.extend(u32::try_from(body.len()).map_err(io::Error::other)?.to_be_bytes());
     framed.extend(body);
     Ok(framed)
