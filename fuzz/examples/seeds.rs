@@ -190,6 +190,7 @@ fn frames(out: &Path) {
     for (nth, frames) in kinds.iter().enumerate() {
         for times in [0, 6] {
             put(out, "frames", &format!("{nth}-{times}"), &[&[times, 8 * nth as u8], &frames[..]].concat());
+            put(out, "parked", &format!("{nth}-{times}"), &[&[8 * nth as u8], &frames[..]].concat());
         }
     }
 }

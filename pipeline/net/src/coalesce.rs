@@ -81,6 +81,8 @@ struct Inner<S, W> {
     reads: u64,
     /// The protocol was told to wait in the middle of a frame.
     midway: bool,
+    /// How much of what the protocol says has been said before it was there, and is not said again.
+    said: usize,
     out: Vec<u8>,
     /// How much of `out` has been written.
     sent: usize,
@@ -96,16 +98,28 @@ pub(crate) fn coalesce<S>(stream: S) -> (Coalesced<S>, Flusher<S>) {
 
 /// The same, with somebody who watches what is read.
 pub(crate) fn coalesce_watched<S, W>(stream: S, watch: W) -> (Coalesced<S, W>, Flusher<S, W>) {
-    let inner = Inner {
-        stream,
-        watch,
-        reads: 0,
-        midway: false,
-        out: Vec::new(),
-        sent: 0,
-        ahead: Ahead::default(),
-        broken: None,
-    };
+    resume_watched(stream, watch, Spoken::default())
+}
+
+/// What has been spoken on a stream before the protocol was there to do it.
+#[derive(Debug, Default)]
+pub(crate) struct Spoken {
+    /// How many reads have brought something.
+    pub(crate) reads: u64,
+    /// What the peer has said, which the protocol reads first. Whoever watches has seen it.
+    pub(crate) heard: Vec<u8>,
+    /// How many bytes, from its first, the protocol need not say, as they have been said.
+    pub(crate) said: usize,
+    /// Those of them, and others, that have still to be sent.
+    pub(crate) unsent: Vec<u8>,
+}
+
+/// The same for a stream on which something has been spoken.
+pub(crate) fn resume_watched<S, W>(stream: S, watch: W, spoken: Spoken) -> (Coalesced<S, W>, Flusher<S, W>) {
+    let Spoken { reads, heard, said, unsent } = spoken;
+    let ahead = Ahead::holding(&heard);
+    let inner =
+        Inner { stream, watch, reads, midway: false, said, out: unsent, sent: 0, ahead, broken: None };
     let inner = Arc::new(Mutex::new(inner));
     (Coalesced(Arc::clone(&inner)), Flusher(inner))
 }
@@ -245,6 +259,14 @@ impl<S: AsyncWrite + Unpin, W> Inner<S, W> {
         }
     }
 
+    /// Takes what has been said already, and throws it away; how much that was.
+    #[cold]
+    fn skip(&mut self, len: usize) -> usize {
+        let skipped = len.min(self.said);
+        self.said -= skipped;
+        skipped
+    }
+
     /// Room to gather so much, after writing if there is none.
     fn poll_room(&mut self, len: usize, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if let Some(kind) = self.broken {
@@ -269,6 +291,9 @@ impl<S: AsyncWrite + Gather + Unpin, W> AsyncWrite for Coalesced<S, W> {
     ) -> Poll<io::Result<usize>> {
         let inner = &mut *lock(&self.0);
         let len = bufs.iter().map(|buf| buf.len()).sum();
+        if inner.said > 0 {
+            return Poll::Ready(Ok(inner.skip(len)));
+        }
         if len >= DIRECT_MIN || inner.stream.gathers() {
             inner.midway = true;
             if !inner.out.is_empty() {
@@ -311,7 +336,7 @@ impl<S: AsyncRead + Gather + Unpin, W: Watch> AsyncRead for Coalesced<S, W> {
             *reads += u64::from(!read.is_empty());
             watch.see(read);
         };
-        if stream.gathers() {
+        if stream.gathers() && ahead.at_hand().is_empty() {
             let before = buf.filled().len();
             let outcome = Pin::new(stream).poll_read(cx, buf);
             seen(&buf.filled()[before..]);

@@ -27,6 +27,11 @@ pub(crate) struct Ahead {
 }
 
 impl Ahead {
+    /// With something at hand that somebody else has read.
+    pub(crate) fn holding(read: &[u8]) -> Self {
+        Self { input: read.to_vec(), taken: 0 }
+    }
+
     /// What is at hand without a read.
     pub(crate) fn at_hand(&self) -> &[u8] {
         &self.input[self.taken..]
@@ -90,7 +95,7 @@ impl Ahead {
     ) -> Poll<io::Result<()>> {
         self.taken = 0;
         self.input.clear();
-        if self.input.capacity() == 0 {
+        if self.input.capacity() < IN_MAX {
             self.input = spare::take();
         }
         // Into room that nobody had to zero first.

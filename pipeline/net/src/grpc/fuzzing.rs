@@ -2,6 +2,7 @@
 
 use super::PingPolicy;
 use super::conduct::Conduct;
+use super::park::{Heard, SAID_MAX, Said};
 use super::watch::{FrameWatch, Misuse, calm_down};
 use crate::coalesce::Watch;
 
@@ -25,4 +26,16 @@ pub enum Complaint {
     Flood,
     /// Pings too early, too often.
     Pings,
+}
+
+/// What a parked connection answers to these reads, and whether it is parked no more.
+pub fn parked<'r>(reads: impl IntoIterator<Item = &'r [u8]>) -> (Vec<u8>, bool) {
+    let (mut said, mut answers) = (Said::default(), Vec::new());
+    for read in reads {
+        if said.hear(read, &mut answers) == Heard::More {
+            return (answers, true);
+        }
+        assert!(said.len() <= SAID_MAX);
+    }
+    (answers, false)
 }

@@ -4,11 +4,13 @@
 
 mod client;
 mod conduct;
+mod connection;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod head;
 mod keepalive;
 mod message;
+mod park;
 mod server;
 mod status;
 mod stream;

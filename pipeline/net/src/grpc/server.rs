@@ -1,46 +1,30 @@
-//! The server: one task per connection, one per request.
+//! The server: what it is given, and what it does with a request. What it does with a connection is in
+//! [`super::connection`].
 
 use super::conduct::Conduct;
+use super::connection;
 use super::head::{Head, Refusal, unknown_method};
-use super::keepalive::{Act, Keepalive, Life, Signs};
+use super::keepalive::Keepalive;
 use super::message::{Message, receive};
 use super::stream::{Answers, stream};
-use super::watch::{FrameWatch, Misuse, PingPolicy, calm_down};
+use super::watch::PingPolicy;
 use super::{Code, Status, prefix};
 use crate::admission::Admission;
-use crate::coalesce::{Coalesced, Flusher, coalesce_watched};
-use crate::connections::{Door, Lease, Refused, Stopping, WINDOW_MAX, WINDOW_MIN, Windows, accept};
-use crate::stream::{Listener, Peer, Socket, Stream};
-use crate::tls::server::HELLO;
+use crate::connections::{Door, Stopping, WINDOW_MIN, Windows, accept};
+use crate::stream::{Listener, Peer};
 use bytes::{BufMut, Bytes, BytesMut};
-use futures_util::task::noop_waker;
-use h2::server::{Connection, SendResponse};
-use h2::{Ping, PingPong, RecvStream};
+use h2::RecvStream;
+use h2::server::SendResponse;
 use http::{HeaderMap, HeaderValue, Request, Response};
 use millrace_engine::extension::Denied;
 use millrace_engine::{BoxFuture, Budget, Charge, Failure, Identity, Tasks};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::task::Context;
 use std::time::{Duration, Instant};
-use tokio::time::{sleep_until, timeout, timeout_at};
+use tokio::time::timeout_at;
 
-/// The limit for the HTTP/2 preface and settings of a new connection.
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// The limit for receiving one request; a sender slower than this holds memory for too long.
 const RECEIVE_TIMEOUT: Duration = Duration::from_secs(60);
-/// The largest frame we accept. Frames are also bounded by the window, so this costs memory only under a lease.
-const FRAME_MAX: u32 = 1 << 20;
-/// The headers of a request, in all.
-const HEADER_LIST_MAX: u32 = 16 << 10;
-/// Requests under way per connection unless configured: each holds its headers, which no budget is asked for.
-const STREAMS_MAX: u32 = 1000;
-/// Streams that a peer may reset before we have answered them; more is an attack.
-const RESETS_MAX: usize = 100;
-
-/// A connection's stream: what is written to it gathers, and what is read is watched.
-type Watched = Coalesced<Stream, FrameWatch>;
-
 /// What the server is given.
 #[derive(Debug, Clone)]
 pub struct ServerOptions {
@@ -109,14 +93,17 @@ pub trait Unary: Send + Sync + 'static {
 /// A gRPC server for one service.
 pub struct Server<U> {
     service: Arc<U>,
-    options: ServerOptions,
-    tasks: Tasks,
+    pub(super) options: ServerOptions,
+    pub(super) tasks: Tasks,
+    /// Our settings, which every connection begins with.
+    pub(super) greeting: Bytes,
 }
 
 impl<U: Unary> Server<U> {
     /// A server of `service`.
     pub fn new(service: Arc<U>, options: ServerOptions, tasks: Tasks) -> Arc<Self> {
-        Arc::new(Self { service, options, tasks })
+        let greeting = connection::greeting(&options);
+        Arc::new(Self { service, options, tasks, greeting })
     }
 
     /// Serves until `stopping`, and then until every connection has ended.
@@ -124,140 +111,6 @@ impl<U: Unary> Server<U> {
         let (tasks, door) = (self.tasks.clone(), self.options.door.clone());
         let serve = |socket, peer, stopping| Arc::clone(&self).connection(socket, peer, stopping);
         accept(listener.into(), tasks, door, stopping, serve).await;
-    }
-
-    async fn connection(self: Arc<Self>, socket: Socket, peer: Peer, mut stopping: Stopping) {
-        let secured = tokio::select! {
-            secured = self.options.door.secure(socket, peer) => secured,
-            _ = stopping.wait_for(|stopping| *stopping) => return,
-        };
-        // Whoever does not speak TLS does not wait for an answer in plain text either.
-        let Ok(stream) = secured else { return };
-        let conduct = Conduct::begin(self.options.keepalive.max_idle.is_some());
-        let watch = FrameWatch::new().with_pings(self.options.pings, &conduct);
-        let (stream, flusher) = coalesce_watched(stream, watch);
-        // In boxes, because the task of a connection keeps the room of its largest moment for as long as it lives, and
-        // what is handed from one future to the next has room in both.
-        let handshake = Box::pin(flusher.drive_watched(self.http2().handshake(stream)));
-        let connection = match timeout(HANDSHAKE_TIMEOUT, handshake).await {
-            Ok(Ok(Ok(connection))) => Box::new(connection),
-            Ok(Ok(Err(error))) => {
-                if self.options.door.tls.is_none() && flusher.first_at_hand() == Some(HELLO) {
-                    self.options.door.refuse_tls(peer);
-                }
-                return tracing::debug!(%peer, %error, "the HTTP/2 handshake failed");
-            }
-            Ok(Err(misuse)) => return Box::pin(self.end_misuse(peer, misuse, &flusher)).await,
-            Err(_) => return tracing::debug!(%peer, "the HTTP/2 handshake took too long"),
-        };
-        self.drive(connection, &flusher, conduct, peer, stopping).await;
-    }
-
-    fn http2(&self) -> h2::server::Builder {
-        let mut builder = h2::server::Builder::new();
-        builder
-            .initial_window_size(WINDOW_MIN)
-            .initial_connection_window_size(WINDOW_MIN)
-            .max_frame_size(FRAME_MAX)
-            .max_header_list_size(HEADER_LIST_MAX)
-            .max_concurrent_streams(self.options.max_streams.unwrap_or(STREAMS_MAX))
-            .max_pending_accept_reset_streams(RESETS_MAX);
-        builder
-    }
-
-    /// From the first request of a connection to its end.
-    async fn drive(
-        self: Arc<Self>,
-        mut connection: Box<Connection<Watched, Bytes>>,
-        flusher: &Flusher<Stream, FrameWatch>,
-        conduct: Arc<Conduct>,
-        peer: Peer,
-        mut stopping: Stopping,
-    ) {
-        let mut pings = connection.ping_pong();
-        let mut life = Life::begin(self.options.keepalive, now(), fastrand::f64());
-        let timer = sleep_until(life.next().into());
-        tokio::pin!(timer);
-        let mut lease = None;
-        let mut finishing = false;
-        let misuse = loop {
-            tokio::select! {
-                request = flusher.drive_watched(connection.accept()) => match request {
-                    Ok(Some(Ok((request, respond)))) => {
-                        self.grow(&conduct, &mut connection, &mut lease);
-                        let exchange = Arc::clone(&self).exchange(request, respond, peer, Arc::clone(&conduct));
-                        self.tasks.spawn("request", exchange);
-                    }
-                    Ok(Some(Err(error))) => {
-                        tracing::debug!(%peer, %error, "the connection broke");
-                        break None;
-                    }
-                    Ok(None) => break None,
-                    Err(misuse) => break Some(misuse),
-                },
-                _ = stopping.wait_for(|stopping| *stopping), if !finishing => {
-                    connection.graceful_shutdown();
-                    finishing = true;
-                }
-                () = timer.as_mut() => {
-                    let signs = Signs {
-                        reads: flusher.reads(),
-                        requests: conduct.under_way(),
-                        last_request: conduct.last_end().into_std(),
-                    };
-                    match life.act(now(), signs) {
-                        Act::Nothing => {}
-                        Act::Ping => ping(pings.as_mut()),
-                        Act::Drain => connection.graceful_shutdown(),
-                        Act::Cut => break None,
-                        Act::Unresponsive => {
-                            tracing::info!(%peer, "a client does not answer pings; closing its connection");
-                            self.options.door.refused.count(Refused::Unresponsive);
-                            break None;
-                        }
-                    }
-                    timer.as_mut().reset(life.next().into());
-                }
-            }
-        };
-        drop(connection);
-        match misuse {
-            Some(misuse) => Box::pin(self.end_misuse(peer, misuse, flusher)).await,
-            None => Box::pin(flusher.finish()).await,
-        }
-    }
-
-    async fn end_misuse(&self, peer: Peer, misuse: Misuse, flusher: &Flusher<Stream, FrameWatch>) {
-        let (reason, what) = match misuse {
-            Misuse::Flood => (Refused::Flood, "a client sends HTTP/2 frames that carry nothing, in masses"),
-            Misuse::TooManyPings => (
-                Refused::TooManyPings,
-                "a client pings more often than `keepalive::enforcement_policy` allows",
-            ),
-        };
-        tracing::warn!(otelcol.component.id = %self.options.door.component, %peer, reason = reason.name(), "{what}; closing its connection");
-        self.options.door.refused.count(reason);
-        let last_stream = flusher.watched(FrameWatch::last_stream);
-        flusher.finish_with(&calm_down(last_stream, misuse)).await;
-    }
-
-    /// Grows the windows of a connection once, if its requests ask for it and the budget grants a lease.
-    fn grow(
-        &self,
-        conduct: &Conduct,
-        connection: &mut Connection<Watched, Bytes>,
-        lease: &mut Option<Lease>,
-    ) {
-        if lease.is_some() || !conduct.take_wants_window() {
-            return;
-        }
-        if let Some(granted) = self.options.windows.lease(WINDOW_MAX)
-            // Fails only while an earlier change is still unanswered, and there has been none.
-            && connection.set_initial_window_size(granted.size()).is_ok()
-        {
-            connection.set_target_window_size(granted.size());
-            *lease = Some(granted);
-        }
     }
 
     /// Who sent a request, if it may come in.
@@ -276,7 +129,7 @@ impl<U: Unary> Server<U> {
     }
 
     /// One request and its answer.
-    async fn exchange(
+    pub(super) async fn exchange(
         self: Arc<Self>,
         request: Request<RecvStream>,
         mut respond: SendResponse<Bytes>,
@@ -375,19 +228,6 @@ impl<U: Unary> Server<U> {
             Err(status) => refuse(respond, content_type, &status.into()),
         }
     }
-}
-
-/// The time by the clock that timers go by.
-fn now() -> Instant {
-    tokio::time::Instant::now().into_std()
-}
-
-/// Sends a ping, unless the last one is still unanswered. Its answer is a read like any other.
-fn ping(pings: Option<&mut PingPong>) {
-    let Some(pings) = pings else { return };
-    // Takes note of the last answer, or another could not be sent.
-    let _ = pings.poll_pong(&mut Context::from_waker(&noop_waker()));
-    let _ = pings.send_ping(Ping::opaque());
 }
 
 /// Headers, one message, trailers. Errors mean that the peer has gone; it will send again.
