@@ -130,16 +130,6 @@ pub enum Socket {
     Unix(UnixStream),
 }
 
-impl Socket {
-    /// The first byte that the client sends, which stays unread; `None` where the system cannot say it.
-    pub(crate) async fn first(&self) -> Option<u8> {
-        let Self::Tcp(stream) = self else { return None };
-        let mut first = [0];
-        let len = stream.peek(&mut first).await.ok()?;
-        (len > 0).then_some(first[0])
-    }
-}
-
 /// A connection as it is spoken over.
 #[derive(Debug)]
 pub enum Stream {

@@ -385,3 +385,61 @@ async fn idle_connections_slow_heads_and_slow_answers_have_limits_of_their_own()
     unanswered.write_all(b"POST /gated HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n").await.unwrap();
     assert_eq!(closed_after(&mut unanswered).await, 3);
 }
+
+/// Long enough for a connection to be at rest: without hyper's state.
+const REST: Duration = Duration::from_secs(3);
+const PATIENT: Timeouts =
+    Timeouts { header: Duration::from_secs(10), idle: Duration::from_secs(20), write: None };
+
+#[tokio::test]
+async fn a_connection_at_rest_goes_on_where_it_was() {
+    let server = serve_at(64 * MIB, PATIENT).await;
+    tokio::time::pause();
+    let mut client = server.connect().await;
+    for len in [0, 1, 100, 100_000] {
+        client.send(sized(&vec![7; len])).await;
+        assert_eq!(client.answer().await, (200, len.to_string()));
+        tokio::time::sleep(REST).await;
+    }
+    // The head of the next request arrives in parts, the first behind the last of another, the second at rest.
+    let (first, second) = (sized(b"first"), sized(b"second"));
+    let (head, rest) = second.split_at(20);
+    client.send([&first, head].concat()).await;
+    assert_eq!(client.answer().await, (200, "5".to_owned()));
+    tokio::time::sleep(REST).await;
+    client.send(rest).await;
+    assert_eq!(client.answer().await, (200, "6".to_owned()));
+    // Nobody is forgotten because it rests.
+    let begun = tokio::time::Instant::now();
+    assert_eq!(client.hung_up().await, "");
+    assert_eq!(begun.elapsed().as_secs(), 20);
+}
+
+#[tokio::test]
+async fn a_connection_at_rest_does_not_hold_up_the_end() {
+    let server = serve_at(64 * MIB, PATIENT).await;
+    tokio::time::pause();
+    let (mut used, mut fresh) = (server.connect().await, server.connect().await);
+    used.send(sized(b"x")).await;
+    assert_eq!(used.answer().await.0, 200);
+    tokio::time::sleep(REST).await;
+    let begun = tokio::time::Instant::now();
+    server.running.stop(Instant::now() + Duration::from_secs(60)).await;
+    assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+    assert_eq!((used.hung_up().await, fresh.hung_up().await), (String::new(), String::new()));
+}
+
+#[tokio::test]
+async fn a_body_that_nobody_reads_is_not_taken_for_a_request_after_a_rest() {
+    let server = serve_at(64 * MIB, PATIENT).await;
+    tokio::time::pause();
+    let mut client = server.connect().await;
+    client.send("POST /nowhere HTTP/1.1\r\nhost: x\r\ncontent-length: 1000\r\n\r\nbegun").await;
+    assert_eq!(client.answer().await.0, 404);
+    tokio::time::sleep(REST).await;
+    // It may have hung up.
+    let _ = client.stream.write_all(&sized(b"smuggled")).await;
+    let mut told = Vec::new();
+    let _ = client.stream.read_to_end(&mut told).await;
+    assert_eq!(String::from_utf8_lossy(&told), "");
+}

@@ -6,6 +6,7 @@ mod client;
 mod cors;
 mod front;
 mod head;
+mod http1;
 mod pace;
 mod server;
 

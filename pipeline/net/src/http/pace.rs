@@ -1,8 +1,10 @@
 //! How slow a peer of HTTP/1.1 may be: waiting for its next request, over the head of one, and over taking the answer.
 //!
-//! hyper has one limit, for the head and the wait before it together. Where more is asked for, the stream is watched
-//! from below and the service from above, and the connection is closed at the end of whichever time runs.
+//! hyper has one limit, for the head and the wait before it together. Here the stream is watched from below and the
+//! service from above, and the connection is closed at the end of whichever time runs. A connection that is idle for a
+//! while goes to rest before that: hyper's state is given up until something comes.
 
+use bytes::{Buf, Bytes};
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,6 +12,9 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
+
+/// How long a connection is idle before it goes to rest. Long enough for those that are used not to notice.
+const REST_AFTER: Duration = Duration::from_secs(1);
 
 /// How long a connection of HTTP may take over what.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,11 +33,6 @@ impl Timeouts {
     pub fn same(header: Duration) -> Self {
         Self { header, idle: header, write: None }
     }
-
-    /// Whether hyper's one limit is enough.
-    fn are_simple(&self) -> bool {
-        self.idle == self.header && self.write.is_none()
-    }
 }
 
 /// What a connection is about.
@@ -48,6 +48,8 @@ enum Phase {
 /// Which time was over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Over {
+    /// Idle long enough to go to rest.
+    Rest,
     Idle,
     TooSlow,
 }
@@ -61,17 +63,23 @@ struct Inner {
     timeouts: Timeouts,
     phase: Phase,
     until: Option<Instant>,
+    /// Where a connection goes to rest at `until`, when it has been idle for too long.
+    idle_until: Option<Instant>,
+    /// It is asked to end without closing its stream.
+    resting: bool,
 }
 
 impl Pace {
-    /// The pace of a connection that begins now; `None` where hyper can keep it.
-    pub(super) fn begin(timeouts: Timeouts) -> Option<Self> {
-        if timeouts.are_simple() {
-            return None;
-        }
-        let inner =
-            Inner { timeouts, phase: Phase::Head, until: Instant::now().checked_add(timeouts.header) };
-        Some(Self(Arc::new(Mutex::new(inner))))
+    /// The pace of a connection that begins now.
+    pub(super) fn begin(timeouts: Timeouts) -> Self {
+        let until = Instant::now().checked_add(timeouts.header);
+        let inner = Inner { timeouts, phase: Phase::Head, until, idle_until: None, resting: false };
+        Self(Arc::new(Mutex::new(inner)))
+    }
+
+    /// Whether the end of hyper's connection shall leave the stream open.
+    pub(super) fn set_resting(&self, resting: bool) {
+        self.lock().resting = resting;
     }
 
     /// A head has been read whole.
@@ -86,7 +94,8 @@ impl Pace {
         inner.phase = Phase::Answer;
     }
 
-    fn read(&self) {
+    /// Something has been read.
+    pub(super) fn read(&self) {
         let inner = &mut *self.lock();
         if inner.phase == Phase::Idle {
             inner.enter(Phase::Head, Some(inner.timeouts.header));
@@ -96,22 +105,31 @@ impl Pace {
     fn flushed(&self) {
         let inner = &mut *self.lock();
         if inner.phase == Phase::Answer {
-            inner.enter(Phase::Idle, Some(inner.timeouts.idle));
+            inner.idle();
         }
     }
 
-    /// Whether the time for what is going on is over; sets `timer` to when it will be.
+    /// Whether the time for what is going on is over. `timer` is set to no later than when it will be, and seldom:
+    /// most times are long over, in favour of others, when they would have come.
     pub(super) fn poll_over(&self, mut timer: Pin<&mut Sleep>, cx: &mut Context<'_>) -> Poll<Over> {
-        let (until, phase) = {
-            let inner = self.lock();
-            (inner.until, inner.phase)
-        };
-        let Some(until) = until else { return Poll::Pending };
-        if timer.deadline() != until {
+        let inner = &mut *self.lock();
+        let Some(until) = inner.until else { return Poll::Pending };
+        if timer.deadline() > until {
             timer.as_mut().reset(until);
         }
-        ready!(timer.poll(cx));
-        Poll::Ready(if phase == Phase::Idle { Over::Idle } else { Over::TooSlow })
+        ready!(timer.as_mut().poll(cx));
+        if timer.deadline() < until {
+            timer.as_mut().reset(until);
+            ready!(timer.poll(cx));
+        }
+        match (inner.phase, inner.idle_until.take()) {
+            (Phase::Idle, None) => Poll::Ready(Over::Idle),
+            (Phase::Idle, Some(until)) => {
+                inner.until = Some(until);
+                Poll::Ready(Over::Rest)
+            }
+            _ => Poll::Ready(Over::TooSlow),
+        }
     }
 
     /// Used by one task, so never contended.
@@ -124,14 +142,27 @@ impl Inner {
     fn enter(&mut self, phase: Phase, limit: Option<Duration>) {
         self.phase = phase;
         self.until = limit.and_then(|limit| Instant::now().checked_add(limit));
+        self.idle_until = None;
+    }
+
+    fn idle(&mut self) {
+        self.phase = Phase::Idle;
+        let now = Instant::now();
+        self.until = now.checked_add(self.timeouts.idle);
+        self.idle_until = None;
+        if self.timeouts.idle > REST_AFTER {
+            self.idle_until = self.until.replace(now + REST_AFTER);
+        }
     }
 }
 
-/// A stream whose pace is kept, if any is.
+/// A stream whose pace is kept.
 #[derive(Debug)]
 pub(super) struct Paced<S> {
     pub(super) stream: S,
-    pub(super) pace: Option<Pace>,
+    pub(super) pace: Pace,
+    /// What was read while the connection was at rest, which comes first.
+    pub(super) read: Bytes,
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Paced<S> {
@@ -140,12 +171,15 @@ impl<S: AsyncRead + Unpin> AsyncRead for Paced<S> {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if self.read.has_remaining() {
+            let len = self.read.len().min(buf.remaining());
+            buf.put_slice(&self.read.split_to(len));
+            return Poll::Ready(Ok(()));
+        }
         let before = buf.filled().len();
         let outcome = Pin::new(&mut self.stream).poll_read(cx, buf);
-        if let Some(pace) = &self.pace
-            && buf.filled().len() > before
-        {
-            pace.read();
+        if buf.filled().len() > before {
+            self.pace.read();
         }
         outcome
     }
@@ -170,15 +204,16 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Paced<S> {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let outcome = Pin::new(&mut self.stream).poll_flush(cx);
-        if let Some(pace) = &self.pace
-            && outcome.is_ready()
-        {
-            pace.flushed();
+        if outcome.is_ready() {
+            self.pace.flushed();
         }
         outcome
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.pace.lock().resting {
+            return Poll::Ready(Ok(()));
+        }
         Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }

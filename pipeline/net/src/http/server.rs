@@ -3,13 +3,13 @@
 
 use super::ambiguity::ambiguity;
 use super::head;
-use super::pace::{Over, Pace, Paced, Timeouts};
+use super::http1::READ_BUFFER_LEASED;
+use super::pace::Timeouts;
 use crate::coalesce::coalesce_watched;
 use crate::connections::{Door, Refused, Stopping, WINDOW_MIN, Windows, accept};
 use crate::grpc::watch::{FrameWatch, calm_down};
 use crate::stream::{Listener, OverTls, Peer, Socket, Stream};
 use crate::tls::ALPN_H2;
-use crate::tls::server::HELLO;
 use axum::Router;
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
@@ -17,24 +17,19 @@ use http::header::{CONNECTION, CONTENT_TYPE, HOST};
 use http::{HeaderValue, Request, Version};
 use hyper::body::Incoming;
 use hyper::rt::Executor;
-use hyper::server::conn::{http1, http2};
+use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use millrace_engine::Tasks;
 use std::convert::Infallible;
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::task::Poll;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, sleep, timeout};
 use tower::ServiceExt;
 
-/// The most that a connection reads ahead. Small, because every connection may.
-const READ_BUFFER: usize = 16 << 10;
-/// What it reads ahead under a lease: large bodies take fewer system calls. Also the window of HTTP/2 under one.
-const READ_BUFFER_LEASED: u32 = 128 << 10;
 /// Requests under way per HTTP/2 connection; what Go's server allows.
 const STREAMS_MAX: u32 = 250;
 /// The headers of an HTTP/2 request, in all.
@@ -62,8 +57,8 @@ pub struct ServerOptions {
 /// An HTTP server for one router. Handlers find out who is at the other end by the extension [`Peer`].
 #[derive(Debug, Clone)]
 pub struct Server {
-    router: Router,
-    options: ServerOptions,
+    pub(super) router: Router,
+    pub(super) options: ServerOptions,
     tasks: Tasks,
 }
 
@@ -77,17 +72,21 @@ impl Server {
     /// Serves until `stopping`, and then until every connection has ended.
     pub async fn serve(self, listener: impl Into<Listener>, stopping: Stopping) {
         let (tasks, door) = (self.tasks.clone(), self.options.door.clone());
-        let serve = |socket, peer, stopping| self.clone().connection(socket, peer, stopping);
+        // Shared, because what every connection holds of it adds up.
+        let server = Arc::new(self);
+        let serve = |socket, peer, stopping| Arc::clone(&server).connection(socket, peer, stopping);
         accept(listener.into(), tasks, door, stopping, serve).await;
     }
 
-    async fn connection(self, socket: Socket, peer: Peer, mut stopping: Stopping) {
+    pub(super) async fn connection(self: Arc<Self>, socket: Socket, peer: Peer, mut stopping: Stopping) {
         let secured = tokio::select! {
             secured = self.secure(socket, peer) => secured,
             _ = stopping.wait_for(|stopping| *stopping) => return,
         };
         match secured {
-            Some(stream) if stream.alpn() == Some(ALPN_H2) => self.http2(stream, peer, stopping).await,
+            Some(stream) if stream.alpn() == Some(ALPN_H2) => {
+                Box::pin(self.http2(stream, peer, stopping)).await;
+            }
             Some(stream) => self.http1(stream, peer, stopping).await,
             None => {}
         }
@@ -95,16 +94,7 @@ impl Server {
 
     /// A connection that speaks what it must; whoever does not is told so.
     async fn secure(&self, socket: Socket, peer: Peer) -> Option<Stream> {
-        let door = &self.options.door;
-        if door.tls.is_none() {
-            // One look per connection, so that what would be an unreadable request has a name.
-            let first = timeout(self.options.timeouts.header, socket.first()).await.ok()?;
-            if first == Some(HELLO) {
-                door.refuse_tls(peer);
-                return None;
-            }
-        }
-        match door.secure(socket, peer).await {
+        match self.options.door.secure(socket, peer).await {
             Ok(stream) => Some(stream),
             Err(plain) => {
                 if let Some(mut plain) = plain {
@@ -116,54 +106,7 @@ impl Server {
         }
     }
 
-    async fn http1(self, stream: Stream, peer: Peer, mut stopping: Stopping) {
-        let lease = self.options.windows.as_ref().and_then(|windows| windows.lease(READ_BUFFER_LEASED));
-        let read_buffer = lease.as_ref().map_or(READ_BUFFER, |lease| lease.size() as usize);
-        let timeouts = self.options.timeouts;
-        let pace = Pace::begin(timeouts);
-        let tls = stream.over_tls();
-        let mut builder = http1::Builder::new();
-        builder
-            .timer(TokioTimer::new())
-            .max_buf_size(read_buffer)
-            .keep_alive(self.options.keep_alive)
-            .header_read_timeout(pace.is_none().then_some(timeouts.header));
-        let service =
-            service_fn(|request| paced(pace.clone(), answer(self.router.clone(), peer, tls, request)));
-        let stream = Paced { stream, pace: pace.clone() };
-        let serving = builder.serve_connection(TokioIo::new(stream), service);
-        tokio::pin!(serving);
-        let timer = sleep(Duration::ZERO);
-        tokio::pin!(timer);
-        let mut finishing = false;
-        loop {
-            let ended = poll_fn(|cx| {
-                if let Poll::Ready(ended) = serving.as_mut().poll(cx) {
-                    return Poll::Ready(Ok(ended));
-                }
-                match &pace {
-                    Some(pace) => pace.poll_over(timer.as_mut(), cx).map(Err),
-                    None => Poll::Pending,
-                }
-            });
-            tokio::select! {
-                ended = ended => {
-                    match ended {
-                        Ok(Err(error)) => tracing::debug!(%peer, %error, "the connection broke"),
-                        Err(Over::TooSlow) => self.options.door.refused.count(Refused::TooSlow),
-                        Ok(Ok(())) | Err(Over::Idle) => {}
-                    }
-                    return;
-                }
-                _ = stopping.wait_for(|stopping| *stopping), if !finishing => {
-                    serving.as_mut().graceful_shutdown();
-                    finishing = true;
-                }
-            }
-        }
-    }
-
-    async fn http2(self, stream: Stream, peer: Peer, mut stopping: Stopping) {
+    async fn http2(&self, stream: Stream, peer: Peer, mut stopping: Stopping) {
         let lease = self.options.windows.as_ref().and_then(|windows| windows.lease(READ_BUFFER_LEASED));
         let window = lease.as_ref().map_or(WINDOW_MIN, |lease| lease.size());
         let tls = stream.over_tls();
@@ -236,23 +179,8 @@ async fn farewell<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S) -> std::io:
     stream.shutdown().await
 }
 
-/// Tells whoever keeps the pace when a request begins and when its answer is known.
-async fn paced(
-    pace: Option<Pace>,
-    answering: impl Future<Output = Result<Response, Infallible>>,
-) -> Result<Response, Infallible> {
-    if let Some(pace) = &pace {
-        pace.request();
-    }
-    let answer = answering.await;
-    if let Some(pace) = &pace {
-        pace.answer();
-    }
-    answer
-}
-
 /// Hands a request to the router, if it can mean one thing only.
-async fn answer(
+pub(super) async fn answer(
     router: Router,
     peer: Peer,
     tls: Option<OverTls>,
