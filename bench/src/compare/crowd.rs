@@ -37,6 +37,8 @@ const BUSY_RATE: f64 = 50_000.0;
 const BOMB_BYTES: usize = 20 << 20;
 /// Spans in the one request of a connection that was used.
 const USED_SPANS: usize = 10;
+/// The head of an HTTP/1.1 request that is compressed.
+const GZIP: &str = "content-encoding: gzip\r\n";
 /// What a slow request claims to be.
 const SLOW_BYTES: u32 = 1 << 20;
 
@@ -246,7 +248,7 @@ async fn http1(
     let head = |encoding: &str, len: usize| {
         format!(
             "POST /v1/traces HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/x-protobuf\r\n\
-             content-encoding: {encoding}\r\ncontent-length: {len}\r\n\r\n"
+             {encoding}content-length: {len}\r\n\r\n"
         )
     };
     let mut answer = [0; 4096];
@@ -261,7 +263,7 @@ async fn http1(
             while stream.read(&mut answer).await? > 0 {}
         }
         Manner::Used => {
-            stream.write_all(head("identity", body.len()).as_bytes()).await?;
+            stream.write_all(head("", body.len()).as_bytes()).await?;
             stream.write_all(&body).await?;
             let len = stream.read(&mut answer).await?;
             if !answer[..len].starts_with(b"HTTP/1.1 200") {
@@ -271,7 +273,7 @@ async fn http1(
             while stream.read(&mut answer).await? > 0 {}
         }
         Manner::Slow => {
-            stream.write_all(head("gzip", SLOW_BYTES as usize).as_bytes()).await?;
+            stream.write_all(head(GZIP, SLOW_BYTES as usize).as_bytes()).await?;
             let _open = settled();
             loop {
                 stream.write_all(&[0]).await?;
@@ -280,7 +282,7 @@ async fn http1(
         }
         Manner::Bombs => {
             let _open = settled();
-            let head = head("gzip", body.len());
+            let head = head(GZIP, body.len());
             loop {
                 stream.write_all(head.as_bytes()).await?;
                 stream.write_all(&body).await?;

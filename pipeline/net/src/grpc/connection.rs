@@ -5,7 +5,7 @@ use super::keepalive::{Act, Life, Signs};
 use super::park::{Event, Parked};
 use super::server::{Server, ServerOptions, Unary};
 use super::watch::{FrameWatch, Misuse, calm_down};
-use crate::coalesce::{Coalesced, Flusher};
+use crate::coalesce::{Coalesced, Flusher, Gather};
 use crate::connections::{Lease, Refused, Stopping, WINDOW_MAX, WINDOW_MIN};
 use crate::stream::{Peer, Socket};
 use crate::tls::server::HELLO;
@@ -38,9 +38,9 @@ const RESETS_MAX: usize = 100;
 const GREETING_MAX: usize = 256;
 
 /// What a connection runs over.
-pub(super) trait Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static {}
+trait Stream: AsyncRead + AsyncWrite + Gather + Unpin + Send + 'static {}
 
-impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Stream for S {}
+impl<S: AsyncRead + AsyncWrite + Gather + Unpin + Send + 'static> Stream for S {}
 
 /// What `h2` begins every connection with: our settings.
 pub(super) fn greeting(options: &ServerOptions) -> Bytes {

@@ -13,8 +13,9 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
-/// How long a connection is idle before it goes to rest. Long enough for those that are used not to notice.
-const REST_AFTER: Duration = Duration::from_secs(1);
+/// How long a connection is idle before it goes to rest. Long enough for those that are busy not to notice, and short
+/// enough for thousands that come at once to use the same memory one after the other.
+const REST_AFTER: Duration = Duration::from_millis(100);
 
 /// How long a connection of HTTP may take over what.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
