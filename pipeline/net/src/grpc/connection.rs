@@ -97,6 +97,10 @@ impl Course {
     }
 }
 
+/// A connection that needs HTTP/2 state, and one that has it.
+type Woken<S> = (Coalesced<S, FrameWatch>, Flusher<S, FrameWatch>, Course);
+type Spoken<S> = (Box<Connection<Coalesced<S, FrameWatch>, Bytes>>, Flusher<S, FrameWatch>, Course);
+
 impl<U: Unary> Server<U> {
     pub(super) async fn connection(self: Arc<Self>, socket: Socket, peer: Peer, mut stopping: Stopping) {
         let secured = tokio::select! {
@@ -110,7 +114,14 @@ impl<U: Unary> Server<U> {
     }
 
     /// From the first byte of a connection to its end.
-    async fn converse<S: Stream>(self: Arc<Self>, stream: S, mut course: Course) {
+    async fn converse<S: Stream>(self: Arc<Self>, stream: S, course: Course) {
+        if let Some(woken) = self.park(stream, course).await {
+            self.awake(woken).await;
+        }
+    }
+
+    /// From the first byte of a connection to when it needs HTTP/2 state, or to its end.
+    async fn park<S: Stream>(&self, stream: S, mut course: Course) -> Option<Woken<S>> {
         let mut parked = Parked::new(stream, self.watch(&course), self.greeting.clone());
         let peer = course.peer;
         let timer = sleep_until(course.patience.into());
@@ -131,56 +142,66 @@ impl<U: Unary> Server<U> {
                 Next::Event(Ok(Event::Wake)) => break,
                 Next::Event(Ok(Event::Misuse(misuse))) => {
                     let (_, flusher) = parked.wake();
-                    return Box::pin(self.end_misuse(peer, misuse, &flusher)).await;
+                    Box::pin(self.end_misuse(peer, misuse, &flusher)).await;
+                    return None;
                 }
-                Next::Event(Ok(Event::Gone)) => return Box::pin(part(parked.wake().0)).await,
-                Next::Event(Err(error)) => return tracing::debug!(%peer, %error, "the connection broke"),
+                Next::Event(Ok(Event::Gone)) => {
+                    Box::pin(part(parked.wake().0)).await;
+                    return None;
+                }
+                Next::Event(Err(error)) => {
+                    tracing::debug!(%peer, %error, "the connection broke");
+                    return None;
+                }
                 Next::Drain => course.draining = true,
                 Next::Look => {
                     let Some(life) = &mut course.life else {
-                        return tracing::debug!(%peer, "the HTTP/2 handshake took too long");
+                        tracing::debug!(%peer, "the HTTP/2 handshake took too long");
+                        return None;
                     };
                     let last_request = course.conduct.last_end().into_std();
                     match life.act(now(), Signs { reads: parked.reads(), requests: 0, last_request }) {
                         Act::Nothing => {}
                         Act::Ping => parked.ping(),
                         Act::Drain => course.draining = true,
-                        Act::Cut => return,
-                        Act::Unresponsive => return self.end_unresponsive(peer),
+                        Act::Cut => return None,
+                        Act::Unresponsive => {
+                            self.end_unresponsive(peer);
+                            return None;
+                        }
                     }
                     timer.as_mut().reset(life.next().into());
                 }
             }
         }
-        // In boxes, because the task of a connection keeps the room of its largest moment for as long as it lives, and
-        // what is handed from one future to the next has room in both.
         let (stream, flusher) = parked.wake();
-        Box::pin(self.awake(stream, flusher, course)).await;
+        Some((stream, flusher, course))
     }
 
     /// From when a connection needs HTTP/2 state to its end.
-    async fn awake<S: Stream>(
-        self: Arc<Self>,
-        stream: Coalesced<S, FrameWatch>,
-        flusher: Flusher<S, FrameWatch>,
-        mut course: Course,
-    ) {
+    async fn awake<S: Stream>(self: Arc<Self>, woken: Woken<S>) {
+        // In boxes, because the task of a connection keeps the room of its largest moment for as long as it lives, and
+        // what is handed from one future to the next has room in both.
+        if let Some((connection, flusher, course)) = Box::pin(self.handshake(woken)).await {
+            Box::pin(self.drive(connection, flusher, course)).await;
+        }
+    }
+
+    async fn handshake<S: Stream>(&self, (stream, flusher, course): Woken<S>) -> Option<Spoken<S>> {
         let peer = course.peer;
-        let handshake = http2(&self.options).handshake(stream);
-        let handshake = Box::pin(timeout_at(course.patience.into(), flusher.drive_watched(handshake)));
-        let connection = match handshake.await {
-            Ok(Ok(Ok(connection))) => Box::new(connection),
+        let handshake = flusher.drive_watched(http2(&self.options).handshake(stream));
+        match timeout_at(course.patience.into(), handshake).await {
+            Ok(Ok(Ok(connection))) => return Some((Box::new(connection), flusher, course)),
             Ok(Ok(Err(error))) => {
                 if self.options.door.tls.is_none() && flusher.first_at_hand() == Some(HELLO) {
                     self.options.door.refuse_tls(peer);
                 }
-                return tracing::debug!(%peer, %error, "the HTTP/2 handshake failed");
+                tracing::debug!(%peer, %error, "the HTTP/2 handshake failed");
             }
-            Ok(Err(misuse)) => return self.end_misuse(peer, misuse, &flusher).await,
-            Err(_) => return tracing::debug!(%peer, "the HTTP/2 handshake took too long"),
-        };
-        let life = course.life.take().unwrap_or_else(|| self.life());
-        self.drive(connection, flusher, course, life).await;
+            Ok(Err(misuse)) => self.end_misuse(peer, misuse, &flusher).await,
+            Err(_) => tracing::debug!(%peer, "the HTTP/2 handshake took too long"),
+        }
+        None
     }
 
     fn watch(&self, course: &Course) -> FrameWatch {
@@ -197,9 +218,9 @@ impl<U: Unary> Server<U> {
         mut connection: Box<Connection<Coalesced<S, FrameWatch>, Bytes>>,
         flusher: Flusher<S, FrameWatch>,
         course: Course,
-        mut life: Life,
     ) {
-        let Course { peer, conduct, mut stopping, draining, .. } = course;
+        let Course { peer, conduct, life, mut stopping, draining, .. } = course;
+        let mut life = life.unwrap_or_else(|| self.life());
         let mut pings = connection.ping_pong();
         let timer = sleep_until(life.next().into());
         tokio::pin!(timer);

@@ -70,7 +70,7 @@ impl Talk {
     fn awake(server: &Arc<Server<Echo>>) -> Self {
         Self::with(server, |server, near, course| {
             let (stream, flusher) = coalesce_watched(near, server.watch(&course));
-            tokio::spawn(server.awake(stream, flusher, course))
+            tokio::spawn(server.awake((stream, flusher, course)))
         })
     }
 
