@@ -91,15 +91,17 @@ struct Course {
 }
 
 impl Course {
-    fn begin(options: &ServerOptions, peer: Peer, stopping: Stopping) -> Self {
+    /// In a box, as it is handed from one future to the next, and has room in all of them.
+    fn begin(options: &ServerOptions, peer: Peer, stopping: Stopping) -> Box<Self> {
         let conduct = Conduct::begin(options.keepalive.max_idle.is_some());
-        Self { peer, conduct, patience: now() + HANDSHAKE_TIMEOUT, life: None, stopping, draining: false }
+        let patience = now() + HANDSHAKE_TIMEOUT;
+        Box::new(Self { peer, conduct, patience, life: None, stopping, draining: false })
     }
 }
 
 /// A connection that needs HTTP/2 state, and one that has it.
-type Woken<S> = (Coalesced<S, FrameWatch>, Flusher<S, FrameWatch>, Course);
-type Spoken<S> = (Box<Connection<Coalesced<S, FrameWatch>, Bytes>>, Flusher<S, FrameWatch>, Course);
+type Woken<S> = (Coalesced<S, FrameWatch>, Flusher<S, FrameWatch>, Box<Course>);
+type Spoken<S> = (Box<Connection<Coalesced<S, FrameWatch>, Bytes>>, Flusher<S, FrameWatch>, Box<Course>);
 
 impl<U: Unary> Server<U> {
     pub(super) async fn connection(self: Arc<Self>, socket: Socket, peer: Peer, mut stopping: Stopping) {
@@ -114,14 +116,14 @@ impl<U: Unary> Server<U> {
     }
 
     /// From the first byte of a connection to its end.
-    async fn converse<S: Stream>(self: Arc<Self>, stream: S, course: Course) {
+    async fn converse<S: Stream>(self: Arc<Self>, stream: S, course: Box<Course>) {
         if let Some(woken) = self.park(stream, course).await {
             self.awake(woken).await;
         }
     }
 
     /// From the first byte of a connection to when it needs HTTP/2 state, or to its end.
-    async fn park<S: Stream>(&self, stream: S, mut course: Course) -> Option<Woken<S>> {
+    async fn park<S: Stream>(&self, stream: S, mut course: Box<Course>) -> Option<Woken<S>> {
         let mut parked = Parked::new(stream, self.watch(&course), self.greeting.clone());
         let peer = course.peer;
         let timer = sleep_until(course.patience.into());
@@ -217,9 +219,9 @@ impl<U: Unary> Server<U> {
         self: Arc<Self>,
         mut connection: Box<Connection<Coalesced<S, FrameWatch>, Bytes>>,
         flusher: Flusher<S, FrameWatch>,
-        course: Course,
+        course: Box<Course>,
     ) {
-        let Course { peer, conduct, life, mut stopping, draining, .. } = course;
+        let Course { peer, conduct, life, mut stopping, draining, .. } = *course;
         let mut life = life.unwrap_or_else(|| self.life());
         let mut pings = connection.ping_pong();
         let timer = sleep_until(life.next().into());

@@ -76,7 +76,7 @@ impl Talk {
 
     fn with(
         server: &Arc<Server<Echo>>,
-        spawn: impl FnOnce(Arc<Server<Echo>>, DuplexStream, Course) -> JoinHandle<()>,
+        spawn: impl FnOnce(Arc<Server<Echo>>, DuplexStream, Box<Course>) -> JoinHandle<()>,
     ) -> Self {
         let (near, far) = duplex(1 << 20);
         let (stop, stopping) = watch::channel(false);
