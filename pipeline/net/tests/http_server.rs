@@ -6,12 +6,13 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use millrace_engine::health::Health;
 use millrace_engine::{Budget, Tasks};
 use millrace_net::Encoding;
 use millrace_net::connections::{Door, Running};
-use millrace_net::http::{Accepted, BodyError, Server, ServerOptions, Timeouts, receive};
+use millrace_net::http::{Accepted, BodyError, Server, ServerOptions, Timeouts, last_unless_whole, receive};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
@@ -38,12 +39,12 @@ struct Fixture {
     running: Running,
 }
 
-async fn prompt(State(handler): State<Arc<Handler>>, request: Request) -> (StatusCode, String) {
+async fn prompt(State(handler): State<Arc<Handler>>, request: Request) -> Response {
     let (head, mut body): (_, Body) = request.into_parts();
     match receive(&head.headers, &mut body, &Accepted::up_to(BODY_MAX), &handler.budget).await {
         Ok(received) => {
             assert!(received.charge.bytes() >= received.bytes.len() as u64);
-            (StatusCode::OK, received.bytes.len().to_string())
+            (StatusCode::OK, received.bytes.len().to_string()).into_response()
         }
         Err(error) => {
             let status = match error {
@@ -51,7 +52,9 @@ async fn prompt(State(handler): State<Arc<Handler>>, request: Request) -> (Statu
                 BodyError::TooSlow(_) => StatusCode::REQUEST_TIMEOUT,
                 _ => StatusCode::BAD_REQUEST,
             };
-            (status, error.to_string())
+            let is_over = matches!(error, BodyError::CutOff(_) | BodyError::TooSlow(_));
+            let answer = (status, error.to_string()).into_response();
+            last_unless_whole(&head, (!is_over).then_some(body), answer).await
         }
     }
 }
