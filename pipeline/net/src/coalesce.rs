@@ -1,9 +1,9 @@
 //! Fewer, larger reads and writes below HTTP/2.
 //!
 //! The `h2` crate reads and writes a frame at a time: 16 KiB a system call, and on a fast path the calls cost more than
-//! the bytes. Here writes gather in a buffer that goes out when the connection has nothing more to say for now, and
-//! reads take what the socket has and are handed on in pieces. That copies each byte once more, which is a fraction of
-//! what the calls cost.
+//! the bytes. Here writes gather and go out when the connection has nothing more to say for now, and reads take what the
+//! socket has and are handed on in pieces. That copies bytes once more where they are not recognised ([`Outgoing`]),
+//! which is a fraction of what the calls cost.
 //!
 //! # Invariants
 //! - What was written is on its way as soon as the connection's task rests: whoever drives the connection does so
@@ -11,8 +11,8 @@
 //! - Once [`OUT_MAX`] bytes wait to be written, the writer waits for the socket.
 //! - A connection at rest holds no buffer.
 
+use crate::outgoing::{Known, OUT_MAX, Outgoing};
 use crate::read_ahead::Ahead;
-use crate::spare;
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::io;
@@ -23,10 +23,6 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::timeout;
 
-/// Bytes that gather before they are written at the latest.
-const OUT_MAX: usize = spare::LEN;
-/// The first size of the buffer: enough for a few answers.
-const OUT_SMALL: usize = 2 << 10;
 /// Writes of this size are worth a system call of their own.
 const DIRECT_MIN: usize = 64 << 10;
 
@@ -83,9 +79,9 @@ struct Inner<S, W> {
     midway: bool,
     /// How much of what the protocol says has been said before it was there, and is not said again.
     said: usize,
-    out: Vec<u8>,
-    /// How much of `out` has been written.
-    sent: usize,
+    out: Outgoing,
+    /// What need not be copied.
+    known: Option<Known>,
     ahead: Ahead,
     /// Sending has failed; so does everything after.
     broken: Option<io::ErrorKind>,
@@ -93,7 +89,12 @@ struct Inner<S, W> {
 
 /// Splits `stream` into the part for the protocol and the part for its driver.
 pub(crate) fn coalesce<S>(stream: S) -> (Coalesced<S>, Flusher<S>) {
-    coalesce_watched(stream, ())
+    split(stream, (), None, Spoken::default())
+}
+
+/// The same for somebody who writes much of what is `known`.
+pub(crate) fn coalesce_known<S>(stream: S, known: Known) -> (Coalesced<S>, Flusher<S>) {
+    split(stream, (), Some(known), Spoken::default())
 }
 
 /// The same, with somebody who watches what is read.
@@ -116,10 +117,20 @@ pub(crate) struct Spoken {
 
 /// The same for a stream on which something has been spoken.
 pub(crate) fn resume_watched<S, W>(stream: S, watch: W, spoken: Spoken) -> (Coalesced<S, W>, Flusher<S, W>) {
+    split(stream, watch, None, spoken)
+}
+
+fn split<S, W>(
+    stream: S,
+    watch: W,
+    known: Option<Known>,
+    spoken: Spoken,
+) -> (Coalesced<S, W>, Flusher<S, W>) {
     let Spoken { reads, heard, said, unsent } = spoken;
     let ahead = Ahead::holding(&heard);
-    let inner =
-        Inner { stream, watch, reads, midway: false, said, out: unsent, sent: 0, ahead, broken: None };
+    let mut out = Outgoing::default();
+    out.copy(&unsent);
+    let inner = Inner { stream, watch, reads, midway: false, said, out, known, ahead, broken: None };
     let inner = Arc::new(Mutex::new(inner));
     (Coalesced(Arc::clone(&inner)), Flusher(inner))
 }
@@ -163,8 +174,7 @@ impl<S: AsyncWrite + Unpin, W: Watch> Flusher<S, W> {
         {
             let mut inner = lock(&self.0);
             if !inner.midway {
-                inner.make_room(frame.len());
-                inner.out.extend_from_slice(frame);
+                inner.out.copy(frame);
             }
         }
         self.finish().await;
@@ -231,32 +241,9 @@ fn lock<S, W>(inner: &Mutex<Inner<S, W>>) -> MutexGuard<'_, Inner<S, W>> {
 
 impl<S: AsyncWrite + Unpin, W> Inner<S, W> {
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while self.sent < self.out.len() {
-            let written = ready!(Pin::new(&mut self.stream).poll_write(cx, &self.out[self.sent..]))?;
-            if written == 0 {
-                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
-            }
-            self.sent += written;
-        }
+        ready!(self.out.poll_send(&mut self.stream, cx))?;
         // TLS may still hold some of it.
-        ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
-        spare::give_back(std::mem::take(&mut self.out));
-        self.sent = 0;
-        Poll::Ready(Ok(()))
-    }
-
-    /// Grows the buffer in two steps, one for answers and one for requests, instead of by doubling.
-    fn make_room(&mut self, len: usize) {
-        let needed = self.out.len() + len;
-        if needed <= self.out.capacity() {
-            return;
-        }
-        if needed <= OUT_SMALL {
-            self.out.reserve_exact(OUT_SMALL);
-        } else {
-            let small = std::mem::replace(&mut self.out, spare::take());
-            self.out.extend_from_slice(&small);
-        }
+        Pin::new(&mut self.stream).poll_flush(cx)
     }
 
     /// Takes what has been said already, and throws it away; how much that was.
@@ -296,7 +283,7 @@ impl<S: AsyncWrite + Gather + Unpin, W> AsyncWrite for Coalesced<S, W> {
         }
         if len >= DIRECT_MIN || inner.stream.gathers() {
             inner.midway = true;
-            if !inner.out.is_empty() {
+            if inner.out.len() > 0 {
                 ready!(inner.poll_send(cx))?;
             }
             let written = ready!(Pin::new(&mut inner.stream).poll_write_vectored(cx, bufs))?;
@@ -304,8 +291,7 @@ impl<S: AsyncWrite + Gather + Unpin, W> AsyncWrite for Coalesced<S, W> {
             return Poll::Ready(Ok(written));
         }
         ready!(inner.poll_room(len, cx))?;
-        inner.make_room(len);
-        bufs.iter().for_each(|buf| inner.out.extend_from_slice(buf));
+        inner.out.add(bufs, inner.known.as_ref());
         Poll::Ready(Ok(len))
     }
 

@@ -21,6 +21,7 @@ mod gathering;
 pub mod grpc;
 pub mod http;
 pub mod measures;
+mod outgoing;
 mod read_ahead;
 mod spare;
 pub mod stream;

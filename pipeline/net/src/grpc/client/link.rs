@@ -2,8 +2,9 @@
 
 use super::KeepAlive;
 use super::message::Message;
-use crate::coalesce::{Coalesced, Flusher, coalesce};
+use crate::coalesce::{Coalesced, Flusher, coalesce_known};
 use crate::connect::{Address, Stream};
+use crate::outgoing::Known;
 use h2::client::{Connection, SendRequest};
 use h2::{Ping, PingPong};
 use std::io;
@@ -28,6 +29,8 @@ const SHUN_MAX: Duration = Duration::from_secs(60);
 pub(super) struct Link {
     pub(super) requests: SendRequest<Message>,
     pub(super) address: Address,
+    /// What its messages consist of.
+    pub(super) known: Known,
     /// Calls answered.
     answered: AtomicU64,
     /// Calls in a row that were given up on while the server answered nothing.
@@ -100,7 +103,8 @@ pub(super) struct Driver {
 pub(super) async fn open(stream: Stream, address: Address) -> io::Result<(Arc<Link>, Driver)> {
     let mut builder = h2::client::Builder::new();
     builder.max_header_list_size(HEADER_LIST_MAX).enable_push(false);
-    let (stream, flusher) = coalesce(stream);
+    let known = Known::default();
+    let (stream, flusher) = coalesce_known(stream, known.clone());
     let opening = async {
         let (requests, mut connection) =
             flusher.drive(builder.handshake(stream)).await.map_err(io::Error::other)?;
@@ -128,6 +132,7 @@ pub(super) async fn open(stream: Stream, address: Address) -> io::Result<(Arc<Li
     let link = Arc::new(Link {
         requests,
         address,
+        known,
         answered: AtomicU64::new(0),
         silences: AtomicU32::new(0),
         shunned_until: AtomicU64::new(0),

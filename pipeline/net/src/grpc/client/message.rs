@@ -4,11 +4,12 @@
 //! five bytes, and servers take many small frames for abuse (`ENHANCE_YOUR_CALM`).
 
 use super::super::{PREFIX_LEN, prefix};
+use crate::outgoing::{Known, Remembered};
 use bytes::{Buf, Bytes};
 use std::io::IoSlice;
 
 /// What is left of a message to be sent.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct Message {
     prefix: [u8; PREFIX_LEN],
     prefix_sent: usize,
@@ -16,18 +17,26 @@ pub(super) struct Message {
     /// The parts after it, the next one last.
     rest: Vec<Bytes>,
     remaining: usize,
+    _remembered: Remembered,
 }
 
 impl Message {
-    /// A message of `parts`, laid end to end.
-    pub(super) fn new(parts: &[Bytes], compressed: bool) -> Self {
+    /// A message of `parts`, laid end to end, which are `known` until it has been sent.
+    pub(super) fn new(parts: &[Bytes], compressed: bool, known: &Known) -> Self {
         let len = parts.iter().map(Bytes::len).sum();
         let (current, rest) = match parts {
             [] => (Bytes::new(), Vec::new()),
             [one] => (one.clone(), Vec::new()),
             [first, rest @ ..] => (first.clone(), rest.iter().rev().cloned().collect()),
         };
-        Self { prefix: prefix(len, compressed), prefix_sent: 0, current, rest, remaining: PREFIX_LEN + len }
+        Self {
+            prefix: prefix(len, compressed),
+            prefix_sent: 0,
+            current,
+            rest,
+            remaining: PREFIX_LEN + len,
+            _remembered: known.remember(parts),
+        }
     }
 
     /// The parts that are left, with what may be left of the prefix in front.
@@ -89,7 +98,7 @@ mod tests {
     fn however_it_is_taken_it_is_the_prefix_and_the_parts() {
         let whole = b"\x01\0\0\0\x0bonetwothree";
         for step in 1..=whole.len() {
-            let mut message = Message::new(&parts(), true);
+            let mut message = Message::new(&parts(), true, &Known::default());
             let mut taken = Vec::new();
             while message.has_remaining() {
                 let mut slices = [IoSlice::new(&[]); 3];
@@ -101,7 +110,7 @@ mod tests {
             }
             assert_eq!(taken, whole, "in steps of {step}");
         }
-        let mut empty = Message::new(&[], false);
+        let mut empty = Message::new(&[], false, &Known::default());
         assert_eq!(empty.copy_to_bytes(PREFIX_LEN), [0; PREFIX_LEN][..]);
         assert!(!empty.has_remaining());
     }

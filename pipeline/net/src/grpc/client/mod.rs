@@ -348,7 +348,8 @@ impl<'a> Attempt<'a> {
     async fn send(&self, request: Request<()>, parts: &[Bytes]) -> Result<ResponseFuture, h2::Error> {
         let mut requests = self.link.requests.clone().ready().await?;
         let (answer, mut stream) = requests.send_request(request, false)?;
-        stream.send_data(Message::new(parts, self.core.options.encoding.is_some()), true)?;
+        let compressed = self.core.options.encoding.is_some();
+        stream.send_data(Message::new(parts, compressed, &self.link.known), true)?;
         Ok(answer)
     }
 }
