@@ -87,17 +87,13 @@ struct Inner<S, W> {
     broken: Option<io::ErrorKind>,
 }
 
-/// Splits `stream` into the part for the protocol and the part for its driver.
-pub(crate) fn coalesce<S>(stream: S) -> (Coalesced<S>, Flusher<S>) {
-    split(stream, (), None, Spoken::default())
-}
-
-/// The same for somebody who writes much of what is `known`.
-pub(crate) fn coalesce_known<S>(stream: S, known: Known) -> (Coalesced<S>, Flusher<S>) {
+/// Splits `stream` into the part for the protocol and the part for its driver. What is `known` of what is written is
+/// not copied.
+pub(crate) fn coalesce<S>(stream: S, known: Known) -> (Coalesced<S>, Flusher<S>) {
     split(stream, (), Some(known), Spoken::default())
 }
 
-/// The same, with somebody who watches what is read.
+/// The same for answers, which are short and known nowhere, with somebody who watches what is read.
 pub(crate) fn coalesce_watched<S, W>(stream: S, watch: W) -> (Coalesced<S, W>, Flusher<S, W>) {
     resume_watched(stream, watch, Spoken::default())
 }
@@ -342,7 +338,7 @@ mod tests {
     #[tokio::test]
     async fn nothing_is_written_before_the_driver_flushes_and_everything_after() {
         let (near, mut far) = duplex(1 << 20);
-        let (mut stream, flusher) = coalesce(near);
+        let (mut stream, flusher) = coalesce(near, Known::default());
         stream.write_all(b"one ").await.expect("gathers");
         stream.write_all(b"two").await.expect("gathers");
         stream.flush().await.expect("does nothing");
@@ -359,7 +355,7 @@ mod tests {
     #[tokio::test]
     async fn a_full_socket_holds_the_writer_back_and_loses_nothing() {
         let (near, mut far) = duplex(1000);
-        let (mut stream, flusher) = coalesce(near);
+        let (mut stream, flusher) = coalesce(near, Known::default());
         let sent: Vec<u8> = (0..1_000_000u32).map(|index| index as u8).collect();
         let expected = sent.clone();
         let writer = tokio::spawn(async move {
@@ -378,7 +374,7 @@ mod tests {
     #[tokio::test]
     async fn one_read_of_the_socket_serves_many_small_ones() {
         let (near, mut far) = duplex(1 << 20);
-        let (mut stream, _flusher) = coalesce(near);
+        let (mut stream, _flusher) = coalesce(near, Known::default());
         let sent: Vec<u8> = (0..200_000u32).map(|index| (index / 3) as u8).collect();
         far.write_all(&sent).await.expect("writes");
         drop(far);

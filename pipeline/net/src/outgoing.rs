@@ -244,12 +244,12 @@ mod tests {
         let known = Known::default();
         let memory = Bytes::from(vec![1; 100_000]);
         let middle = memory.slice(20_000..60_000);
-        let remembered = known.remember(&[middle.clone()]);
+        let remembered = known.remember(std::slice::from_ref(&middle));
         let recognised = |from: usize, to: usize| known.recognise(&memory[from..to]).is_some();
         assert!(recognised(20_000, 60_000) && recognised(30_000, 40_000));
         assert!(!recognised(19_999, 30_000) && !recognised(50_000, 60_001) && !recognised(70_000, 80_000));
         // Twice the same memory: forgotten with the first.
-        drop(known.remember(&[middle]));
+        drop(known.remember(std::slice::from_ref(&middle)));
         assert!(!recognised(20_000, 60_000));
         drop(remembered);
     }

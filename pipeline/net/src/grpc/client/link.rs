@@ -2,7 +2,7 @@
 
 use super::KeepAlive;
 use super::message::Message;
-use crate::coalesce::{Coalesced, Flusher, coalesce_known};
+use crate::coalesce::{Coalesced, Flusher, coalesce};
 use crate::connect::{Address, Stream};
 use crate::outgoing::Known;
 use h2::client::{Connection, SendRequest};
@@ -104,7 +104,7 @@ pub(super) async fn open(stream: Stream, address: Address) -> io::Result<(Arc<Li
     let mut builder = h2::client::Builder::new();
     builder.max_header_list_size(HEADER_LIST_MAX).enable_push(false);
     let known = Known::default();
-    let (stream, flusher) = coalesce_known(stream, known.clone());
+    let (stream, flusher) = coalesce(stream, known.clone());
     let opening = async {
         let (requests, mut connection) =
             flusher.drive(builder.handshake(stream)).await.map_err(io::Error::other)?;
