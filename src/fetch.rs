@@ -4,13 +4,10 @@
 //! the answer, and how often the server may send us elsewhere.
 
 use http::{Request, StatusCode, Uri};
-use http_body_util::{BodyExt, Empty, Limited};
-use hyper::body::Bytes;
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
 use millrace_config::Outside;
 use millrace_config::parse::MAX_TEXT_BYTES;
 use millrace_net::config::TlsClientConfig;
+use millrace_net::http::{OnceError, once};
 use millrace_net::tls::{ALPN_HTTP1, Site};
 use std::io;
 use std::time::Duration;
@@ -80,36 +77,27 @@ async fn exchange<S>(stream: S, uri: &Uri, authority: &str) -> Result<Answer, St
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let (mut sender, connection) =
-        http1::handshake(TokioIo::new(stream)).await.map_err(|error| format!("cannot connect: {error}"))?;
-    let exchange = async {
-        let path = uri.path_and_query().map_or("/", |path| path.as_str());
-        let request = Request::get(path)
-            .header("host", authority)
-            .header("user-agent", concat!("Millrace/", env!("CARGO_PKG_VERSION")))
-            .body(Empty::<Bytes>::new())
-            .map_err(|error| error.to_string())?;
-        let response = sender.send_request(request).await.map_err(|error| error.to_string())?;
-        let status = response.status();
-        if status.is_redirection() {
-            let location = response.headers().get("location").and_then(|value| value.to_str().ok());
-            return location.map(|to| Answer::Elsewhere(to.to_owned())).ok_or_else(|| status.to_string());
-        }
-        if status != StatusCode::OK {
-            return Err(status.to_string());
-        }
-        let body = Limited::new(response.into_body(), MAX_TEXT_BYTES).collect();
-        let body = body.await.map_err(|_| "the answer was cut off, or is longer than 16 MiB".to_owned())?;
-        String::from_utf8(body.to_bytes().into())
-            .map(Answer::Text)
-            .map_err(|_| "it is not UTF-8 text".to_owned())
-    };
-    let mut exchange = std::pin::pin!(exchange);
-    tokio::select! {
-        answer = &mut exchange => answer,
-        // The connection is done first where the server closes it behind its answer.
-        _ = connection => exchange.await,
+    let path = uri.path_and_query().map_or("/", |path| path.as_str());
+    let request = Request::get(path)
+        .header("host", authority)
+        .header("user-agent", concat!("Millrace/", env!("CARGO_PKG_VERSION")))
+        .body(())
+        .map_err(|error| error.to_string())?;
+    let response = once(stream, request, MAX_TEXT_BYTES).await.map_err(|error| match error {
+        OnceError::Incomplete(_) => "the answer was cut off, or is longer than 16 MiB".to_owned(),
+        OnceError::Broken(error) => format!("no answer: {error}"),
+    })?;
+    let status = response.status();
+    if status.is_redirection() {
+        let location = response.headers().get("location").and_then(|value| value.to_str().ok());
+        return location.map(|to| Answer::Elsewhere(to.to_owned())).ok_or_else(|| status.to_string());
     }
+    if status != StatusCode::OK {
+        return Err(status.to_string());
+    }
+    String::from_utf8(response.into_body().into())
+        .map(Answer::Text)
+        .map_err(|_| "it is not UTF-8 text".to_owned())
 }
 
 /// Where a `Location` leads from a page: a URL, or a path on the same host.

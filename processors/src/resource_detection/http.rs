@@ -3,8 +3,7 @@
 
 use bytes::Bytes;
 use http::{Method, Request, StatusCode};
-use http_body_util::{BodyExt, Empty, Limited};
-use hyper_util::rt::TokioIo;
+use millrace_net::http::{OnceError, once};
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -92,8 +91,7 @@ impl Origin {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let request =
-            request.body(Empty::<Bytes>::new()).map_err(|error| format!("cannot ask for {path}: {error}"))?;
+        let request = request.body(()).map_err(|error| format!("cannot ask for {path}: {error}"))?;
         let failed = |error: &dyn fmt::Display| format!("{self} does not answer: {error}");
         match self {
             Self::Tcp(authority) => {
@@ -108,29 +106,12 @@ impl Origin {
     }
 }
 
-/// One request over one connection.
 async fn exchange(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    request: Request<Empty<Bytes>>,
-) -> Result<Answer, String> {
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-        .await
-        .map_err(|error| error.to_string())?;
-    let answered = async {
-        let response = sender.send_request(request).await.map_err(|error| error.to_string())?;
-        let status = response.status();
-        let body = Limited::new(response.into_body(), ANSWER_MAX).collect().await;
-        let body = body.map_err(|error| error.to_string())?.to_bytes();
-        Ok(Answer { status, body })
-    };
-    tokio::pin!(answered);
-    tokio::select! {
-        biased;
-        answer = &mut answered => return answer,
-        // Whatever it brought is there; should it have broken, the request knows.
-        _ = connection => {}
-    }
-    answered.await
+    request: Request<()>,
+) -> Result<Answer, OnceError> {
+    let (head, body) = once(stream, request, ANSWER_MAX).await?.into_parts();
+    Ok(Answer { status: head.status, body })
 }
 
 #[cfg(test)]

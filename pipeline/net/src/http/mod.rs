@@ -13,7 +13,7 @@ mod server;
 pub use body::{Accepted, BodyError, Encodings, Received, last_unless_whole, receive, turned_away};
 #[cfg(fuzzing)]
 pub use client::fuzzing;
-pub use client::{Client, ClientError, ClientOptions, Ping, Response};
+pub use client::{Client, ClientError, ClientOptions, OnceError, Ping, Response, once};
 pub use cors::Cors;
 pub use front::{Front, Turned};
 pub use pace::Timeouts;

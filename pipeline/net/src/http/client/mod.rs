@@ -15,8 +15,11 @@ mod connection;
 mod cookies;
 #[cfg(fuzzing)]
 pub mod fuzzing;
+mod once;
 mod parts;
 mod pool;
+
+pub use once::{OnceError, once};
 
 use crate::Endpoint;
 use crate::connect::{Address, Connector};
