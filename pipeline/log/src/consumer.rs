@@ -1,20 +1,25 @@
 //! Handing entries out, and taking back what becomes of them.
 
+use crate::damage;
 use crate::entry::{Delivery, Lease, Next};
 use crate::event::{Listener, lock};
 use crate::files::{Access, File, read_full};
-use crate::format::frame::{HEADER, Header};
+use crate::format::frame::{self, HEADER, Header};
 use crate::format::segment::BLOCK;
 use crate::index::{Located, Segment};
 use crate::report::{LossReason, Notice, ReadError, Totals};
-use crate::scan::{Depth, Range, is_whole, walk};
+use crate::scan::{Depth, Range, walk};
 use crate::shared::{Shared, segment_name};
 use bytes::Bytes;
 use std::io;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 /// How often an entry is tried to be read before it is given up.
 const READ_ATTEMPTS: u8 = 3;
+
+/// How far apart those attempts are, at least; others do not count.
+const READ_PAUSE: Duration = Duration::from_secs(1);
 
 /// One of the log's readers. Clones are the same reader.
 #[derive(Clone)]
@@ -53,6 +58,7 @@ impl Consumer {
     /// handed out; otherwise it has to be [read](Self::read_next).
     pub fn try_next(&self, held: impl Fn(u64) -> bool) -> Next {
         let now_ns = self.shared.now_ns();
+        self.let_go();
         self.shared.with(|index| {
             loop {
                 let Some((sequence, segment, located)) = index.next(self.reader) else { return Next::Empty };
@@ -73,8 +79,8 @@ impl Consumer {
     /// none.
     ///
     /// # Errors
-    /// If the disk fails. The entry will be tried again, three times in all; then it is counted as
-    /// [`LossReason::Unreadable`]. Better wait a little before calling again.
+    /// If the disk fails. The entry is next again: wait a little before calling again. When it has failed three times,
+    /// at least a second apart, it is counted as [`LossReason::Unreadable`], and the next one is next.
     pub fn read_next(&self) -> Result<Option<Delivery>, ReadError> {
         let mut place = lock(&self.place);
         loop {
@@ -83,7 +89,10 @@ impl Consumer {
                 let segment = index.segments.get(&number).cloned();
                 Some((sequence, number, located, segment))
             });
-            let Some((sequence, number, located, segment)) = next else { return Ok(None) };
+            let Some((sequence, number, located, segment)) = next else {
+                *place = Place::default();
+                return Ok(None);
+            };
             let Some(segment) = segment else { continue };
             match self.read(&mut place, sequence, number, located, &segment) {
                 Read::Entry(delivery) => return Ok(Some(delivery)),
@@ -121,6 +130,16 @@ impl Consumer {
         self.shared.with(|index| index.oldest(self.reader))
     }
 
+    /// An open file takes its room on the disk even when it has been removed.
+    fn let_go(&self) {
+        if let Ok(mut place) = self.place.try_lock()
+            && place.file.is_some()
+            && self.shared.with(|index| !index.segments.contains_key(&place.segment))
+        {
+            *place = Place::default();
+        }
+    }
+
     fn read(
         &self,
         place: &mut Place,
@@ -143,10 +162,7 @@ impl Consumer {
         };
         let (offset, framed_len) = match found {
             Ok(Some(found)) => found,
-            Ok(None) => {
-                self.damaged(file.as_ref(), number, segment);
-                return Read::Gone;
-            }
+            Ok(None) => return self.look_for_damage(file.as_ref(), number, segment, sequence),
             Err(error) => return Read::Failed(error),
         };
         let mut bytes = vec![0; framed_len as usize];
@@ -157,25 +173,27 @@ impl Consumer {
         let header = Header::decode(&bytes, segment.salt)
             .filter(|header| header.sequence == sequence && header.frame_len() == bytes.len() as u64);
         let Some(header) = header else {
-            self.damaged(file.as_ref(), number, segment);
-            return Read::Gone;
+            return self.look_for_damage(file.as_ref(), number, segment, sequence);
         };
-        self.hand_out(number, offset, &header, bytes)
+        self.hand_out(number, offset, &header, &Bytes::from(bytes))
     }
 
-    fn hand_out(&self, number: u64, offset: u64, header: &Header, bytes: Vec<u8>) -> Read {
-        let (begin, meta_len) = (usize::from(header.header_len), header.meta_len as usize);
-        let end = begin + header.body_len() as usize;
-        let totals = Totals::one(header.items, header.frame_len());
-        let lease = Lease {
-            sequence: header.sequence,
-            kind: header.kind,
-            codec: header.codec,
-            items: header.items,
-            time_ns: header.time_ns,
-            framed_len: header.frame_len(),
-        };
-        let whole = is_whole(header, &bytes[begin..end]);
+    fn look_for_damage(&self, file: &dyn File, number: u64, segment: &Segment, sequence: u64) -> Read {
+        if let Err(error) = damage::give_up(&self.shared, file, number, segment, Depth::Headers) {
+            return Read::Failed(error);
+        }
+        let next = self.shared.with(|index| index.next(self.reader));
+        match next {
+            // It was not right a moment ago, and is now.
+            Some((next, ..)) if next == sequence => Read::Failed(io::ErrorKind::InvalidData.into()),
+            _ => Read::Gone,
+        }
+    }
+
+    fn hand_out(&self, number: u64, offset: u64, header: &Header, frame: &Bytes) -> Read {
+        let lease = Lease::of(header);
+        let (meta, payload) = frame::sections(header, frame);
+        let whole = frame::body_crc([&meta[..], &payload[..]]) == header.body_crc;
         let now_ns = self.shared.now_ns();
         let leased = self.shared.with(|index| {
             let lost = match whole {
@@ -186,58 +204,13 @@ impl Consumer {
             if lost == LossReason::Damaged {
                 index.news.notices.push(Notice::Damage { file: segment_name(number), places: 1 });
             }
+            let totals = Totals::one(header.items, header.frame_len());
             index.give_up(number, lost, [(lease.sequence, totals)].into_iter());
             false
         });
-        if !leased {
-            return Read::Gone;
-        }
-        let body = Bytes::from(bytes).slice(begin..end);
-        let (meta, payload) = (body.slice(..meta_len), body.slice(meta_len..));
-        // A slice pins the frame: what is small and may be kept longer is copied out.
-        Read::Entry(Delivery { lease, meta: Bytes::copy_from_slice(&meta), payload })
-    }
-
-    /// Finds out which entries of a segment cannot be found any more, and gives them up.
-    fn damaged(&self, file: &dyn File, number: u64, segment: &Segment) {
-        let range = Range {
-            from: BLOCK,
-            to: segment.used.max(BLOCK),
-            sequence: segment.base,
-            sequence_end: segment.end,
-        };
-        let mut there = Vec::new();
-        let mut seen = Totals::default();
-        let walked = walk(file, segment.salt, range, Depth::Headers, |found| {
-            there.push(found.header.sequence);
-            seen.add(Totals::one(found.header.items, found.header.frame_len()));
-        });
-        let Ok(walked) = walked else { return };
-        let mut missing = Vec::new();
-        let mut next = segment.base;
-        for sequence in there.into_iter().chain([segment.end]) {
-            missing.extend(next..sequence);
-            next = sequence + 1;
-        }
-        let open: Vec<u64> = self.shared.with(|index| {
-            let reader = &index.readers[self.reader];
-            let progress = reader.progress.get(&number);
-            let is_open = |sequence: &u64| {
-                progress.is_none_or(|progress| !progress.done.contains(sequence - segment.base))
-            };
-            missing.iter().copied().filter(is_open).collect()
-        });
-        // What the segment has more than its frames say is what the missing ones counted.
-        let mut unseen = segment.totals.less(seen);
-        let notice = Notice::Damage { file: segment_name(number), places: walked.gaps.max(1) };
-        self.shared.with(|index| {
-            index.news.notices.push(notice);
-            let entries = open.iter().map(|sequence| {
-                let all = std::mem::take(&mut unseen);
-                (*sequence, Totals { entries: 1, ..all })
-            });
-            index.give_up(number, LossReason::Damaged, entries);
-        });
+        // Meta sections are small and may be kept for longer; a slice would pin the whole frame.
+        let meta = Bytes::copy_from_slice(&meta);
+        if leased { Read::Entry(Delivery { lease, meta, payload }) } else { Read::Gone }
     }
 
     /// The file is gone.
@@ -270,11 +243,15 @@ impl Consumer {
         error: &io::Error,
     ) {
         let notice = Notice::ReadFailed { file: segment_name(number), error: error.to_string() };
+        let now = self.shared.monotonic();
         self.shared.with(|index| {
             index.news.notices.push(notice);
-            let failures = index.readers[self.reader].failures.entry(sequence).or_default();
-            *failures += 1;
-            if *failures >= READ_ATTEMPTS {
+            let failures = &mut index.readers[self.reader].failures;
+            let (times, last) = failures.entry(sequence).or_insert((0, now));
+            if *times == 0 || now >= *last + READ_PAUSE {
+                (*times, *last) = (*times + 1, now);
+            }
+            if *times >= READ_ATTEMPTS {
                 index.readers[self.reader].failures.remove(&sequence);
                 // If nothing is known of it, it counts an average of the segment.
                 let average = |sum: u64| sum / segment.totals.entries.max(1);

@@ -1,6 +1,7 @@
 //! Cursors' files: two slots, written in turn.
 
 use crate::files::{Access, File, Files, read_full, write_all};
+use crate::format::VERSION;
 use crate::format::cursor::{Cursor, Decoded};
 use crate::report::OpenError;
 use crate::shared::Shared;
@@ -14,18 +15,27 @@ const FILE_MAX: u64 = 1 << 30;
 
 const PREFIX: &str = "cursor-";
 
+/// What the name of a file ends in that is to take the place of another.
+const NEW: &str = ".new";
+
+/// A file that is made to see whether files can be made.
+pub(crate) const PROBE: &str = "probe";
+
 /// The file of one cursor.
 pub(crate) struct CursorFile {
     consumer: String,
-    /// None after a failure: what the kernel still has of a file whose sync failed cannot be known.
+    /// Not opened yet, or let go after a failure: of a descriptor whose sync has failed nothing can be known.
     file: Option<Box<dyn File>>,
-    slot: u64,
+    /// The size of a slot; none if there is no file that can be used.
+    slot: Option<u64>,
+    /// The slot that is not the one that counts, and is written to next: again, if writing to it fails.
+    turn: u64,
     generation: u64,
 }
 
 /// What was found in a cursor's file.
 pub(crate) enum Found {
-    Cursor(Cursor),
+    Cursor(Cursor, CursorFile),
     /// There is no file.
     Nothing,
     /// There is one, and no slot can be used.
@@ -39,7 +49,12 @@ pub(crate) fn cursor_name(consumer: &str) -> String {
 
 /// The consumer in the name of a cursor's file.
 pub(crate) fn consumer_of(name: &str) -> Option<&str> {
-    name.strip_prefix(PREFIX).filter(|consumer| !consumer.ends_with(".new"))
+    name.strip_prefix(PREFIX).filter(|consumer| !consumer.ends_with(NEW))
+}
+
+/// Whether a file is what a crash has left of one that was being made.
+pub(crate) fn is_remains(name: &str) -> bool {
+    name == PROBE || name.starts_with(PREFIX) && name.ends_with(NEW)
 }
 
 /// What is persisted for a consumer.
@@ -50,31 +65,36 @@ pub(crate) fn load(files: &dyn Files, consumer: &str) -> Result<Found, OpenError
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::Nothing),
         Err(_) => return Ok(Found::Damaged),
     };
-    let mut best: Option<Cursor> = None;
-    let mut newer = None;
-    for slot in bytes.chunks(bytes.len().div_ceil(2).max(1)) {
-        match Cursor::decode(slot) {
+    let slot = bytes.len().div_ceil(2).max(1);
+    let mut best: Option<(Cursor, u64)> = None;
+    for (bytes, other) in bytes.chunks(slot).zip([1, 0]) {
+        match Cursor::decode(bytes) {
             Decoded::Cursor(cursor) => {
-                if best.as_ref().is_none_or(|best| best.generation < cursor.generation) {
-                    best = Some(cursor);
+                if best.as_ref().is_none_or(|(best, _)| best.generation < cursor.generation) {
+                    best = Some((cursor, other));
                 }
             }
-            Decoded::Newer(version) => newer = Some(version),
+            Decoded::Newer(version) => {
+                return Err(OpenError::NewerVersion { file: name, version, known: VERSION });
+            }
             Decoded::Nothing => {}
         }
     }
-    match (newer, best) {
-        (Some(version), _) => {
-            Err(OpenError::NewerVersion { file: name, version, known: crate::format::VERSION })
-        }
-        (None, Some(cursor)) => Ok(Found::Cursor(cursor)),
-        (None, None) => Ok(Found::Damaged),
-    }
+    let Some((cursor, turn)) = best else { return Ok(Found::Damaged) };
+    let usable = bytes.len() as u64 >= 2 * SLOT && bytes.len().is_multiple_of(2);
+    let file = CursorFile {
+        consumer: consumer.to_owned(),
+        file: None,
+        slot: usable.then_some(slot as u64),
+        turn,
+        generation: cursor.generation,
+    };
+    Ok(Found::Cursor(cursor, file))
 }
 
 fn read(files: &dyn Files, name: &str) -> io::Result<Vec<u8>> {
     let file = files.open(name, Access::Read)?;
-    let len = file.len()?.min(FILE_MAX) as usize;
+    let len = file.size()?.min(FILE_MAX) as usize;
     let mut bytes = vec![0; len];
     let read = read_full(file.as_ref(), &mut bytes, 0)?;
     bytes.truncate(read);
@@ -84,9 +104,9 @@ fn read(files: &dyn Files, name: &str) -> io::Result<Vec<u8>> {
 }
 
 impl CursorFile {
-    /// Not made yet, or to be made anew: a file that another process has written is not written to any more.
-    pub(crate) fn new(consumer: &str, generation: u64) -> Self {
-        Self { consumer: consumer.to_owned(), file: None, slot: SLOT, generation }
+    /// To be made.
+    pub(crate) fn new(consumer: &str) -> Self {
+        Self { consumer: consumer.to_owned(), file: None, slot: None, turn: 0, generation: 0 }
     }
 
     pub(crate) fn name(&self) -> String {
@@ -95,31 +115,49 @@ impl CursorFile {
 
     /// The size of the file.
     pub(crate) fn len(&self) -> u64 {
-        self.slot * 2
+        self.slot.map_or(0, |slot| slot * 2)
+    }
+
+    /// What it may take: while it is made anew, there are two.
+    pub(crate) fn room(&self) -> u64 {
+        self.slot.unwrap_or(SLOT) * 4
+    }
+
+    /// Makes the file, if there is none, so that persisting needs no room.
+    pub(crate) fn prepare(&mut self, shared: &Shared, cursor: Cursor) -> io::Result<()> {
+        if self.slot.is_none() { self.persist(shared, cursor).map(drop) } else { Ok(()) }
     }
 
     /// Persists a cursor. `false`: not all of it, as the disk has no room for a larger file.
     pub(crate) fn persist(&mut self, shared: &Shared, mut cursor: Cursor) -> io::Result<bool> {
         self.generation += 1;
         cursor.generation = self.generation;
-        let need = (cursor.encoded_len() as u64).next_power_of_two();
-        if self.file.is_none() || need > self.slot {
-            match self.make(shared, need.max(self.slot), &cursor) {
-                Ok(()) => return Ok(true),
-                Err(error) if self.file.is_none() => return Err(error),
-                Err(_) => {}
-            }
+        let need = (cursor.encoded_len() as u64).next_power_of_two().max(SLOT);
+        let Some(slot) = self.slot else { return self.make(shared, need, &cursor).map(|()| true) };
+        if need > slot && self.make(shared, need, &cursor).is_ok() {
+            return Ok(true);
         }
-        let (bytes, whole) = cursor.encode(self.slot as usize);
-        let at = self.generation % 2 * self.slot;
-        let Some(file) = &self.file else { return Err(io::ErrorKind::NotFound.into()) };
-        let written =
-            write_all(file.as_ref(), &mut [IoSlice::new(&bytes)], at).and_then(|()| file.sync_data());
-        if let Err(error) = written {
+        let (bytes, whole) = cursor.encode(slot as usize);
+        self.write(shared, slot, &bytes).inspect_err(|error| {
             self.file = None;
-            return Err(error);
-        }
+            if error.kind() == io::ErrorKind::NotFound {
+                // Somebody has taken it away.
+                self.slot = None;
+            }
+        })?;
+        self.turn ^= 1;
         Ok(whole)
+    }
+
+    fn write(&mut self, shared: &Shared, slot: u64, bytes: &[u8]) -> io::Result<()> {
+        let file = match self.file.take() {
+            Some(file) => file,
+            None => shared.files.open(&self.name(), Access::Write)?,
+        };
+        write_all(file.as_ref(), &mut [IoSlice::new(bytes)], self.turn * slot)?;
+        file.sync_data()?;
+        self.file = Some(file);
+        Ok(())
     }
 
     /// A new file in the place of the old one. All of it is written, so that no later write needs room.
@@ -127,24 +165,25 @@ impl CursorFile {
         let files = shared.files.as_ref();
         let (bytes, _) = cursor.encode(slot as usize);
         let mut content = vec![0; slot as usize * 2];
-        let at = (self.generation % 2 * slot) as usize;
-        content[at..at + bytes.len()].copy_from_slice(&bytes);
-        let (name, new) = (self.name(), format!("{}.new", self.name()));
+        content[..bytes.len()].copy_from_slice(&bytes);
+        let (name, new) = (self.name(), format!("{}{NEW}", self.name()));
         match files.unlink(&new) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
-        let file = files.create(&new)?;
-        let made = write_all(file.as_ref(), &mut [IoSlice::new(&content)], 0)
-            .and_then(|()| file.sync_data())
-            .and_then(|()| files.rename(&new, &name))
-            .and_then(|()| files.sync_dir());
-        if let Err(error) = made {
+        let more = slot * 4 - self.room();
+        shared.with(|index| index.grow_cursors(more))?;
+        let made = files.create(&new).and_then(|file| {
+            write_all(file.as_ref(), &mut [IoSlice::new(&content)], 0)?;
+            file.sync_data()?;
+            files.rename(&new, &name)?;
+            Ok(file)
+        });
+        let file = made.inspect_err(|_| {
             let _ = files.unlink(&new);
-            return Err(error);
-        }
-        self.file = Some(file);
-        self.slot = slot;
-        Ok(())
+            shared.with(|index| index.cursor_room -= more);
+        })?;
+        (self.file, self.slot, self.turn) = (Some(file), Some(slot), 1);
+        files.sync_dir()
     }
 }

@@ -69,6 +69,20 @@ pub struct Lease {
     pub framed_len: u64,
 }
 
+impl Lease {
+    /// What a frame says of itself.
+    pub(crate) fn of(header: &frame::Header) -> Self {
+        Self {
+            sequence: header.sequence,
+            kind: header.kind,
+            codec: header.codec,
+            items: header.items,
+            time_ns: header.time_ns,
+            framed_len: header.frame_len(),
+        }
+    }
+}
+
 /// An entry as read from disk, its checksums verified.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Delivery {

@@ -14,6 +14,14 @@ pub(crate) struct Group {
     completed: Condvar,
 }
 
+/// The outcome that each member of a group will hear of, one way or another.
+#[derive(Debug, Default)]
+pub(crate) struct Promise {
+    group: Arc<Group>,
+    members: usize,
+    kept: usize,
+}
+
 #[derive(Debug, Default)]
 struct State {
     /// What became of the members, in order. A group that does not fit into a segment completes part by part.
@@ -29,9 +37,30 @@ struct Part {
     outcome: Result<u64, Refusal>,
 }
 
+impl Promise {
+    /// One more.
+    pub(crate) fn member(&mut self) -> Appending {
+        self.members += 1;
+        Appending(Inner::Member { group: Arc::clone(&self.group), member: self.members - 1 })
+    }
+
+    /// The next `members` got numbers from the outcome's on, or were not taken.
+    pub(crate) fn keep(&mut self, members: usize, outcome: Result<u64, Refusal>) {
+        self.kept += members;
+        self.group.complete(self.kept, outcome);
+    }
+}
+
+impl Drop for Promise {
+    fn drop(&mut self) {
+        if self.kept < self.members {
+            self.group.complete(self.members, Err(Refusal::Closed));
+        }
+    }
+}
+
 impl Group {
-    /// Members from the last part's end up to `end` got numbers from `first` on, or were not taken.
-    pub(crate) fn complete(&self, end: usize, outcome: Result<u64, Refusal>) {
+    fn complete(&self, end: usize, outcome: Result<u64, Refusal>) {
         let wakers = {
             let mut state = lock(&self.state);
             let begin = state.parts.last().map_or(0, |part| part.end);
@@ -70,10 +99,6 @@ enum Inner {
 }
 
 impl Appending {
-    pub(crate) fn member(group: Arc<Group>, member: usize) -> Self {
-        Self(Inner::Member { group, member })
-    }
-
     pub(crate) fn refused(refusal: Refusal) -> Self {
         Self(Inner::Refused(refusal))
     }
@@ -123,17 +148,18 @@ mod tests {
 
     #[test]
     fn each_part_of_a_group_has_its_own_outcome() {
-        let group = Arc::new(Group::default());
-        let member = |member| Appending::member(Arc::clone(&group), member);
-        let mut last = member(3);
+        let mut promise = Promise::default();
+        let [one, two, three, mut four, five] = [(); 5].map(|()| promise.member());
         let mut context = Context::from_waker(Waker::noop());
-        group.complete(2, Ok(100));
-        assert!(Pin::new(&mut last).poll(&mut context).is_pending());
-        group.complete(3, Err(Refusal::DiskFull));
-        group.complete(4, Ok(200));
-        assert_eq!(member(0).wait(), Ok(Appended { sequence: 100 }));
-        assert_eq!(member(1).wait(), Ok(Appended { sequence: 101 }));
-        assert_eq!(member(2).wait(), Err(Refusal::DiskFull));
-        assert_eq!(Pin::new(&mut last).poll(&mut context), Poll::Ready(Ok(Appended { sequence: 200 })));
+        promise.keep(2, Ok(100));
+        assert!(Pin::new(&mut four).poll(&mut context).is_pending());
+        promise.keep(1, Err(Refusal::DiskFull));
+        promise.keep(1, Ok(200));
+        assert_eq!(one.wait(), Ok(Appended { sequence: 100 }));
+        assert_eq!(two.wait(), Ok(Appended { sequence: 101 }));
+        assert_eq!(three.wait(), Err(Refusal::DiskFull));
+        assert_eq!(Pin::new(&mut four).poll(&mut context), Poll::Ready(Ok(Appended { sequence: 200 })));
+        drop(promise);
+        assert_eq!(five.wait(), Err(Refusal::Closed), "nobody waits for ever");
     }
 }

@@ -48,10 +48,12 @@ impl Keeper {
             let dirty = index.readers.iter().any(|reader| reader.dirty);
             let bytes: u64 = index.readers.iter().map(|reader| reader.unpersisted_bytes).max().unwrap_or(0);
             let due = !index.doomed.is_empty() || bytes >= shared.options.cursor_bytes;
-            (dirty, due && index.read_only.is_none())
+            let writable = index.read_only.is_none();
+            (dirty && writable, due && writable)
         });
-        let late = now.saturating_sub(self.persisted) >= interval;
-        if (dirty && (urgent || late)) || due {
+        let left = (self.persisted + interval).saturating_sub(now);
+        let persist = due || dirty && (urgent || left.is_zero());
+        if persist {
             self.failed = match self.tidy(shared) {
                 Ok(()) => None,
                 Err(()) => Some(now),
@@ -62,19 +64,34 @@ impl Keeper {
             prepare(shared);
         }
         let age = shared.options.max_age.map_or(Duration::MAX, expiry_interval);
-        let again = if dirty { interval } else { Duration::MAX };
+        let again = if dirty && !persist { left } else { Duration::MAX };
         self.pause(now).unwrap_or(again).min(age)
+    }
+
+    /// Makes the cursors' files, so that what is done with can be persisted however full the disk will be.
+    pub(crate) fn prepare(&mut self, shared: &Shared) {
+        for (reader, file) in self.cursors.iter_mut().enumerate() {
+            let cursor = shared.with(|index| index.cursor(reader));
+            if let Err(error) = file.prepare(shared, cursor) {
+                shared.notice(&Notice::CursorFailed { file: file.name(), error: error.to_string() });
+            }
+        }
+        let cursor_len = self.cursors.iter().map(CursorFile::len).sum();
+        shared.with(|index| index.cursor_len = cursor_len);
+        // Names that were seen may not be on disk, if the process before died before it could see to it.
+        if let Err(error) = shared.files.sync_dir() {
+            shared.notice(&Notice::CursorFailed { file: ".".into(), error: error.to_string() });
+        }
     }
 
     /// Persists and unlinks a last time.
     pub(crate) fn close(&mut self, shared: &Shared) {
-        let (tidy, spare) = shared.with(|index| {
+        let tidy = shared.with(|index| {
             let spare = index.spare.take();
             index.doomed.extend(spare.map(|spare| (spare.number, spare.len)));
             let tidy = index.readers.iter().any(|reader| reader.dirty) || !index.doomed.is_empty();
-            (tidy && index.read_only.is_none(), spare)
+            tidy && index.read_only.is_none()
         });
-        let _ = spare;
         if tidy {
             // What fails has been told, and is found when the log is opened next.
             let _ = self.tidy(shared);
@@ -102,12 +119,13 @@ impl Keeper {
                 Ok(false) => shared.notice(&Notice::CursorCut { file: file.name() }),
                 Err(error) => {
                     shared.notice(&Notice::CursorFailed { file: file.name(), error: error.to_string() });
-                    shared.with(|index| index.readers[at].dirty = true);
+                    shared
+                        .with(|index| index.readers[at..].iter_mut().for_each(|reader| reader.dirty = true));
                     return Err(());
                 }
             }
         }
-        let cursor_len = self.cursors.iter().map(|file| file.len()).sum();
+        let cursor_len = self.cursors.iter().map(CursorFile::len).sum();
         shared.with(|index| index.cursor_len = cursor_len);
         unlink(shared, &doomed)
     }

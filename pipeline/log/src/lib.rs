@@ -49,12 +49,14 @@
 mod clock;
 mod consumer;
 mod cursors;
+mod damage;
 mod entry;
 mod event;
 mod files;
 mod format;
 mod group;
 mod index;
+mod inspect;
 mod keeper;
 mod line;
 mod log;
@@ -71,8 +73,11 @@ pub use entry::{Appended, Delivery, Entry, Lease, Next, framed_len};
 pub use event::Listener;
 pub use files::{Access, Disk, File, Files, Listed};
 pub use group::Appending;
-pub use log::{Log, Room, Steps};
-pub use options::{ConsumerOptions, OnFull, Options, Order, SEGMENT_SIZE_MAX, SEGMENT_SIZE_MIN};
+pub use inspect::{CursorFacts, Inspected, Inspector, Position, SegmentFacts, SegmentState, Verified};
+pub use log::{Log, Repaired, Room, Steps};
+pub use options::{
+    ConsumerOptions, MAX_SIZE_MIN, OnFull, Options, Order, SEGMENT_SIZE_MAX, SEGMENT_SIZE_MIN,
+};
 pub use report::{
     Loss, LossReason, Notice, Observer, OpenError, ReadError, Recovered, Refusal, Stats, Totals,
 };

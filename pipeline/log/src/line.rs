@@ -1,9 +1,8 @@
 //! Entries that wait to be written.
 
 use crate::entry::Entry;
-use crate::group::{Appending, Group};
+use crate::group::{Appending, Promise};
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::time::Duration;
 
 /// A group is closed when it has that many bytes, so that nobody waits for an endless one.
@@ -36,7 +35,7 @@ impl std::fmt::Debug for Placed {
 /// Entries that are written together.
 #[derive(Debug)]
 pub(crate) struct Waiting {
-    pub(crate) group: Arc<Group>,
+    pub(crate) promise: Promise,
     pub(crate) entries: Vec<Queued>,
     pub(crate) bytes: u64,
     /// When the first of them arrived, on the monotonic clock.
@@ -62,12 +61,12 @@ pub(crate) struct Line {
 impl Line {
     pub(crate) fn push(&mut self, queued: Queued, now: Duration) -> Appending {
         if self.groups.back().is_none_or(Waiting::is_full) {
-            let group = Arc::new(Group::default());
-            self.groups.push_back(Waiting { group, entries: Vec::new(), bytes: 0, since: now });
+            let waiting = Waiting { promise: Promise::default(), entries: Vec::new(), bytes: 0, since: now };
+            self.groups.push_back(waiting);
         }
         let waiting = self.groups.back_mut().expect("there is one now");
         waiting.bytes += queued.framed_len;
         waiting.entries.push(queued);
-        Appending::member(Arc::clone(&waiting.group), waiting.entries.len() - 1)
+        waiting.promise.member()
     }
 }

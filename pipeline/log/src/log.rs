@@ -2,18 +2,21 @@
 
 use crate::clock::{Clock, SystemClock};
 use crate::consumer::{Consumer, Place};
+use crate::cursors::PROBE;
+use crate::damage;
 use crate::entry::Entry;
 use crate::event::{Event, Listener, lock};
-use crate::files::{Disk, Files};
+use crate::files::{Access, Disk, Files};
 use crate::format::frame;
 use crate::group::Appending;
 use crate::index::Limits;
 use crate::keeper::{self, Keeper};
 use crate::line::{Placed, Queued};
-use crate::options::{Options, SEGMENT_SIZE_MAX, SEGMENT_SIZE_MIN};
+use crate::options::{MAX_SIZE_MIN, Options, SEGMENT_SIZE_MAX, SEGMENT_SIZE_MIN};
 use crate::recover;
-use crate::report::{OpenError, Recovered, Refusal, Stats};
-use crate::shared::{Chores, Shared};
+use crate::report::{Notice, OpenError, Recovered, Refusal, Stats, Totals};
+use crate::scan::Depth;
+use crate::shared::{Chores, Shared, segment_name};
 use crate::writer::Writer;
 use std::any::Any;
 use std::path::Path;
@@ -36,6 +39,15 @@ struct Inner {
     shared: Arc<Shared>,
     places: Vec<Arc<Mutex<Place>>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+/// What [`Log::repair`] found. What it gave up besides has been told to the observer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Repaired {
+    /// As from opening.
+    pub recovered: Recovered,
+    /// Entries whose every byte is right, done with or not.
+    pub whole: Totals,
 }
 
 /// Room in the log, taken before anything is kept. Given back when dropped.
@@ -107,6 +119,36 @@ impl Log {
         Ok((log, recovered, Steps { shared, writer }))
     }
 
+    /// Opens the log, reads all of it, gives up what is not whole, and closes it: what is left can be handed out. As a
+    /// log repairs itself when it is opened and read, this is for knowing, and for having it done.
+    ///
+    /// # Errors
+    /// As [`Log::open`]; a file that cannot be read is left as it is, and told to the observer.
+    pub fn repair(directory: &Path, options: Options) -> Result<Repaired, OpenError> {
+        let disk = Disk::open(directory)
+            .map_err(|source| OpenError::Io { doing: "opening the directory", source })?;
+        let (log, recovered, steps) =
+            Self::open_stepped(Arc::new(disk), Arc::new(SystemClock::default()), options)?;
+        let shared = &log.inner.shared;
+        let mut whole = Totals::default();
+        let segments = shared.with(|index| index.segments.clone());
+        for (number, segment) in &segments {
+            let read = shared
+                .files
+                .open(&segment_name(*number), Access::Read)
+                .and_then(|file| damage::give_up(shared, file.as_ref(), *number, segment, Depth::Bodies));
+            match read {
+                Ok(totals) => whole.add(totals),
+                Err(error) => {
+                    let file = segment_name(*number);
+                    shared.notice(&Notice::ReadFailed { file, error: error.to_string() });
+                }
+            }
+        }
+        steps.close();
+        Ok(Repaired { recovered, whole })
+    }
+
     fn assemble(
         files: Arc<dyn Files>,
         clock: Arc<dyn Clock>,
@@ -133,6 +175,9 @@ impl Log {
             freed: Event::default(),
             guard: Mutex::new(guard),
         });
+        if shared.with(|index| index.read_only.is_none()) {
+            lock(&shared.keeper).prepare(&shared);
+        }
         let writer = Writer::new(&shared, next_sequence);
         let inner = Inner { shared, places, threads: Mutex::default() };
         Ok((Self { inner: Arc::new(inner) }, opened.recovered, writer))
@@ -239,7 +284,8 @@ impl Inner {
         if threads.is_empty() {
             return;
         }
-        for thread in threads {
+        // Whoever drops the last handle may be one of them: an observer, for instance.
+        for thread in threads.into_iter().filter(|other| other.thread().id() != thread::current().id()) {
             // A panic has been reported where it happened.
             let _ = thread.join();
         }
@@ -265,7 +311,10 @@ impl Drop for Room {
     fn drop(&mut self) {
         if self.charge > 0 {
             let charge = self.charge;
-            self.shared.with(|index| index.release(charge));
+            self.shared.with(|index| {
+                index.release(charge);
+                index.news.freed = true;
+            });
         }
     }
 }
@@ -308,8 +357,24 @@ impl Steps {
     }
 }
 
+/// Nothing comes any more once the thread that writes has ended, in whatever way.
+struct Ended<'a>(&'a Shared);
+
+impl Drop for Ended<'_> {
+    fn drop(&mut self) {
+        self.0.with(|index| index.closed = true);
+        let mut line = lock(&self.0.line);
+        line.closed = true;
+        let left = std::mem::take(&mut line.groups);
+        drop(line);
+        // Whoever waits hears that it was for nothing.
+        drop(left);
+    }
+}
+
 /// Until the log is closed: writes what is in the line.
 fn write(shared: &Shared, mut writer: Writer) {
+    let _ended = Ended(shared);
     loop {
         let mut seal = false;
         let waiting = {
@@ -355,7 +420,6 @@ fn guard(files: &dyn Files) -> Result<(Option<Guard>, Option<String>), OpenError
     let guard = files.lock().map_err(|source| OpenError::Io { doing: "locking the directory", source })?;
     let Some(guard) = guard else { return Err(OpenError::Locked(Default::default())) };
     // Whether files can be made is found out by making one.
-    const PROBE: &str = "probe";
     let _ = files.unlink(PROBE);
     let read_only = match files.create(PROBE) {
         Ok(_) => None,
@@ -368,12 +432,12 @@ fn guard(files: &dyn Files) -> Result<(Option<Guard>, Option<String>), OpenError
 
 fn limits(options: &Options) -> Result<Limits, OpenError> {
     let wrong = |what: String| Err(OpenError::Options(what));
-    if options.max_size < 2 * SEGMENT_SIZE_MIN {
-        return wrong(format!("max_size has to be at least {} bytes", 2 * SEGMENT_SIZE_MIN));
+    if options.max_size < MAX_SIZE_MIN {
+        return wrong(format!("max_size has to be at least {MAX_SIZE_MIN} bytes"));
     }
     let default = (options.max_size / 16).clamp(SEGMENT_SIZE_MIN, SEGMENT_SIZE) & !7;
     let segment_size = options.segment_size.unwrap_or(default);
-    if !(SEGMENT_SIZE_MIN..=SEGMENT_SIZE_MAX).contains(&segment_size) || segment_size % 8 != 0 {
+    if !(SEGMENT_SIZE_MIN..=SEGMENT_SIZE_MAX).contains(&segment_size) || !segment_size.is_multiple_of(8) {
         return wrong(format!(
             "segment_size has to be between {SEGMENT_SIZE_MIN} and {SEGMENT_SIZE_MAX} bytes, and a multiple of 8"
         ));
@@ -392,5 +456,11 @@ fn limits(options: &Options) -> Result<Limits, OpenError> {
         return wrong("a log needs consumers with different names of a-z, 0-9, _ and -".into());
     }
     let max_age_ns = options.max_age.map(|age| u64::try_from(age.as_nanos()).unwrap_or(u64::MAX));
-    Ok(Limits { max_size: options.max_size, segment_size, on_full: options.on_full, max_age_ns })
+    Ok(Limits {
+        max_size: options.max_size,
+        segment_size,
+        on_full: options.on_full,
+        max_age_ns,
+        cursor_bytes: options.cursor_bytes,
+    })
 }

@@ -7,6 +7,9 @@ use std::time::Duration;
 /// The smallest segment: enough for its header and something to put into it.
 pub const SEGMENT_SIZE_MIN: u64 = 64 * 1024;
 
+/// The smallest log: room for two segments, and for cursors.
+pub const MAX_SIZE_MIN: u64 = 256 * 1024;
+
 /// The largest segment. Positions in a segment are kept in units of 8 bytes in 32 bits.
 pub const SEGMENT_SIZE_MAX: u64 = 1 << 34;
 

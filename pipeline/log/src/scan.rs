@@ -1,7 +1,7 @@
 //! Walking through the frames of a segment, past damage, with bounded memory.
 
 use crate::files::{File, read_full};
-use crate::format::frame::{HEADER, Header, body_crc};
+use crate::format::frame::{HEADER, Header};
 use crate::format::{ALIGN, Salt};
 use std::io;
 
@@ -149,9 +149,4 @@ impl<'f> Window<'f> {
         }
         Ok(crc == header.body_crc)
     }
-}
-
-/// Whether a body is the one that was written.
-pub(crate) fn is_whole(header: &Header, body: &[u8]) -> bool {
-    body_crc([body]) == header.body_crc
 }

@@ -8,6 +8,7 @@
 //!   touched any more: nothing is written to it or synced again, and the next entry begins a new one.
 //! - A number that may be on disk is given to no other entry, unless it has been cut off.
 
+use crate::entry::Lease;
 use crate::event::lock;
 use crate::files::{Access, File, write_all};
 use crate::format::frame::{self, Header};
@@ -50,9 +51,8 @@ impl Writer {
 
     /// Writes and syncs one group. Those who wait are told.
     pub(crate) fn commit(&mut self, waiting: Waiting) {
-        let Waiting { group, entries, .. } = waiting;
+        let Waiting { mut promise, entries, .. } = waiting;
         let mut entries = entries.into_iter().peekable();
-        let mut end = 0;
         while entries.peek().is_some() {
             let mut part = Vec::new();
             let outcome = match self.make_room(entries.peek().map_or(0, |first| first.framed_len)) {
@@ -69,10 +69,12 @@ impl Writer {
                     self.append(&mut part)
                 }
             };
-            end += part.len();
             let charges: u64 = part.iter().map(|queued| queued.charge).sum();
-            self.shared.with(|index| index.release(charges));
-            group.complete(end, outcome);
+            self.shared.with(|index| {
+                index.release(charges);
+                index.news.freed |= outcome.is_err();
+            });
+            promise.keep(part.len(), outcome);
         }
     }
 
@@ -108,7 +110,7 @@ impl Writer {
             Ok(()) => file_len,
             Err(error) => {
                 self.failed(active.number, &error);
-                active.file.len().unwrap_or(active.file_len)
+                active.file.size().unwrap_or(active.file_len)
             }
         }
     }
@@ -140,7 +142,7 @@ impl Writer {
             return;
         }
         let (number, more) = (active.number, want - active.file_len);
-        let fits = self.shared.with(|index| index.disk_bytes() + more <= index.limits.max_size);
+        let fits = self.shared.with(|index| more <= index.available());
         if fits && active.file.allocate(want).is_ok() {
             active.file_len = want;
             self.shared.with(|index| index.resize_segment(number, want));
@@ -184,7 +186,7 @@ impl Writer {
         if let Some(spare) = self.shared.with(|index| index.spare) {
             let opened = self.shared.files.open(&segment_name(spare.number), Access::Write);
             let more = want.saturating_sub(spare.len);
-            let fits = self.shared.with(|index| index.disk_bytes() + more <= index.limits.max_size);
+            let fits = self.shared.with(|index| more <= index.available());
             if let Ok(file) = opened
                 && (more == 0 || fits && file.allocate(want).is_ok())
             {
@@ -195,12 +197,11 @@ impl Writer {
                 index.doomed.insert(spare.number, spare.len);
             });
         }
-        let mut available =
-            self.shared.with(|index| index.limits.max_size.saturating_sub(index.disk_bytes()));
+        let mut available = self.shared.with(|index| index.available());
         if available < want && self.shared.with(|index| !index.doomed.is_empty()) {
             let shared = &self.shared;
             lock(&shared.keeper).keep(shared, true);
-            available = shared.with(|index| index.limits.max_size.saturating_sub(index.disk_bytes()));
+            available = shared.with(|index| index.available());
         }
         let file_len = want.min(available) & !(ALIGN - 1);
         if file_len < need {
@@ -225,7 +226,8 @@ impl Writer {
     /// Writes and syncs frames that fit. The number of the first is returned.
     fn append(&mut self, part: &mut [Queued]) -> Result<u64, Refusal> {
         let Some(active) = &mut self.active else { return Err(Refusal::Closed) };
-        let synced = self.next_sequence - 1;
+        // Without syncing, nothing is known to be on disk.
+        let synced = if self.shared.options.fsync { self.next_sequence - 1 } else { 0 };
         let first = self.next_sequence;
         let headers: Vec<_> = part
             .iter()
@@ -264,7 +266,7 @@ impl Writer {
         let mut offset = active.frames_end();
         let mut located = Vec::with_capacity(part.len());
         for (queued, sequence) in part.iter_mut().zip(first..) {
-            let lease = queued.lease(sequence);
+            let lease = Lease::of(&queued.header(sequence, 0));
             located.push(Located { lease, segment: active.number, offset });
             offset += lease.framed_len;
             active.contents.totals.add(Totals::one(lease.items, lease.framed_len));
@@ -310,7 +312,7 @@ impl Writer {
     }
 
     fn let_go(&self, active: &Active) {
-        let file_len = active.file.len().unwrap_or(active.file_len);
+        let file_len = active.file.size().unwrap_or(active.file_len);
         self.shared.with(|index| index.seal_segment(active.number, file_len));
     }
 
@@ -363,16 +365,5 @@ impl Queued {
     fn padding(&self) -> &'static [u8] {
         let written = frame::HEADER as u64 + self.entry.meta.len() as u64 + self.entry.payload_len();
         &[0; ALIGN as usize][..(self.framed_len - written) as usize]
-    }
-
-    fn lease(&self, sequence: u64) -> crate::Lease {
-        crate::Lease {
-            sequence,
-            kind: self.entry.kind,
-            codec: self.entry.codec,
-            items: self.entry.items,
-            time_ns: self.time_ns,
-            framed_len: self.framed_len,
-        }
     }
 }

@@ -108,7 +108,9 @@ fn a_full_log_refuses_until_something_is_acked() {
     let refusal = loop {
         let next = entry(taken, 10_000);
         match log.reserve(next.framed_len()) {
-            Ok(room) => drop(log.append(room, next).wait().expect("appended")),
+            Ok(room) => {
+                log.append(room, next).wait().expect("appended");
+            }
             Err(refusal) => break refusal,
         }
         taken += 1;
@@ -191,7 +193,11 @@ fn sixty_four_threads_share_syncs() {
     std::thread::scope(|scope| {
         for thread in 0..64 {
             let log = &log;
-            scope.spawn(move || (0..20).for_each(|nth| drop(append(log, entry(thread * 20 + nth, 500)))));
+            scope.spawn(move || {
+                for nth in 0..20 {
+                    append(log, entry(thread * 20 + nth, 500));
+                }
+            });
         }
     });
     let stats = log.stats();

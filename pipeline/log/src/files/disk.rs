@@ -108,7 +108,7 @@ impl Files for Disk {
 struct DiskFile(fs::File);
 
 impl File for DiskFile {
-    fn len(&self) -> io::Result<u64> {
+    fn size(&self) -> io::Result<u64> {
         Ok(self.0.metadata()?.len())
     }
 

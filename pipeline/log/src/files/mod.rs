@@ -39,7 +39,7 @@ pub trait Files: Send + Sync {
 /// An open file.
 pub trait File: Send + Sync {
     /// Its length.
-    fn len(&self) -> io::Result<u64>;
+    fn size(&self) -> io::Result<u64>;
 
     /// Reads up to `buffer.len()` bytes. Fewer only at the end of the file, or when interrupted.
     fn read_at(&self, buffer: &mut [u8], at: u64) -> io::Result<usize>;

@@ -2,14 +2,15 @@
 //! older one is intact while the newer one is being written, and no write needs room that the disk may not have.
 
 use super::{VERSION, put, u16_at, u32_at, u64_at};
+use crate::report::Totals;
 
 /// The length of a slot's header.
 pub(crate) const HEADER: usize = 64;
 
 const MAGIC: [u8; 8] = *b"\x89MRCUR\r\n";
 
-/// The head of a stretch: its first number, and how many bits follow.
-const STRETCH: usize = 16;
+/// The head of what is said of a segment, before the bits.
+const PART: usize = 48;
 
 /// What a consumer is done with.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -20,15 +21,23 @@ pub(crate) struct Cursor {
     pub(crate) low: u64,
     /// The number that the next entry was to get. Never given to another, whatever became of the segments.
     pub(crate) next_sequence: u64,
-    /// What is done with above `low`.
-    pub(crate) stretches: Vec<Stretch>,
+    /// The segments that are not done with, in order.
+    pub(crate) parts: Vec<Part>,
+    /// All of them are listed. Set when it is written.
+    pub(crate) whole: bool,
 }
 
-/// One bit for each entry from `first` on: set, if it is done with.
+/// What there is in a segment for the consumer.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(crate) struct Stretch {
-    pub(crate) first: u64,
-    pub(crate) bits: Vec<u64>,
+pub(crate) struct Part {
+    pub(crate) segment: u64,
+    pub(crate) base: u64,
+    /// One more than the number of the last entry.
+    pub(crate) end: u64,
+    /// What is left in it.
+    pub(crate) left: Totals,
+    /// One bit for each entry from `base` on: set, if it is done with. Those that are missing are not.
+    pub(crate) done: Vec<u64>,
 }
 
 /// What can be made of a slot.
@@ -42,20 +51,20 @@ pub(crate) enum Decoded {
 impl Cursor {
     /// How long the encoded cursor is.
     pub(crate) fn encoded_len(&self) -> usize {
-        HEADER + self.stretches.iter().map(Stretch::encoded_len).sum::<usize>()
+        HEADER + self.parts.iter().map(Part::encoded_len).sum::<usize>()
     }
 
     /// As it is written. What does not fit into `limit` bytes is left out, from the end; `true` if nothing was.
     pub(crate) fn encode(&self, limit: usize) -> (Vec<u8>, bool) {
         let mut bytes = vec![0; HEADER];
         let mut parts = 0_u32;
-        for stretch in &self.stretches {
-            if bytes.len() + stretch.encoded_len() > limit {
+        for part in &self.parts {
+            if bytes.len() + part.encoded_len() > limit {
                 break;
             }
-            bytes.extend(stretch.first.to_le_bytes());
-            bytes.extend((stretch.bits.len() as u64).to_le_bytes());
-            bytes.extend(stretch.bits.iter().flat_map(|word| word.to_le_bytes()));
+            let head = [part.segment, part.base, part.end, part.left.items, part.left.bytes];
+            bytes.extend(head.iter().chain([&(part.done.len() as u64)]).flat_map(|word| word.to_le_bytes()));
+            bytes.extend(part.done.iter().flat_map(|word| word.to_le_bytes()));
             parts += 1;
         }
         let body_len = (bytes.len() - HEADER) as u32;
@@ -69,9 +78,11 @@ impl Cursor {
         put(&mut bytes, 32, &self.next_sequence.to_le_bytes());
         put(&mut bytes, 40, &parts.to_le_bytes());
         put(&mut bytes, 44, &body_crc.to_le_bytes());
+        let whole = parts as usize == self.parts.len();
+        bytes[48] = u8::from(whole);
         let crc = crc32c::crc32c(&bytes[..HEADER - 4]);
         put(&mut bytes, HEADER - 4, &crc.to_le_bytes());
-        (bytes, parts as usize == self.stretches.len())
+        (bytes, whole)
     }
 
     /// The cursor in a slot.
@@ -93,44 +104,82 @@ impl Cursor {
         let Some(body) = body.filter(|body| crc32c::crc32c(body) == u32_at(header, 44)) else {
             return Decoded::Nothing;
         };
-        let Some(stretches) = stretches(body, u32_at(header, 40)) else { return Decoded::Nothing };
+        let Some(parts) = parts(body, u32_at(header, 40)) else { return Decoded::Nothing };
         Decoded::Cursor(Self {
             generation: u64_at(header, 16),
             low: u64_at(header, 24),
             next_sequence: u64_at(header, 32),
-            stretches,
+            parts,
+            whole: header[48] == 1,
         })
     }
 
-    /// Whether an entry is done with.
-    #[cfg(test)]
-    fn contains(&self, sequence: u64) -> bool {
-        sequence < self.low
-            || self.stretches.iter().any(|stretch| {
-                sequence.checked_sub(stretch.first).is_some_and(|at| {
-                    stretch.bits.get((at / 64) as usize).is_some_and(|word| word >> (at % 64) & 1 == 1)
-                })
-            })
+    /// What is said of a segment.
+    pub(crate) fn part(&self, segment: u64) -> Option<&Part> {
+        self.parts.iter().find(|part| part.segment == segment)
+    }
+
+    /// Whether an entry in a segment of which that `part` is said is done with.
+    pub(crate) fn is_done(&self, part: Option<&Part>, sequence: u64) -> bool {
+        let said = match part {
+            Some(part) => part.is_done(sequence),
+            // Its segment was complete, and is not listed.
+            None => self.whole && sequence < self.next_sequence,
+        };
+        said || sequence < self.low
+    }
+
+    /// Whether all entries from `base` to `end` in a segment are done with, or none; `None`: some.
+    pub(crate) fn all_or_none(&self, segment: u64, base: u64, end: u64) -> Option<bool> {
+        match self.part(segment) {
+            _ if self.low >= end => Some(true),
+            None if self.whole && self.next_sequence >= end => Some(true),
+            None if self.low <= base && (!self.whole || self.next_sequence <= base) => Some(false),
+            Some(part) if self.low <= base && part.done.iter().all(|word| *word == 0) => Some(false),
+            _ => None,
+        }
     }
 }
 
-impl Stretch {
+impl Part {
     fn encoded_len(&self) -> usize {
-        STRETCH + self.bits.len() * 8
+        PART + self.done.len() * 8
+    }
+
+    fn is_done(&self, sequence: u64) -> bool {
+        let at = sequence.wrapping_sub(self.base);
+        sequence < self.end
+            && self.done.get((at / 64) as usize).is_some_and(|word| word >> (at % 64) & 1 == 1)
+    }
+
+    /// Which of the entries are not done with.
+    pub(crate) fn open(&self) -> impl Iterator<Item = u64> + '_ {
+        (self.base..self.end).filter(|sequence| !self.is_done(*sequence))
     }
 }
 
-fn stretches(mut body: &[u8], parts: u32) -> Option<Vec<Stretch>> {
-    let mut stretches = Vec::new();
-    for _ in 0..parts {
-        let (head, rest) = body.split_at_checked(STRETCH)?;
-        let words = usize::try_from(u64_at(head, 8)).ok()?;
-        let (bits, rest) = rest.split_at_checked(words.checked_mul(8)?)?;
-        let bits = bits.chunks_exact(8).map(|word| u64_at(word, 0)).collect();
-        stretches.push(Stretch { first: u64_at(head, 0), bits });
+fn parts(mut body: &[u8], count: u32) -> Option<Vec<Part>> {
+    let mut parts = Vec::new();
+    for _ in 0..count {
+        let (head, rest) = body.split_at_checked(PART)?;
+        let words = usize::try_from(u64_at(head, 40)).ok()?;
+        let (done, rest) = rest.split_at_checked(words.checked_mul(8)?)?;
+        let mut part = Part {
+            segment: u64_at(head, 0),
+            base: u64_at(head, 8),
+            end: u64_at(head, 16),
+            left: Totals { entries: 0, items: u64_at(head, 24), bytes: u64_at(head, 32) },
+            done: done.chunks_exact(8).map(|word| u64_at(word, 0)).collect(),
+        };
+        // More entries than can be in a segment are not walked through.
+        if part.end.checked_sub(part.base)? > u64::from(u32::MAX) {
+            return None;
+        }
+        part.left.entries = part.open().count() as u64;
+        parts.push(part);
         body = rest;
     }
-    Some(stretches)
+    Some(parts)
 }
 
 #[cfg(test)]
@@ -138,11 +187,12 @@ mod tests {
     use super::*;
 
     fn cursor() -> Cursor {
-        let stretches = vec![
-            Stretch { first: 100, bits: vec![0b101, u64::MAX] },
-            Stretch { first: 1000, bits: vec![1 << 63] },
+        let left = |entries, items, bytes| Totals { entries, items, bytes };
+        let parts = vec![
+            Part { segment: 3, base: 100, end: 300, left: left(134, 5, 6), done: vec![0b101, u64::MAX] },
+            Part { segment: 5, base: 1000, end: 1003, left: left(3, 8, 9), done: vec![] },
         ];
-        Cursor { generation: 7, low: 90, next_sequence: 2000, stretches }
+        Cursor { generation: 7, low: 101, next_sequence: 2000, parts, whole: true }
     }
 
     #[test]
@@ -151,17 +201,16 @@ mod tests {
         assert!(whole);
         assert_eq!(bytes.len(), cursor().encoded_len());
         assert_eq!(Cursor::decode(&[bytes, vec![0; 100]].concat()), Decoded::Cursor(cursor()));
-        let done: Vec<u64> = (0..1100).filter(|sequence| cursor().contains(*sequence)).collect();
-        let expected: Vec<u64> = (0..90).chain([100, 102]).chain(164..228).chain([1063]).collect();
-        assert_eq!(done, expected);
+        let expected: Vec<u64> = [101].into_iter().chain(103..164).chain(228..300).collect();
+        assert_eq!(cursor().parts[0].open().collect::<Vec<_>>(), expected);
     }
 
     #[test]
     fn what_does_not_fit_is_left_out_from_the_end() {
-        let (bytes, whole) = cursor().encode(HEADER + 40);
+        let (bytes, whole) = cursor().encode(HEADER + 64);
         assert!(!whole);
         let Decoded::Cursor(read) = Cursor::decode(&bytes) else { panic!("a cursor") };
-        assert_eq!(read.stretches, cursor().stretches[..1]);
+        assert_eq!(read.parts, cursor().parts[..1]);
     }
 
     #[test]

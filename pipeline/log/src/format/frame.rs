@@ -1,6 +1,7 @@
 //! One entry: a header of 56 bytes, the meta section, the payload, and zeros up to a multiple of 8.
 
 use super::{Salt, aligned, put, u16_at, u32_at, u64_at};
+use bytes::Bytes;
 
 /// The length of the header that is written.
 pub(crate) const HEADER: usize = 56;
@@ -78,6 +79,20 @@ impl Header {
     pub(crate) fn frame_len(&self) -> u64 {
         aligned(u64::from(self.header_len) + self.body_len())
     }
+}
+
+/// A whole frame: its header, meta section and payload; `None` if any byte of it is not as it was written.
+pub(crate) fn decode(frame: &Bytes, salt: Salt) -> Option<(Header, Bytes, Bytes)> {
+    let header = Header::decode(frame, salt).filter(|header| header.frame_len() == frame.len() as u64)?;
+    let body = sections(&header, frame);
+    (body_crc([&body.0[..], &body.1[..]]) == header.body_crc).then_some((header, body.0, body.1))
+}
+
+/// Meta section and payload of a frame of which the header is right.
+pub(crate) fn sections(header: &Header, frame: &Bytes) -> (Bytes, Bytes) {
+    let begin = usize::from(header.header_len);
+    let end = begin + header.meta_len as usize;
+    (frame.slice(begin..end), frame.slice(end..end + header.payload_len as usize))
 }
 
 /// Of the whole frame of an entry whose sections have these lengths.

@@ -59,14 +59,14 @@ impl Header {
         block
     }
 
-    /// Whether both copies are as they were written.
-    pub(crate) fn decode(block: &[u8]) -> Decoded {
+    /// What the first block of the segment of that number says. Either copy is enough.
+    pub(crate) fn decode(block: &[u8], number: u64) -> Decoded {
         let mut newer = None;
         for copy in COPIES {
             match decode_copy(block.get(copy..).unwrap_or_default()) {
                 Decoded::Newer(version) => newer = Some(version),
-                Decoded::Header(header) => return Decoded::Header(header),
-                Decoded::Blank | Decoded::Damaged => {}
+                Decoded::Header(header) if header.number == number => return Decoded::Header(header),
+                Decoded::Header(_) | Decoded::Blank | Decoded::Damaged => {}
             }
         }
         match newer {
@@ -129,12 +129,13 @@ mod tests {
         for damaged in [0, 8, 16, 63, 2048, 2100] {
             let mut block = header().encode();
             block[damaged] ^= 4;
-            assert_eq!(Header::decode(&block), Decoded::Header(header()), "byte {damaged}");
+            assert_eq!(Header::decode(&block, 1), Decoded::Header(header()), "byte {damaged}");
         }
         let mut block = header().encode();
+        assert_eq!(Header::decode(&block, 2), Decoded::Damaged, "another segment's");
         block[20] ^= 1;
         block[2060] ^= 1;
-        assert_eq!(Header::decode(&block), Decoded::Damaged);
+        assert_eq!(Header::decode(&block, 1), Decoded::Damaged);
     }
 
     #[test]
@@ -145,17 +146,17 @@ mod tests {
             let crc = crc32c::crc32c(&block[copy..copy + 60]);
             put(&mut block, copy + 60, &crc.to_le_bytes());
         }
-        assert_eq!(Header::decode(&block), Decoded::Newer(2));
+        assert_eq!(Header::decode(&block, 1), Decoded::Newer(2));
         block[60] ^= 1;
-        assert_eq!(Header::decode(&block), Decoded::Newer(2));
+        assert_eq!(Header::decode(&block, 1), Decoded::Newer(2));
         block[2108] ^= 1;
-        assert_eq!(Header::decode(&block), Decoded::Damaged);
+        assert_eq!(Header::decode(&block, 1), Decoded::Damaged);
     }
 
     #[test]
     fn what_was_only_prepared_is_blank() {
-        assert_eq!(Header::decode(&[0; 4096]), Decoded::Blank);
-        assert_eq!(Header::decode(&[]), Decoded::Blank);
-        assert_eq!(Header::decode(&[0, 1]), Decoded::Damaged);
+        assert_eq!(Header::decode(&[0; 4096], 1), Decoded::Blank);
+        assert_eq!(Header::decode(&[], 1), Decoded::Blank);
+        assert_eq!(Header::decode(&[0, 1], 1), Decoded::Damaged);
     }
 }

@@ -1,7 +1,5 @@
 //! One bit for each entry of a segment.
 
-use crate::format::cursor::Stretch;
-
 /// Grows as bits are set. Takes no room while none is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Bits {
@@ -58,8 +56,8 @@ impl Bits {
     }
 
     /// As it is persisted.
-    pub(crate) fn stretch(&self, first: u64) -> Stretch {
-        Stretch { first, bits: self.words.clone() }
+    pub(crate) fn words(&self) -> &[u64] {
+        &self.words
     }
 }
 

@@ -1,11 +1,13 @@
 //! What one consumer has been handed, and what it is done with.
 
+use super::Segment;
 use super::bits::Bits;
 use super::tail::Located;
-use crate::format::cursor::Cursor;
+use crate::format::cursor::{Cursor, Part};
 use crate::options::{ConsumerOptions, Order};
 use crate::report::{LossReason, Totals};
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 /// One consumer.
 #[derive(Debug)]
@@ -17,8 +19,8 @@ pub(crate) struct Reader {
     pub(crate) leases: BTreeMap<u64, Held>,
     /// What it has given back, by sequence.
     pub(crate) deferred: BTreeMap<u64, Held>,
-    /// How often reading an entry has failed.
-    pub(crate) failures: BTreeMap<u64, u8>,
+    /// How often reading an entry has failed, and when it did last, on the monotonic clock.
+    pub(crate) failures: BTreeMap<u64, (u8, Duration)>,
     /// Acked since the cursor was persisted, in bytes.
     pub(crate) unpersisted_bytes: u64,
     /// Something has changed since the cursor was persisted.
@@ -116,51 +118,50 @@ impl Reader {
         totals
     }
 
-    /// What is to be persisted. `segments` are the numbers, bases and spans of all there are, in order.
-    pub(crate) fn cursor(
+    /// What is to be persisted, of `segments` in order.
+    pub(crate) fn cursor<'s>(
         &self,
-        segments: impl Iterator<Item = (u64, u64, u64)>,
+        segments: impl Iterator<Item = (&'s u64, &'s Segment)>,
         next_sequence: u64,
     ) -> Cursor {
         let mut low = None;
-        let mut stretches = Vec::new();
-        for (number, base, span) in segments {
-            if self.is_done(number, span) {
-                // Above the first gap it has to be said.
-                if low.is_none() {
-                    continue;
-                }
-            }
-            let progress = self.progress.get(&number);
-            let first_open = progress.map_or(Some(0), |progress| progress.done.first_clear(span));
-            if low.is_none() {
-                low = Some(base + first_open.unwrap_or(span));
-            }
-            if let Some(progress) = progress.filter(|progress| progress.done.count() > 0) {
-                stretches.push(progress.done.stretch(base));
-            }
+        let mut parts = Vec::new();
+        for (number, segment) in segments {
+            let progress = self.progress.get(number);
+            let open = progress.map_or(Some(0), |progress| progress.done.first_clear(segment.span()));
+            let Some(open) = open.filter(|open| *open < segment.span()) else {
+                continue;
+            };
+            low.get_or_insert(segment.base + open);
+            let done = progress.map_or(Totals::default(), |progress| progress.totals);
+            parts.push(Part {
+                segment: *number,
+                base: segment.base,
+                end: segment.end,
+                left: segment.totals.less(done),
+                done: progress.map_or(Vec::new(), |progress| progress.done.words().to_vec()),
+            });
         }
-        Cursor { generation: 0, low: low.unwrap_or(next_sequence), next_sequence, stretches }
+        Cursor { generation: 0, low: low.unwrap_or(next_sequence), next_sequence, parts, whole: true }
     }
 
-    /// Marks what a persisted cursor says of a segment. The sums are for the caller to find.
-    pub(crate) fn restore(&mut self, cursor: &Cursor, segment: u64, base: u64, span: u64) {
-        let mut mark = |from: u64, to: u64| {
-            for at in from..to {
-                self.done(segment, at, Totals::default());
-            }
-        };
-        mark(0, cursor.low.saturating_sub(base).min(span));
-        for stretch in &cursor.stretches {
-            for (nth, word) in stretch.bits.iter().enumerate().filter(|(_, word)| **word != 0) {
-                for bit in (0..64).filter(|bit| word >> bit & 1 == 1) {
-                    let sequence = stretch.first.saturating_add(nth as u64 * 64 + bit);
-                    if let Some(at) = sequence.checked_sub(base).filter(|at| *at < span) {
-                        mark(at, at + 1);
-                    }
-                }
+    /// Marks what a persisted cursor says is done with in a segment, and what is missing from it. `there` are its
+    /// entries, in order.
+    pub(crate) fn restore(
+        &mut self,
+        cursor: Option<&Cursor>,
+        number: u64,
+        segment: &Segment,
+        there: &[(u64, Totals)],
+    ) {
+        let part = cursor.and_then(|cursor| cursor.part(number));
+        let mut there = there.iter().peekable();
+        for sequence in segment.base..segment.end {
+            let totals = there.next_if(|(of, _)| *of == sequence).map(|(_, totals)| *totals);
+            let done = cursor.is_some_and(|cursor| cursor.is_done(part, sequence));
+            if done || totals.is_none() {
+                self.done(number, sequence - segment.base, totals.unwrap_or_default());
             }
         }
-        self.dirty = false;
     }
 }

@@ -1,0 +1,216 @@
+//! Segments: begun, filled, completed, given up, let go.
+
+use super::{Index, Located, Segment, Spare};
+use crate::report::{Loss, LossReason, Totals};
+use std::collections::BTreeSet;
+
+impl Index {
+    pub(super) fn is_done(&self, number: u64, segment: &Segment) -> bool {
+        self.readers.iter().all(|reader| reader.is_done(number, segment.span()))
+    }
+
+    /// A segment to which entries will be added.
+    pub(crate) fn begin_segment(&mut self, number: u64, segment: Segment) {
+        self.segments.insert(number, segment);
+        // Cursors name the segments that there are, so that one that vanishes is missed.
+        for reader in &mut self.readers {
+            reader.dirty = true;
+        }
+        self.news.untidy = true;
+    }
+
+    /// The number of a new file. Given out once, whatever becomes of it.
+    pub(crate) fn take_number(&mut self) -> Option<u64> {
+        let number = self.next_number;
+        self.next_number = number.checked_add(1)?;
+        Some(number)
+    }
+
+    /// The file of a segment has another size now.
+    pub(crate) fn resize_segment(&mut self, number: u64, file_len: u64) {
+        if let Some(segment) = self.segments.get_mut(&number) {
+            segment.file_len = file_len;
+        }
+    }
+
+    /// Whether a file is to be prepared for the next segment: half of the last one has been used, and there is room.
+    pub(crate) fn wants_spare(&self) -> bool {
+        let Some((_, active)) = self.segments.last_key_value() else { return false };
+        let half = active.used >= self.limits.segment_size / 2;
+        let fits = self.limits.segment_size <= self.available();
+        !active.sealed && half && fits && self.spare.is_none() && !self.closed
+    }
+
+    /// A file has been prepared. If the writer has not waited for it, it is not needed any more.
+    pub(crate) fn put_spare(&mut self, spare: Spare) {
+        let late = self.segments.last_key_value().is_some_and(|(number, _)| *number > spare.number);
+        if late || self.spare.is_some() {
+            self.doomed.insert(spare.number, spare.len);
+        } else {
+            self.spare = Some(spare);
+        }
+    }
+
+    /// Entries can be handed out from now on. They follow one another, in the segment `number`.
+    pub(crate) fn publish(&mut self, number: u64, entries: impl Iterator<Item = Located>) {
+        let Some(segment) = self.segments.get_mut(&number) else { return };
+        let half = self.limits.segment_size / 2;
+        let before = segment.used;
+        for located in entries {
+            let lease = located.lease;
+            segment.end = lease.sequence + 1;
+            segment.used = located.offset + lease.framed_len;
+            segment.totals.add(Totals::one(lease.items, lease.framed_len));
+            segment.oldest_ns = segment.oldest_ns.min(lease.time_ns);
+            segment.newest_ns = segment.newest_ns.max(lease.time_ns);
+            self.next_sequence = segment.end;
+            self.appended += 1;
+            self.tail.push(located);
+        }
+        // Time to prepare the next one.
+        self.news.untidy |= before < half && segment.used >= half;
+        self.news.ready = true;
+    }
+
+    /// Nothing more comes into a segment, and its file has this size now.
+    pub(crate) fn seal_segment(&mut self, number: u64, file_len: u64) {
+        let Some(segment) = self.segments.get_mut(&number) else { return };
+        segment.sealed = true;
+        segment.file_len = file_len;
+        self.news.freed = true;
+        self.collect(number);
+    }
+
+    /// Lets go of a sealed segment in which nothing is left.
+    pub(super) fn collect(&mut self, number: u64) {
+        let Some(segment) = self.segments.get(&number) else { return };
+        if segment.sealed && self.is_done(number, segment) {
+            self.doom(number, None);
+        }
+    }
+
+    /// Lets go of a segment.
+    pub(super) fn doom(&mut self, number: u64, reason: Option<LossReason>) {
+        let Some(segment) = self.segments.remove(&number) else { return };
+        for reader in &mut self.readers {
+            reader.forget(number, reason);
+        }
+        self.doomed.insert(number, segment.file_len);
+        self.news.untidy = true;
+        self.news.freed = true;
+    }
+
+    /// Drops a segment with what is in it. What is with a consumer is counted when it comes back, and not if it does
+    /// not.
+    pub(crate) fn drop_segment(&mut self, number: u64, reason: LossReason) {
+        let Some(segment) = self.segments.get(&number) else { return };
+        let mut lost = Totals::default();
+        for reader in &self.readers {
+            let done = reader.progress.get(&number).map_or(Totals::default(), |progress| progress.totals);
+            let left = segment.totals.less(done).less(reader.leased(number));
+            if left.entries > lost.entries {
+                lost = left;
+            }
+        }
+        self.lose(reason, lost);
+        self.doom(number, Some(reason));
+    }
+
+    /// Drops the oldest segment, if there is one besides that which is being written.
+    pub(super) fn evict(&mut self) -> bool {
+        let oldest = self.segments.iter().find(|(_, segment)| segment.sealed).map(|(number, _)| *number);
+        if let Some(number) = oldest {
+            self.drop_segment(number, LossReason::Evicted);
+        }
+        oldest.is_some()
+    }
+
+    /// Drops what is too old, as far as whole segments are.
+    pub(crate) fn expire(&mut self, now_ns: u64) {
+        let Some(max_age_ns) = self.limits.max_age_ns else { return };
+        let expired = |segment: &Segment| segment.newest_ns.saturating_add(max_age_ns) < now_ns;
+        let old: Vec<(u64, bool)> = self
+            .segments
+            .iter()
+            .filter(|(_, segment)| segment.span() > 0 && expired(segment))
+            .map(|(number, segment)| (*number, segment.sealed))
+            .collect();
+        for (number, sealed) in old {
+            if sealed {
+                self.drop_segment(number, LossReason::Expired);
+            } else {
+                self.news.seal = true;
+            }
+        }
+    }
+
+    pub(crate) fn lose(&mut self, reason: LossReason, lost: Totals) {
+        if !lost.is_empty() {
+            self.news.losses.push(Loss { reason, lost });
+        }
+    }
+
+    /// Gives up entries of a segment that are not to be found; `there` are those that are.
+    pub(crate) fn give_up_missing(&mut self, number: u64, missing: &[u64], there: &[(u64, Totals)]) -> bool {
+        let Some(segment) = self.segments.get(&number) else { return false };
+        let mut open = BTreeSet::new();
+        let mut unseen = Totals::default();
+        for reader in &self.readers {
+            let progress = reader.progress.get(&number);
+            let is_open = |sequence: u64| {
+                progress.is_none_or(|progress| !progress.done.contains(sequence - segment.base))
+            };
+            open.extend(missing.iter().copied().filter(|sequence| is_open(*sequence)));
+            // What is left of the segment and not there is what those counted.
+            let mut left =
+                segment.totals.less(progress.map_or(Totals::default(), |progress| progress.totals));
+            for (_, totals) in there.iter().filter(|(sequence, _)| is_open(*sequence)) {
+                left = left.less(*totals);
+            }
+            if left.entries > unseen.entries {
+                unseen = left;
+            }
+        }
+        // Which of them counted how much is not known; the first one counts for all.
+        let entries = open.into_iter().map(|sequence| {
+            let counted = std::mem::take(&mut unseen);
+            (sequence, Totals { entries: 1, ..counted })
+        });
+        self.give_up(number, LossReason::Damaged, entries)
+    }
+
+    /// Entries of a segment that cannot be handed out: `(sequence, what it counts in the segment's sums)`. Those that
+    /// a consumer still waited for are counted as lost; whether there were any is returned.
+    pub(crate) fn give_up(
+        &mut self,
+        number: u64,
+        reason: LossReason,
+        entries: impl Iterator<Item = (u64, Totals)>,
+    ) -> bool {
+        let Some(segment) = self.segments.get(&number) else { return false };
+        let (base, span) = (segment.base, segment.span());
+        let mut lost = Totals::default();
+        for (sequence, totals) in entries {
+            let Some(at) = sequence.checked_sub(base).filter(|at| *at < span) else { continue };
+            let mut waited_for = false;
+            for reader in &mut self.readers {
+                let open = reader.progress.get(&number).is_none_or(|progress| !progress.done.contains(at));
+                // What is with a consumer is in its hands whole; it may yet be acked.
+                let leased = reader.leases.contains_key(&sequence);
+                waited_for |= open && !leased;
+                if open && !leased {
+                    reader.deferred.remove(&sequence);
+                    reader.done(number, at, totals);
+                }
+            }
+            if waited_for {
+                let one = Totals { entries: 1, ..totals };
+                lost.add(one);
+            }
+        }
+        self.lose(reason, lost);
+        self.news.untidy |= !lost.is_empty();
+        self.collect(number);
+        !lost.is_empty()
+    }
+}

@@ -1,0 +1,327 @@
+//! Looking at a log from outside: listing, verifying, dumping, while it is closed or while a process has it. Nothing is
+//! changed. What is being written at the same time may look torn.
+
+use crate::cursors;
+use crate::entry::{Delivery, Lease};
+use crate::files::{Access, Disk, File, Files, read_full};
+use crate::format::cursor::Cursor;
+use crate::format::frame;
+use crate::format::segment::{BLOCK, Decoded, Header};
+use crate::recover::read_trailer;
+use crate::report::{OpenError, Totals};
+use crate::scan::{Depth, Found, Range, Walked, walk};
+use crate::shared::{segment_name, segment_number};
+use std::io;
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::sync::Arc;
+
+/// A log, looked at from outside.
+pub struct Inspector {
+    files: Arc<dyn Files>,
+}
+
+/// What there is to say about a segment without reading all of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SegmentFacts {
+    /// Its file.
+    pub file: String,
+    /// Its number.
+    pub number: u64,
+    /// The size of the file.
+    pub file_len: u64,
+    /// What it is.
+    pub state: SegmentState,
+    /// The first entry has this number,
+    pub base: u64,
+    /// and the last one the number before this.
+    pub end: u64,
+    /// What is in it, done with or not.
+    pub totals: Totals,
+    /// When the oldest was appended, in nanoseconds since 1970; 0 without entries.
+    pub oldest_ns: u64,
+    /// When the newest was.
+    pub newest_ns: u64,
+}
+
+/// What a segment is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SegmentState {
+    /// Nothing will be added.
+    Complete,
+    /// It is being written to, or was when the process ended.
+    Open,
+    /// Prepared, and not written to.
+    Blank,
+    /// Its header cannot be used.
+    Damaged,
+    /// A newer version wrote it.
+    Newer(u16),
+}
+
+/// What is persisted for a consumer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CursorFacts {
+    /// Its name.
+    pub consumer: String,
+    /// `None`: the file cannot be used.
+    pub position: Option<Position>,
+}
+
+/// How far a consumer is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Position {
+    cursor: Cursor,
+}
+
+/// What verifying a segment found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Verified {
+    /// Entries whose every byte is right.
+    pub whole: Totals,
+    /// Entries of which only the header is.
+    pub broken: Totals,
+    /// How many numbers are missing between entries, or before the end that the segment says it has.
+    pub missing: u64,
+    /// Stretches in which no entry was found.
+    pub gaps: u64,
+    /// Behind the last entry there are so many bytes of something else.
+    pub torn_bytes: u64,
+}
+
+/// An entry, as [`Inspector::entries`] finds it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Inspected {
+    /// The segment.
+    pub segment: u64,
+    /// Where the frame begins in its file.
+    pub offset: u64,
+    /// All persisted cursors say that it is done with.
+    pub done: bool,
+    /// What it is.
+    pub delivery: Delivery,
+}
+
+impl Inspector {
+    /// Of the log in `directory`.
+    ///
+    /// # Errors
+    /// If there is no such directory.
+    pub fn open(directory: &Path) -> io::Result<Self> {
+        Ok(Self::new(Arc::new(Disk::open(directory)?)))
+    }
+
+    /// Of the log in these files.
+    #[must_use]
+    pub fn new(files: Arc<dyn Files>) -> Self {
+        Self { files }
+    }
+
+    /// All segments, in order. One that vanishes meanwhile is left out.
+    ///
+    /// # Errors
+    /// If the directory or a file cannot be read.
+    pub fn segments(&self) -> io::Result<Vec<SegmentFacts>> {
+        let mut numbers: Vec<(u64, u64)> = self
+            .files
+            .list()?
+            .into_iter()
+            .filter_map(|file| Some((segment_number(&file.name).filter(|_| file.regular)?, file.len)))
+            .collect();
+        numbers.sort_unstable();
+        let mut segments = Vec::new();
+        for (number, file_len) in numbers {
+            match self.facts(number, file_len) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                facts => segments.push(facts?),
+            }
+        }
+        Ok(segments)
+    }
+
+    /// What is persisted for each consumer.
+    ///
+    /// # Errors
+    /// If the directory cannot be read, or a cursor is of a newer version.
+    pub fn cursors(&self) -> Result<Vec<CursorFacts>, OpenError> {
+        let listing = |source| OpenError::Io { doing: "listing the directory", source };
+        let mut cursors = Vec::new();
+        for file in self.files.list().map_err(listing)? {
+            let Some(consumer) = cursors::consumer_of(&file.name) else { continue };
+            let position = match cursors::load(self.files.as_ref(), consumer)? {
+                cursors::Found::Cursor(cursor, _) => Some(Position { cursor }),
+                cursors::Found::Nothing => continue,
+                cursors::Found::Damaged => None,
+            };
+            cursors.push(CursorFacts { consumer: consumer.to_owned(), position });
+        }
+        Ok(cursors)
+    }
+
+    /// Reads all of a segment. `None`: there is none, or it has no header.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn verify(&self, number: u64) -> io::Result<Option<Verified>> {
+        let Some((file, header, end, to)) = self.segment(number)? else { return Ok(None) };
+        let mut verified = Verified::default();
+        let mut next = header.base;
+        let walked = walk_through(file.as_ref(), &header, to, Depth::Bodies, |found| {
+            let totals = Totals::one(found.header.items, found.header.frame_len());
+            let sum = if found.body_whole { &mut verified.whole } else { &mut verified.broken };
+            sum.add(totals);
+            verified.missing += found.header.sequence - next;
+            next = found.header.sequence + 1;
+        })?;
+        verified.missing += end.unwrap_or(next).saturating_sub(next);
+        verified.gaps = walked.gaps;
+        verified.torn_bytes = walked.dirty_end - walked.end;
+        Ok(Some(verified))
+    }
+
+    /// Shows every entry that is whole, in order, until `visit` has seen enough. One at a time is in memory.
+    ///
+    /// # Errors
+    /// If a file cannot be read.
+    pub fn entries(&self, mut visit: impl FnMut(Inspected) -> ControlFlow<()>) -> Result<(), OpenError> {
+        let reading = |source| OpenError::Io { doing: "reading the segments", source };
+        let cursors = self.cursors()?;
+        for segment in self.segments().map_err(reading)? {
+            let Some((file, header, _, to)) = self.segment(segment.number).map_err(reading)? else {
+                continue;
+            };
+            let mut places = Vec::new();
+            walk_through(file.as_ref(), &header, to, Depth::Headers, |found| {
+                places.push((found.offset, found.header.frame_len()));
+            })
+            .map_err(reading)?;
+            for (offset, len) in places {
+                let Some(delivery) = read(file.as_ref(), &header, offset, len).map_err(reading)? else {
+                    continue;
+                };
+                let sequence = delivery.lease.sequence;
+                let done = |facts: &CursorFacts| {
+                    facts.position.as_ref().is_some_and(|position| position.is_done(segment.number, sequence))
+                };
+                let done = !cursors.is_empty() && cursors.iter().all(done);
+                let inspected = Inspected { segment: segment.number, offset, done, delivery };
+                if visit(inspected).is_break() {
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn facts(&self, number: u64, file_len: u64) -> io::Result<SegmentFacts> {
+        let file = self.files.open(&segment_name(number), Access::Read)?;
+        let mut facts = SegmentFacts {
+            file: segment_name(number),
+            number,
+            file_len,
+            state: SegmentState::Blank,
+            base: 0,
+            end: 0,
+            totals: Totals::default(),
+            oldest_ns: 0,
+            newest_ns: 0,
+        };
+        let header = match header(file.as_ref(), number)? {
+            Decoded::Header(header) => header,
+            Decoded::Blank => return Ok(facts),
+            Decoded::Newer(version) => {
+                return Ok(SegmentFacts { state: SegmentState::Newer(version), ..facts });
+            }
+            Decoded::Damaged => return Ok(SegmentFacts { state: SegmentState::Damaged, ..facts }),
+        };
+        (facts.base, facts.end) = (header.base, header.base);
+        if let Some(trailer) = read_trailer(file.as_ref(), file_len, &header)? {
+            facts.state = SegmentState::Complete;
+            (facts.end, facts.totals) = (trailer.end, trailer.totals);
+            (facts.oldest_ns, facts.newest_ns) = (trailer.oldest_ns, trailer.newest_ns);
+            return Ok(facts);
+        }
+        facts.state = SegmentState::Open;
+        walk_through(file.as_ref(), &header, file_len, Depth::Headers, |found| {
+            let time_ns = found.header.time_ns;
+            facts.oldest_ns = if facts.totals.is_empty() { time_ns } else { facts.oldest_ns.min(time_ns) };
+            facts.newest_ns = facts.newest_ns.max(time_ns);
+            facts.totals.add(Totals::one(found.header.items, found.header.frame_len()));
+            facts.end = found.header.sequence + 1;
+        })?;
+        Ok(facts)
+    }
+
+    /// The file, its header, the end that its trailer says its numbers have, and where its frames end.
+    #[allow(clippy::type_complexity, reason = "four things that belong to one another only here")]
+    fn segment(&self, number: u64) -> io::Result<Option<(Box<dyn File>, Header, Option<u64>, u64)>> {
+        let file = match self.files.open(&segment_name(number), Access::Read) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            file => file?,
+        };
+        let Decoded::Header(header) = header(file.as_ref(), number)? else { return Ok(None) };
+        let len = file.size()?;
+        let trailer = read_trailer(file.as_ref(), len, &header)?;
+        let to = if trailer.is_some() { len - crate::format::trailer::LENGTH as u64 } else { len };
+        Ok(Some((file, header, trailer.map(|trailer| trailer.end), to)))
+    }
+}
+
+impl Position {
+    /// Everything below this number is done with.
+    #[must_use]
+    pub fn low(&self) -> u64 {
+        self.cursor.low
+    }
+
+    /// The number that the next entry was to get when the cursor was persisted.
+    #[must_use]
+    pub fn next_sequence(&self) -> u64 {
+        self.cursor.next_sequence
+    }
+
+    /// What was left then.
+    #[must_use]
+    pub fn left(&self) -> Totals {
+        let mut left = Totals::default();
+        for part in &self.cursor.parts {
+            left.add(part.left);
+        }
+        left
+    }
+
+    /// Whether an entry in that segment is done with.
+    #[must_use]
+    pub fn is_done(&self, segment: u64, sequence: u64) -> bool {
+        self.cursor.is_done(self.cursor.part(segment), sequence)
+    }
+}
+
+fn header(file: &dyn File, number: u64) -> io::Result<Decoded> {
+    let mut block = vec![0; BLOCK as usize];
+    let read = read_full(file, &mut block, 0)?;
+    Ok(Header::decode(&block[..read], number))
+}
+
+fn walk_through(
+    file: &dyn File,
+    header: &Header,
+    to: u64,
+    depth: Depth,
+    visit: impl FnMut(Found),
+) -> io::Result<Walked> {
+    let range = Range { from: BLOCK, to, sequence: header.base, sequence_end: u64::MAX };
+    walk(file, header.salt, range, depth, visit)
+}
+
+/// The entry at that place, if all of it is right.
+fn read(file: &dyn File, segment: &Header, offset: u64, len: u64) -> io::Result<Option<Delivery>> {
+    let mut bytes = vec![0; len as usize];
+    let read = read_full(file, &mut bytes, offset)?;
+    bytes.truncate(read);
+    Ok(frame::decode(&bytes.into(), segment.salt).map(|(header, meta, payload)| Delivery {
+        lease: Lease::of(&header),
+        meta,
+        payload,
+    }))
+}

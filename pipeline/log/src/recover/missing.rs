@@ -1,0 +1,87 @@
+//! Counting what ought to be there and is not.
+
+use super::{Expected, Recovery};
+use crate::report::{LossReason, Notice, Totals};
+use crate::shared::segment_name;
+use std::collections::BTreeMap;
+use std::io;
+
+impl Recovery<'_> {
+    /// Counts what had been taken into a segment, was not done with, and is not there. Numbers from the expected end on
+    /// are not counted: nobody is known to have been told that they were taken.
+    pub(super) fn count_missing(
+        &mut self,
+        number: u64,
+        base: u64,
+        expected: &Expected,
+        there: &[(u64, Totals)],
+        broken: &BTreeMap<u64, Totals>,
+    ) {
+        let mut lost = Totals::default();
+        let mut places = 0;
+        for cursor in &self.cursors {
+            let part = cursor.as_ref().and_then(|cursor| cursor.part(number));
+            let is_open =
+                |sequence: u64| !cursor.as_ref().is_some_and(|cursor| cursor.is_done(part, sequence));
+            let taken_end = part.map_or(expected.end, |part| part.end.max(expected.end));
+            let known_end = part.map_or(expected.end, |part| part.end);
+            let mut missing = Totals::default();
+            let mut left = part.map_or(expected.totals, |part| part.left);
+            let mut unknown = false;
+            let mut stretches = 0;
+            let mut next = base;
+            let end = (taken_end, Totals::default());
+            for (sequence, totals) in there.iter().copied().filter(|(of, _)| *of < taken_end).chain([end]) {
+                stretches += u64::from(next < sequence);
+                for absent in (next..sequence).filter(|absent| is_open(*absent)) {
+                    let known = broken.get(&absent).copied();
+                    unknown |= known.is_none();
+                    let known = known.unwrap_or_default();
+                    missing.add(Totals { entries: 1, ..known });
+                    left = left.less(known);
+                }
+                if is_open(sequence) && sequence < known_end {
+                    left = left.less(totals);
+                }
+                next = sequence + 1;
+            }
+            if unknown {
+                // What is left of what was expected is what they counted whose headers are gone.
+                missing.add(Totals { entries: 0, ..left });
+            }
+            missing.entries = missing.entries.min(expected.missing);
+            if missing.entries > lost.entries {
+                (lost, places) = (missing, stretches);
+            }
+        }
+        self.lose(LossReason::Damaged, lost);
+        if !lost.is_empty() {
+            self.notices.push(Notice::Damage { file: segment_name(number), places });
+        }
+    }
+
+    /// Counts what the cursors expect in segments that are not there.
+    pub(super) fn miss(&mut self) {
+        let mut missing: BTreeMap<u64, Totals> = BTreeMap::new();
+        for part in self.cursors.iter().flatten().flat_map(|cursor| &cursor.parts) {
+            let most = missing.entry(part.segment).or_default();
+            if part.left.entries > most.entries {
+                *most = part.left;
+            }
+        }
+        for (number, lost) in missing {
+            if self.index.segments.contains_key(&number) {
+                continue;
+            }
+            match self.left_out.get(&number) {
+                None => {
+                    let error = io::Error::from(io::ErrorKind::NotFound);
+                    self.read_failed(number, &error);
+                    self.lose(LossReason::Missing, lost);
+                }
+                Some(Some(reason)) => self.lose(*reason, lost),
+                Some(None) => {}
+            }
+        }
+    }
+}
