@@ -29,6 +29,7 @@ fn main() {
     credentials(&out);
     expositions(&out);
     sources(&out);
+    segments(&out);
 }
 
 fn put(out: &Path, target: &str, name: &str, bytes: &[u8]) {
@@ -259,6 +260,16 @@ fn sources(out: &Path) {
             let over = "exporters: {debug: {verbosity: basic}}\u{1}=exporters.debug.verbosity=normal";
             put(out, "sources", &name, text.as_bytes());
             put(out, "sources", &format!("{name}-over"), format!("{text}\u{1}{over}").as_bytes());
+        }
+    }
+}
+
+/// Edits of six bytes behind the number of entries and a seed.
+fn segments(out: &Path) {
+    for what in 0..8_u8 {
+        for (nth, at) in [(0_u8, [0, 20]), (1, [16, 40]), (2, [32, 90]), (3, [255, 255])] {
+            let edits = [[what, nth, at[0], at[1], 77, nth], [what, 1, at[1], at[0], 1, 4]].concat();
+            put(out, "segments", &format!("{what}-{nth}"), &[&[9 * nth + 5, what + nth], &edits[..]].concat());
         }
     }
 }

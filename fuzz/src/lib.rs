@@ -17,6 +17,8 @@ pub mod with_presence;
 
 #[path = "../../pipeline/config/tests/support/mod.rs"]
 pub mod configuration;
+#[path = "../../pipeline/log/tests/support/mod.rs"]
+pub mod log_support;
 
 use bytes::Bytes;
 use millrace_wire::{Payload, Policy, Signal, Utf8Policy, validate};
