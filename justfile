@@ -79,6 +79,10 @@ instructions *args:
     cargo build --release -p millrace -p millrace-bench
     bench/instructions --check {{ args }}
 
+# The segment log beside a bare loop of appends and fdatasyncs on the same disk, half a minute
+bench-log *args:
+    cargo run --release -p millrace-log --example log_bench -- target/log_bench {{ args }}
+
 [private]
 compare *args:
     cargo build --release -p millrace -p millrace-bench
