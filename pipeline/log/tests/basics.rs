@@ -6,6 +6,7 @@ use millrace_log::{
     Totals,
 };
 use std::path::Path;
+use std::sync::Mutex;
 use std::time::Duration;
 
 fn open(directory: &Path, options: Options) -> (Log, Recovered) {
@@ -147,7 +148,7 @@ fn the_oldest_are_dropped_and_counted_if_asked_for() {
 }
 
 #[derive(Default)]
-struct Losses(std::sync::Mutex<Vec<millrace_log::Loss>>);
+struct Losses(Mutex<Vec<millrace_log::Loss>>);
 
 impl millrace_log::Observer for Losses {
     fn lost(&self, loss: &millrace_log::Loss) {
@@ -206,4 +207,68 @@ fn sixty_four_threads_share_syncs() {
     let mut seen = drain(&log);
     seen.sort_unstable();
     assert_eq!(seen, (0..1280).collect::<Vec<_>>());
+}
+
+#[test]
+fn threads_that_append_read_ack_and_defer_at_once_see_each_entry_once() {
+    const APPENDERS: u32 = 8;
+    const EACH: u32 = 300;
+    let directory = tempfile::tempdir().expect("a directory");
+    let (log, _) = open(directory.path(), small());
+    let done = Mutex::new(Vec::new());
+    let all = (APPENDERS * EACH) as usize;
+    std::thread::scope(|scope| {
+        for appender in 0..APPENDERS {
+            let log = &log;
+            scope.spawn(move || {
+                for nth in 0..EACH {
+                    let next = entry(appender * EACH + nth, 200 + (nth as usize * 97) % 8_000);
+                    let mut freed = log.freed();
+                    let room = loop {
+                        match log.reserve(next.framed_len()) {
+                            Ok(room) => break room,
+                            Err(refusal) => assert!(matches!(refusal, Refusal::Full { .. }), "{refusal}"),
+                        }
+                        // Nobody else would persist what was acked last.
+                        if !freed.wait(Duration::from_secs(5)) {
+                            panic!("no room came: {:?}", log.stats());
+                        }
+                        freed = log.freed();
+                    };
+                    log.append(room, next).wait().expect("appended");
+                }
+            });
+        }
+        for reader in 0..3 {
+            let (done, consumer) = (&done, log.consumer("default").expect("there"));
+            scope.spawn(move || {
+                let mut turn = reader;
+                while done.lock().expect("whole").len() < all {
+                    turn += 1;
+                    let ready = consumer.ready();
+                    let lease = match consumer.try_next(|sequence| sequence % 3 == 0) {
+                        Next::Held(lease) => lease,
+                        Next::OnDisk => match consumer.read_next().expect("readable") {
+                            Some(delivery) => delivery.lease,
+                            None => continue,
+                        },
+                        Next::Empty => {
+                            ready.wait(Duration::from_millis(50));
+                            continue;
+                        }
+                    };
+                    if turn % 5 == 0 {
+                        assert!(consumer.defer(lease.sequence));
+                    } else {
+                        assert!(consumer.ack(lease.sequence));
+                        done.lock().expect("whole").push(lease.items);
+                    }
+                }
+            });
+        }
+    });
+    let mut done = done.into_inner().expect("whole");
+    done.sort_unstable();
+    assert_eq!(done, (0..APPENDERS * EACH).collect::<Vec<_>>());
+    assert_eq!(log.stats().held, Totals::default());
 }

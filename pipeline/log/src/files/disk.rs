@@ -39,11 +39,11 @@ impl Disk {
 
     /// The lock file; where none can be made, the directory itself.
     fn lockable(&self) -> io::Result<fs::File> {
-        let path = self.path.join(LOCK);
+        let path = &self.path.join(LOCK);
         let file =
             OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
         match file {
-            Err(error) if is_read_only(&error) => fs::File::open(&self.path),
+            Err(error) if is_read_only(&error) => fs::File::open(path).or_else(|_| fs::File::open(&self.path)),
             file => file,
         }
     }
@@ -100,6 +100,10 @@ impl Files for Disk {
         match file.try_lock() {
             Ok(()) => Ok(Some(Box::new(file))),
             Err(TryLockError::WouldBlock) => Ok(None),
+            // Some file systems know no locks. Better unlocked than not started.
+            Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => {
+                Ok(Some(Box::new(file)))
+            }
             Err(TryLockError::Error(error)) => Err(error),
         }
     }
