@@ -109,6 +109,8 @@ pub enum Role {
     ServerMiddleware,
     /// Standing between a client and its destination (`middlewares`).
     ClientMiddleware,
+    /// Keeping things on disk (`sending_queue::storage`).
+    Storage,
 }
 
 impl Role {
@@ -117,6 +119,7 @@ impl Role {
         match self {
             Self::ServerAuth | Self::ClientAuth => "authenticator",
             Self::ServerMiddleware | Self::ClientMiddleware => "middleware",
+            Self::Storage => "storage",
         }
     }
 
@@ -127,6 +130,7 @@ impl Role {
             Self::ClientAuth => "a client authenticator",
             Self::ServerMiddleware => "a server middleware",
             Self::ClientMiddleware => "a client middleware",
+            Self::Storage => "a storage extension",
         }
     }
 }

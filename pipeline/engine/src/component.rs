@@ -10,6 +10,7 @@ use crate::health::Health;
 use crate::ledger::{Account, Holder, Ledger};
 use crate::stage::{BoxFuture, Stage};
 use crate::status::{Instance, Status};
+use crate::storage::{Directories, Storage};
 use crate::{Budget, Retries, Tasks};
 use millrace_config::{ComponentId, Diagnostics, Node, PipelineId, Role, Shape};
 use millrace_telemetry::metrics::Registry;
@@ -42,6 +43,8 @@ pub struct Shared {
     pub offers: Offers,
     /// The retries that the process may make beside those that its destinations have earned.
     pub retries: Retries,
+    /// The directories on disk that this process has for itself.
+    pub directories: Directories,
 }
 
 impl Shared {
@@ -58,6 +61,7 @@ impl Shared {
             user_agent: user_agent.into(),
             offers: Offers::default(),
             retries: Retries::default(),
+            directories: Directories::default(),
         }
     }
 }
@@ -264,6 +268,11 @@ pub trait Extension: Send + Sync {
 
     /// What turns requests away before they are read, if it can.
     fn gate(self: Arc<Self>) -> Option<Arc<dyn Gate>> {
+        None
+    }
+
+    /// What gives components places on disk, if it can.
+    fn storage(self: Arc<Self>) -> Option<Arc<dyn Storage>> {
         None
     }
 }

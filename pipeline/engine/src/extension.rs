@@ -1,4 +1,5 @@
-//! What extensions offer to other components: deciding who may send, proving who sends, and turning requests away.
+//! What extensions offer to other components: deciding who may send, proving who sends, turning requests away, and
+//! keeping things on disk.
 //!
 //! A component names an extension by its id (`auth: {authenticator: basicauth/clients}`, `middlewares: [{id: …}]`) and
 //! looks it up in [`Offers`] when it is built. Extensions are built before everything else, so by then all are there.
@@ -7,6 +8,7 @@ use crate::Origin;
 use crate::component::Extension;
 use crate::failure::Failure;
 use crate::stage::BoxFuture;
+use crate::storage::Storage;
 use http::HeaderMap;
 use millrace_config::ComponentId;
 use std::collections::BTreeMap;
@@ -104,6 +106,14 @@ impl Offers {
     /// When there is no such extension, or it does not turn requests away.
     pub fn gate(&self, id: &ComponentId) -> Result<Arc<dyn Gate>, NoOffer> {
         self.offer(id, "act as a server's middleware", Extension::gate)
+    }
+
+    /// What keeps things on disk.
+    ///
+    /// # Errors
+    /// When there is no such extension, or it keeps nothing.
+    pub fn storage(&self, id: &ComponentId) -> Result<Arc<dyn Storage>, NoOffer> {
+        self.offer(id, "keep things on disk", Extension::storage)
     }
 
     fn offer<T>(

@@ -52,13 +52,19 @@ pub enum Reason {
     TooManyCombinations,
     /// A file could not be written.
     Storage,
+    /// On disk for longer than `max_age` allows.
+    Expired,
+    /// The oldest on disk, dropped to make room because the configuration says so.
+    Evicted,
+    /// What was on disk cannot be read any more.
+    Damaged,
     /// A bug: a task panicked or a result was lost.
     Internal,
 }
 
 impl Reason {
     /// Every reason, for tables and for accounts that pre-make a counter for each.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 16] = [
         Self::Malformed,
         Self::TooLarge,
         Self::OverBudget,
@@ -71,6 +77,9 @@ impl Reason {
         Self::RetriesExhausted,
         Self::TooManyCombinations,
         Self::Storage,
+        Self::Expired,
+        Self::Evicted,
+        Self::Damaged,
         Self::Internal,
     ];
 
@@ -90,6 +99,9 @@ impl Reason {
             Self::RetriesExhausted => "retries_exhausted",
             Self::TooManyCombinations => "too_many_combinations",
             Self::Storage => "storage",
+            Self::Expired => "expired",
+            Self::Evicted => "evicted",
+            Self::Damaged => "damaged",
             Self::Internal => "internal",
         }
     }

@@ -111,6 +111,8 @@ pub struct Holder {
 
 /// The cells of what is held come after those of the terms; each has two, items and bytes.
 const HELD: usize = TERMS;
+/// What is kept on disk, which nobody holds in memory.
+const KEPT: usize = HELD + 1;
 
 /// One component's account of one signal.
 pub struct Account {
@@ -123,7 +125,7 @@ impl Account {
     /// An empty account. Components get theirs from [`Ledger::open`].
     #[must_use]
     pub fn new(holder: Holder) -> Arc<Self> {
-        Arc::new(Self { holder, cells: Sharded::new(2 * (TERMS + 1)), exposed: Mutex::default() })
+        Arc::new(Self { holder, cells: Sharded::new(2 * (TERMS + 2)), exposed: Mutex::default() })
     }
 
     /// Whose it is.
@@ -155,10 +157,28 @@ impl Account {
         Held { account: Arc::clone(self), cost }
     }
 
-    /// What is held now.
+    /// Counts `cost` as kept on disk: held, and there again when the process has ended.
+    ///
+    /// What lies on disk has no guard beside it. Whoever keeps the disk's books says when it comes and goes.
+    pub fn keep(&self, cost: Cost) {
+        self.add(KEPT, cost);
+    }
+
+    /// Of what was kept on disk, `cost` is there no longer. Where it went is recorded by its name.
+    pub fn release(&self, cost: Cost) {
+        self.take(KEPT, cost);
+    }
+
+    /// What is kept on disk now.
+    #[must_use]
+    pub fn kept(&self) -> Cost {
+        self.sum(KEPT)
+    }
+
+    /// What is held now, in memory and on disk.
     #[must_use]
     pub fn held(&self) -> Cost {
-        self.sum(HELD)
+        self.sum(HELD) + self.sum(KEPT)
     }
 
     /// Items in minus items out and held: zero whenever nothing moves, anything else is a bug.
@@ -190,6 +210,11 @@ impl Account {
     fn add(&self, index: usize, cost: Cost) {
         self.cells.add(2 * index, cost.items);
         self.cells.add(2 * index + 1, cost.bytes);
+    }
+
+    /// Cells wrap, so taking away is adding the complement.
+    fn take(&self, index: usize, Cost { items, bytes }: Cost) {
+        self.add(index, Cost { items: items.wrapping_neg(), bytes: bytes.wrapping_neg() });
     }
 
     fn sum(&self, index: usize) -> Cost {
@@ -233,9 +258,7 @@ impl<A: Deref<Target = Account>> Held<A> {
 
 impl<A: Deref<Target = Account>> Drop for Held<A> {
     fn drop(&mut self) {
-        // Cells wrap, so taking away is adding the complement.
-        let Cost { items, bytes } = self.cost;
-        self.account.add(HELD, Cost { items: items.wrapping_neg(), bytes: bytes.wrapping_neg() });
+        self.account.take(HELD, self.cost);
     }
 }
 
@@ -274,10 +297,13 @@ impl Ledger {
             }
             closing.filtered += account.total(Term::Filtered).items + account.total(Term::SampledOut).items;
             closing.lost += account.lost().items;
+            closing.opening += account.total(Term::Opening).items;
+            closing.kept += account.kept().items;
             // What a receiver still holds has not been acknowledged: its sender has it.
-            if holder.kind != "receiver" && account.held().items > 0 {
-                closing.lost += account.held().items;
-                closing.left.push((holder.clone(), account.held().items));
+            let left = account.sum(HELD).items;
+            if holder.kind != "receiver" && left > 0 {
+                closing.lost += left;
+                closing.left.push((holder.clone(), left));
             }
             for reason in Reason::ALL {
                 let lost = account.total(Term::Lost(reason)).items;
@@ -304,6 +330,10 @@ pub struct Closing {
     pub delivered: u64,
     /// Items removed because the configuration says so.
     pub filtered: u64,
+    /// Items that were found on disk when the process started.
+    pub opening: u64,
+    /// Items that are on disk when the process ends; more than received when there are several exporters.
+    pub kept: u64,
     /// Items lost; what is still held in memory when the process ends is lost too.
     pub lost: u64,
     /// The losses, by component and reason.
@@ -316,11 +346,18 @@ pub struct Closing {
 
 impl fmt::Display for Closing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.opening > 0 {
+            write!(f, "{} found on disk, ", self.opening)?;
+        }
         write!(
             f,
-            "{} received, {} refused, {} delivered, {} filtered, {} lost",
-            self.received, self.refused, self.delivered, self.filtered, self.lost
+            "{} received, {} refused, {} delivered, {} filtered, ",
+            self.received, self.refused, self.delivered, self.filtered
         )?;
+        if self.opening + self.kept > 0 {
+            write!(f, "{} kept on disk, ", self.kept)?;
+        }
+        write!(f, "{} lost", self.lost)?;
         for (holder, reason, items) in &self.losses {
             write!(
                 f,
@@ -377,6 +414,26 @@ mod tests {
         assert_eq!(
             closing.to_string(),
             "0 received, 0 refused, 7 delivered, 0 filtered, 3 lost; exporter otlp_grpc (traces): 3 rejected"
+        );
+    }
+
+    #[test]
+    fn what_is_kept_on_disk_is_held_and_not_lost() {
+        let (ledger, account) = account();
+        let cost = |items| Cost { items, bytes: items * 700 };
+        account.record(Term::Opening, cost(5));
+        account.keep(cost(5));
+        account.record(Term::In, cost(10));
+        account.keep(cost(10));
+        account.record(Term::Out, cost(9));
+        account.release(cost(9));
+        assert_eq!((account.imbalance(), account.imbalance_bytes()), (0, 0));
+        assert_eq!((account.held(), account.kept()), (cost(6), cost(6)));
+        let closing = ledger.closing();
+        assert_eq!((closing.opening, closing.kept, closing.lost), (5, 6, 0));
+        assert_eq!(
+            closing.to_string(),
+            "5 found on disk, 0 received, 0 refused, 9 delivered, 0 filtered, 6 kept on disk, 0 lost"
         );
     }
 

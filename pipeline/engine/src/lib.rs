@@ -28,6 +28,7 @@ pub mod memory;
 pub mod retries;
 pub mod stage;
 pub mod status;
+pub mod storage;
 pub mod submission;
 pub mod tasks;
 
@@ -42,5 +43,6 @@ pub use ledger::{Account, Ledger};
 pub use retries::Retries;
 pub use stage::{BoxFuture, Permit, Reservation, Stage, Transform, Until};
 pub use status::{Components, Status};
+pub use storage::{Directories, Storage};
 pub use submission::Submission;
 pub use tasks::Tasks;

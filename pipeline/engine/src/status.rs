@@ -87,6 +87,13 @@ impl Status {
         }
     }
 
+    /// It cannot do its work, for a reason of this process's own that may pass.
+    pub fn fails(&self, error: &str) {
+        if !self.is(Condition::RecoverableError) {
+            self.set(Condition::RecoverableError, Some(error.into()));
+        }
+    }
+
     /// It failed at `failure`. Says something about the component only if the destination is at fault and not the
     /// request: it cannot be reached or is overwhelmed, or it does not know us.
     pub fn failed(&self, failure: &Failure) {
