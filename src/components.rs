@@ -37,6 +37,7 @@ pub static EXPORTERS: &[Factory<dyn ExporterConfig>] = &[
 pub static EXTENSIONS: &[Factory<dyn ExtensionConfig>] = &[
     millrace_extensions::basicauth::FACTORY,
     millrace_extensions::bearertokenauth::FACTORY,
+    millrace_extensions::file_storage::FACTORY,
     millrace_extensions::headers_setter::FACTORY,
     millrace_extensions::health_check::FACTORY,
     millrace_extensions::memory_limiter::FACTORY,

@@ -140,6 +140,12 @@ impl Places {
             if extension["endpoint"].is_string() {
                 places.move_port(&format!("extensions.{id}.endpoint"));
             }
+            if extension["directory"].is_string() {
+                places.set(
+                    &format!("extensions.{id}.directory"),
+                    &folder.join("storage").display().to_string(),
+                );
+            }
             for protocol in ["http", "grpc"] {
                 if extension[protocol]["endpoint"].is_string() && extension[protocol]["enabled"] != false {
                     places.move_port(&format!("extensions.{id}.{protocol}.endpoint"));

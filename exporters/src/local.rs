@@ -8,5 +8,5 @@ use std::time::Duration;
 /// One attempt without a time limit: a local write either works or does not, and whoever sent the request hears which.
 pub(crate) fn delivery(queue: Optional<QueueConfig>) -> Delivery {
     let retry = RetryConfig { enabled: false, ..RetryConfig::default() };
-    Delivery { queue, retry, timeout: Duration::ZERO, destination: Labels::new() }
+    Delivery { queue, retry, timeout: Duration::ZERO, destination: Labels::new(), metadata: Vec::new() }
 }

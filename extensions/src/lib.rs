@@ -11,6 +11,8 @@ pub mod bearertokenauth;
     feature = "oauth2client"
 ))]
 mod credentials;
+#[cfg(feature = "file_storage")]
+pub mod file_storage;
 #[cfg(feature = "headers_setter")]
 pub mod headers_setter;
 #[cfg(feature = "health_check")]

@@ -129,9 +129,11 @@ impl Bench {
                     retry: RetryConfig { enabled: false, ..RetryConfig::default() },
                     timeout: Duration::ZERO,
                     destination: Labels::new(),
+                    metadata: Vec::new(),
                 };
                 let context = context(&shared, "exporter", &format!("test/{at}"));
                 Exporter::start(&context, Signal::Logs, &delivery, Arc::clone(destination) as _)
+                    .expect("it starts")
             })
             .collect();
         let branches =

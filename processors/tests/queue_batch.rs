@@ -75,9 +75,10 @@ impl Trial {
             retry: RetryConfig { enabled: false, ..RetryConfig::default() },
             timeout: Duration::ZERO,
             destination: Labels::new(),
+            metadata: Vec::new(),
         };
         let exporter = Context { kind: "exporter", id: "nop".parse().expect("an id"), ..context.clone() };
-        let exporter = Exporter::start(&exporter, Signal::Logs, &delivery, Arc::clone(&destination) as _);
+        let exporter = Exporter::start(&exporter, Signal::Logs, &delivery, Arc::clone(&destination) as _).expect("it starts");
         let (plan, problems) = plan(yaml);
         let plan = plan.unwrap_or_else(|| panic!("{problems}"));
         let next = Arc::new(Route::Commit(exporter as Arc<dyn Stage>));

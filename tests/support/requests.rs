@@ -4,6 +4,7 @@ use millrace_wire::view::Number;
 use millrace_wire::write::{
     Attributes, LogRecord, Logs, Metrics, NumberPoints, Point, Scope, Span, Traces, Value,
 };
+use std::ops::Range;
 
 /// A request of so many log records.
 pub fn logs(records: usize) -> Vec<u8> {
@@ -20,6 +21,26 @@ pub fn logs_saying(body: &str, records: usize) -> Vec<u8> {
         }
     });
     payload.into_bytes().to_vec()
+}
+
+/// A request of log records that say their ids.
+pub fn logs_named(ids: Range<u64>) -> Vec<u8> {
+    let payload = Logs::build(|logs| {
+        logs.resource("", service);
+        logs.scope(Scope::default(), |_| {});
+        for id in ids {
+            let body = format!("id={id};");
+            logs.record(LogRecord { body: Some(Value::Str(&body)), ..LogRecord::default() }, |_| {});
+        }
+    });
+    payload.into_bytes().to_vec()
+}
+
+/// The ids in the bytes of such requests, in order, without decoding anything else of them.
+pub fn ids(bytes: &[u8]) -> Vec<u64> {
+    let text = String::from_utf8_lossy(bytes);
+    let parts = text.split("id=").skip(1);
+    parts.map(|part| part.split(';').next().expect("an end").parse().expect("a number")).collect()
 }
 
 /// A request of so many spans.

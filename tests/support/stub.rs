@@ -1,8 +1,8 @@
 //! Destinations that behave badly, over HTTP/1.1.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
@@ -12,6 +12,8 @@ use tokio::task::JoinHandle;
 pub enum Manner {
     /// A plain success.
     Accept,
+    /// The same, and the request is kept to be looked at.
+    Keep,
     /// Nothing at all, for ever.
     Silent,
     /// Half an answer, and then a reset.
@@ -22,10 +24,13 @@ pub enum Manner {
     Answer(&'static str),
 }
 
+type Bodies = Arc<Mutex<Vec<Vec<u8>>>>;
+
 /// A listening destination. Gone when dropped.
 pub struct Stub {
     pub address: SocketAddr,
     requests: Arc<AtomicUsize>,
+    bodies: Bodies,
     serving: JoinHandle<()>,
 }
 
@@ -43,13 +48,19 @@ impl Stub {
     fn serve(listener: TcpListener, manner: Manner) -> Self {
         let address = listener.local_addr().expect("bound");
         let requests = Arc::new(AtomicUsize::new(0));
-        let count = Arc::clone(&requests);
+        let bodies = Bodies::default();
+        let (count, kept) = (Arc::clone(&requests), Arc::clone(&bodies));
         let serving = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(connection(stream, manner, Arc::clone(&count)));
+                tokio::spawn(connection(stream, manner, Arc::clone(&count), Arc::clone(&kept)));
             }
         });
-        Self { address, requests, serving }
+        Self { address, requests, bodies, serving }
+    }
+
+    /// The bodies of the requests that were kept.
+    pub fn bodies(&self) -> Vec<Vec<u8>> {
+        self.bodies.lock().expect("nobody panics with it").clone()
     }
 
     /// How many requests have arrived.
@@ -73,11 +84,16 @@ impl Drop for Stub {
     }
 }
 
-async fn connection(mut stream: TcpStream, manner: Manner, requests: Arc<AtomicUsize>) {
-    while read_request(&mut stream).await.is_some() {
+async fn connection(mut stream: TcpStream, manner: Manner, requests: Arc<AtomicUsize>, bodies: Bodies) {
+    while let Some(body) = read_request(&mut stream).await {
+        if matches!(manner, Manner::Keep) {
+            bodies.lock().expect("nobody panics with it").push(body);
+        }
         requests.fetch_add(1, Ordering::Relaxed);
         let written = match manner {
-            Manner::Accept => stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await,
+            Manner::Accept | Manner::Keep => {
+                stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await
+            }
             Manner::Silent => std::future::pending().await,
             Manner::ResetMidway => {
                 let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\nhalf").await;
@@ -94,8 +110,8 @@ async fn connection(mut stream: TcpStream, manner: Manner, requests: Arc<AtomicU
     }
 }
 
-/// Reads a request with a known length and throws it away.
-async fn read_request(stream: &mut TcpStream) -> Option<()> {
+/// Reads a request with a known length; its body.
+async fn read_request(stream: &mut TcpStream) -> Option<Vec<u8>> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         head.push(stream.read_u8().await.ok()?);
@@ -104,5 +120,5 @@ async fn read_request(stream: &mut TcpStream) -> Option<()> {
     let len: usize = head.split("content-length: ").nth(1)?.split("\r\n").next()?.parse().ok()?;
     let mut body = vec![0; len];
     stream.read_exact(&mut body).await.ok()?;
-    Some(())
+    Some(body)
 }

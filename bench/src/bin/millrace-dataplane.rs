@@ -301,8 +301,10 @@ impl Plane {
             retry: RetryConfig::default(),
             timeout: Duration::ZERO,
             destination: Labels::new(),
+            metadata: Vec::new(),
         };
-        let exporter = Exporter::start(&context("exporter", "nop")?, signal, &delivery, Arc::new(Nop));
+        let exporter = Exporter::start(&context("exporter", "nop")?, signal, &delivery, Arc::new(Nop))
+            .map_err(|error| error.to_string())?;
         let ledger = shared.ledger.accounts();
         let next = Arc::new(Route::Commit(exporter));
         let limiter = memory_limiter::Counting::default();

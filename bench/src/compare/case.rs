@@ -34,6 +34,8 @@ pub(super) struct Relay {
     pub(super) frame_size: u32,
     /// Encrypted on both hops.
     pub(super) tls: bool,
+    /// Ours acknowledges what is on disk, and sends it from there. The others are as ever: in memory.
+    pub(super) durable: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -78,7 +80,15 @@ pub(super) fn all() -> Vec<Case> {
     let relay = |name, about, signal, protocol, items, compression, frame_size| Case {
         name,
         about,
-        kind: Kind::Relay(Relay { signal, protocol, items, compression, frame_size, tls: false }),
+        kind: Kind::Relay(Relay {
+            signal,
+            protocol,
+            items,
+            compression,
+            frame_size,
+            tls: false,
+            durable: false,
+        }),
     };
     let tls = |name, about, protocol, items| Case {
         name,
@@ -90,6 +100,20 @@ pub(super) fn all() -> Vec<Case> {
             compression: Plain,
             frame_size: SMALL_FRAMES,
             tls: true,
+            durable: false,
+        }),
+    };
+    let durable = |name, about, items| Case {
+        name,
+        about,
+        kind: Kind::Relay(Relay {
+            signal: Traces,
+            protocol: Grpc,
+            items,
+            compression: Plain,
+            frame_size: SMALL_FRAMES,
+            tls: false,
+            durable: true,
         }),
     };
     let crowd = |name, about, protocol, tls, connections, manner| Case {
@@ -148,6 +172,8 @@ pub(super) fn all() -> Vec<Case> {
         tls("grpc-tls-100", "traces, gRPC, 100 spans/request, TLS on both hops", Grpc, 100),
         tls("grpc-tls-1000", "traces, gRPC, 1000 spans/request, TLS on both hops", Grpc, 1000),
         tls("http-tls-1000", "traces, HTTP/1.1, 1000 spans/request, TLS on both hops", Http, 1000),
+        durable("durable-grpc-100", "traces, gRPC, 100 spans/request, ours by way of the disk", 100),
+        durable("durable-grpc-1000", "traces, gRPC, 1000 spans/request, ours by way of the disk", 1000),
         Case { name: "idle", about: "start, time until the port accepts, memory at rest", kind: Kind::Idle },
         overload("overload-grpc-64", "gRPC, 64 connections, destination at a tenth", Grpc, 64, 8),
         overload("overload-grpc-1000", "gRPC, 1000 connections, destination at a tenth", Grpc, 1000, 1),

@@ -65,7 +65,7 @@ impl Contender {
         dir: &Path,
     ) -> io::Result<(Child, SocketAddr)> {
         let listen = free_port()?;
-        let config = |dialect| yaml::config(args, case, dialect, listen, forward, certificates);
+        let config = |dialect| yaml::config(args, case, dialect, listen, forward, certificates, dir);
         let command = match self {
             Self::Millrace(path) => collector(path, &config(Dialect::Millrace), dir)?,
             Self::Otelcol(path) => collector(path, &config(Dialect::Otelcol), dir)?,

@@ -7,6 +7,7 @@ use crate::loadgen::{Protocol, SignalArg};
 use crate::tls::{Certificates, NAME};
 use millrace_wire::Signal;
 use std::net::SocketAddr;
+use std::path::Path;
 
 /// What distinguishes the collectors' configurations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,6 +26,7 @@ pub(super) fn config(
     listen: SocketAddr,
     forward: SocketAddr,
     certificates: Option<&Certificates>,
+    dir: &Path,
 ) -> String {
     let (signal, protocol, compression) = match &case.kind {
         Kind::Relay(relay) => (relay.signal, relay.protocol, relay.compression),
@@ -82,10 +84,23 @@ pub(super) fn config(
             "sending_queue:\n      enabled: false\n    retry_on_failure:\n      enabled: false",
         )
     };
+    let is_durable = matches!(&case.kind, Kind::Relay(relay) if relay.durable);
+    let (extensions, runs, delivery) = if is_durable && dialect == Dialect::Millrace {
+        (
+            format!(
+                "extensions:\n  file_storage:\n    directory: {}\n    create_directory: true\n",
+                dir.join("storage").display()
+            ),
+            "\n  extensions: [file_storage]",
+            "sending_queue:\n      storage: file_storage\n      queue_size: 1000000",
+        )
+    } else {
+        (String::new(), "", delivery)
+    };
     let signal = Signal::from(signal).name();
     let compression = compression.name();
     format!(
-        "receivers:
+        "{extensions}receivers:
   otlp:
     protocols:
       {receiver}{server_tls}
@@ -96,7 +111,7 @@ pub(super) fn config(
     tls:
       {client_tls}
     {delivery}
-service:
+service:{runs}
   telemetry:
     metrics:
       level: none

@@ -61,7 +61,7 @@ impl ConnectorConfig for Config {
         let stage: Arc<dyn Stage> = match queue {
             Some(queue) => {
                 let next = Entry::new(Arc::new(Route::Commit(failover)));
-                Exporter::into_pipeline(&context, signal, queue, &next, &account, BatchNames::Unnamed)
+                Exporter::into_pipeline(&context, signal, queue, &next, &account, BatchNames::Unnamed)?
             }
             None => failover,
         };

@@ -64,7 +64,7 @@ impl ExporterConfig for Config {
             speaker: Arc::new(Mutex::new(speaker)),
         };
         let delivery = local::delivery(self.sending_queue.clone());
-        Ok(Exporter::start(&context, signal, &delivery, Arc::new(debug)))
+        Ok(Exporter::start(&context, signal, &delivery, Arc::new(debug))?)
     }
 }
 

@@ -73,7 +73,7 @@ impl ExporterConfig for Config {
             file,
             work: context.shared.work.clone(),
         };
-        Ok(Exporter::start(&context, signal, &local::delivery(Optional::Off), Arc::new(sender)))
+        Ok(Exporter::start(&context, signal, &local::delivery(Optional::Off), Arc::new(sender))?)
     }
 }
 

@@ -38,14 +38,16 @@ millrace_config::parts! {
 impl ExporterConfig for Config {
     fn build(&self, context: Context, signal: Signal) -> Result<Arc<dyn Stage>, BuildError> {
         let endpoint = Endpoint::parse(&self.client.endpoint).map_err(|error| context.error(error))?;
+        let to = destination(&endpoint);
+        let sender = self.sender(&context, signal, endpoint)?;
         let delivery = Delivery {
             queue: self.delivery.sending_queue.clone(),
             retry: self.delivery.retry_on_failure.clone(),
             timeout: self.delivery.timeout.get(),
-            destination: destination(&endpoint),
+            destination: to,
+            metadata: sender.credentials.metadata(),
         };
-        let sender = self.sender(&context, signal, endpoint)?;
-        Ok(Exporter::start(&context, signal, &delivery, Arc::new(sender)))
+        Ok(Exporter::start(&context, signal, &delivery, Arc::new(sender))?)
     }
 }
 

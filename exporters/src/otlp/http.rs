@@ -167,8 +167,9 @@ impl ExporterConfig for Config {
             retry: self.delivery.retry_on_failure.clone(),
             timeout: self.client.timeout.get(),
             destination,
+            metadata: sender.credentials.metadata(),
         };
-        Ok(Exporter::start(&context, signal, &delivery, Arc::new(sender)))
+        Ok(Exporter::start(&context, signal, &delivery, Arc::new(sender))?)
     }
 }
 

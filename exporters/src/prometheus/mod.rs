@@ -56,7 +56,7 @@ impl ExporterConfig for Config {
     fn build(&self, context: Context, signal: Signal) -> Result<Arc<dyn Stage>, BuildError> {
         let prometheus = Arc::new(Prometheus::start(self, &context)?);
         let delivery = local::delivery(self.serving.sending_queue.clone());
-        Ok(Exporter::start(&context, signal, &delivery, prometheus))
+        Ok(Exporter::start(&context, signal, &delivery, prometheus)?)
     }
 }
 

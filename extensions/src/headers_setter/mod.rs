@@ -212,6 +212,15 @@ impl ClientAuth for HeadersSetter {
         })
     }
 
+    fn metadata(&self) -> Vec<String> {
+        let own = self.headers.iter().filter_map(|header| match &header.source {
+            Source::Sent { name, .. } => Some(name.clone()),
+            _ => None,
+        });
+        let inner = self.inner().ok().flatten().map(|inner| inner.metadata());
+        own.chain(inner.into_iter().flatten()).collect()
+    }
+
     fn disbelieved(&self) {
         if let Ok(Some(inner)) = self.inner() {
             inner.disbelieved();

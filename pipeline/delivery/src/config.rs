@@ -1,14 +1,10 @@
 //! The keys `sending_queue`, `retry_on_failure` and `timeout`, with the Go collector's names, defaults and rules.
 
 use crate::StatusCodes;
-use millrace_config::encode::ABSENT;
-use millrace_config::schema::{NOT_YET, STATUS};
-use millrace_config::{Checker, Duration, Optional, Validate};
+use millrace_config::{Checker, ComponentId, Duration, Optional, Role, Validate};
 use millrace_engine::Cost;
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::de::{Deserializer, Error as _, IgnoredAny};
-use serde::{Deserialize, Serialize, Serializer};
-use std::borrow::Cow;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
 
 /// What the size of a queue or a batch is counted in.
@@ -35,7 +31,7 @@ impl Sizer {
     }
 }
 
-/// `sending_queue`: requests wait here, in memory, for the destination.
+/// `sending_queue`: requests wait here, in memory or on disk, for the destination.
 #[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct QueueConfig {
@@ -51,49 +47,27 @@ pub struct QueueConfig {
     pub wait_for_result: bool,
     /// Join small requests and cut large ones before sending.
     pub batch: Optional<BatchConfig>,
-    /// The extension that keeps the queue on disk.
-    pub storage: NoStorage,
+    /// The extension that keeps the queue on disk (`file_storage`); without it the queue is in memory.
+    pub storage: Option<ComponentId>,
+    /// What becomes of new requests when there is no room on disk.
+    ///
+    /// Go: has no such key, and refuses.
+    pub millrace_on_full: OnFull,
     /// Send less at once while the destination refuses or does not answer, instead of always `num_consumers`.
     ///
     /// Go: has no such key, and always sends as much.
     pub millrace_adaptive_concurrency: bool,
 }
 
-/// `sending_queue::storage`, which is refused by name.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct NoStorage;
-
-impl<'de> Deserialize<'de> for NoStorage {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        // Taking the value makes the error point at it; without a value it is as good as not there.
-        match Option::<IgnoredAny>::deserialize(deserializer)? {
-            None => Ok(Self),
-            Some(_) => Err(D::Error::custom(
-                "queues on disk are not supported yet\nremove `storage` to queue in memory: what waits when the process is \
-                 killed is gone then; or set `wait_for_result: true`, so that senders keep what has not been delivered",
-            )),
-        }
-    }
-}
-
-impl Serialize for NoStorage {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_unit_struct(ABSENT)
-    }
-}
-
-impl JsonSchema for NoStorage {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> Cow<'static, str> {
-        "NoStorage".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "null", STATUS: NOT_YET })
-    }
+/// What becomes of new requests when there is no room in a queue on disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OnFull {
+    /// They are refused, and whoever sends them is told to try again.
+    #[default]
+    Refuse,
+    /// The oldest ones are dropped, and counted as lost, so that the newest are kept.
+    DropOldest,
 }
 
 impl Default for QueueConfig {
@@ -105,7 +79,8 @@ impl Default for QueueConfig {
             block_on_overflow: false,
             wait_for_result: false,
             batch: Optional::Off,
-            storage: NoStorage,
+            storage: None,
+            millrace_on_full: OnFull::Refuse,
             millrace_adaptive_concurrency: true,
         }
     }
@@ -118,6 +93,21 @@ impl Validate for QueueConfig {
         }
         if self.queue_size == 0 {
             at.error("queue_size", "must be at least 1");
+        }
+        match &self.storage {
+            Some(id) => {
+                at.wants_extension("storage", id, Role::Storage);
+                if self.wait_for_result {
+                    at.error(
+                        "wait_for_result",
+                        "is not supported with a queue on disk (`storage`)\nremove it: what is acknowledged is on disk",
+                    );
+                }
+            }
+            None if self.millrace_on_full != OnFull::Refuse => {
+                at.error("millrace_on_full", "is for queues on disk\nname a `storage`, or remove it")
+            }
+            None => {}
         }
         at.nested("batch", &self.batch);
         if let Some(batch) = self.batch.as_option()
@@ -223,12 +213,32 @@ pub struct RetryConfig {
     pub multiplier: f64,
     /// No wait is longer, unless the destination asks for more.
     pub max_interval: Duration,
-    /// Give up after this long; 0 means never.
-    pub max_elapsed_time: Duration,
+    /// Give up after this long; 0 means never. 5 minutes where nothing is said, and never where the queue is on disk
+    /// (`sending_queue::storage`).
+    ///
+    /// Go: 5 minutes, also where the queue is on disk. What is there has been acknowledged, and is kept until it is
+    /// delivered or the disk is full.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_elapsed_time: Option<Duration>,
     /// Which answers are worth another attempt, where that is to be other than what OTLP says.
     ///
     /// Go: has no such key.
     pub millrace_status_codes: StatusCodes,
+}
+
+/// When retrying ends unless the configuration or the disk says otherwise.
+const MAX_ELAPSED_TIME: Duration = Duration::from_secs(300);
+
+impl RetryConfig {
+    /// How long is tried; zero is for ever.
+    pub(crate) fn limit(&self) -> std::time::Duration {
+        self.max_elapsed_time.unwrap_or(MAX_ELAPSED_TIME).get()
+    }
+
+    /// The same for what is on disk: nothing is given up unless somebody says so.
+    pub(crate) fn on_disk(self) -> Self {
+        Self { max_elapsed_time: Some(self.max_elapsed_time.unwrap_or(Duration::ZERO)), ..self }
+    }
 }
 
 impl Default for RetryConfig {
@@ -239,7 +249,7 @@ impl Default for RetryConfig {
             randomization_factor: 0.5,
             multiplier: 1.5,
             max_interval: Duration::from_secs(30),
-            max_elapsed_time: Duration::from_secs(300),
+            max_elapsed_time: None,
             millrace_status_codes: StatusCodes::default(),
         }
     }
@@ -253,14 +263,15 @@ impl Validate for RetryConfig {
         if self.multiplier < 0.0 {
             at.error("multiplier", "must not be negative");
         }
-        if !self.max_elapsed_time.is_zero() {
-            if self.max_elapsed_time < self.initial_interval {
+        let max_elapsed_time = self.max_elapsed_time.unwrap_or(MAX_ELAPSED_TIME);
+        if !max_elapsed_time.is_zero() {
+            if max_elapsed_time < self.initial_interval {
                 at.error(
                     "max_elapsed_time",
                     "must not be less than `initial_interval`\nraise it; 0 is without end",
                 );
             }
-            if self.max_elapsed_time < self.max_interval {
+            if max_elapsed_time < self.max_interval {
                 at.error("max_elapsed_time", "must not be less than `max_interval`\nraise it, or lower `max_interval`; 0 is without end");
             }
         }

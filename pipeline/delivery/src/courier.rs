@@ -90,6 +90,15 @@ struct Refusal {
     failure: Failure,
     /// Whether smaller parts of it may be taken.
     divisible: bool,
+    /// Whether it would have been tried again, if there were time.
+    cut_short: bool,
+}
+
+impl Refusal {
+    /// What the destination has decided.
+    fn by_destination(failure: Failure) -> Self {
+        Self { divisible: failure.reason == Reason::TooLarge, failure, cut_short: false }
+    }
 }
 
 impl Courier {
@@ -133,12 +142,19 @@ impl Courier {
                 left.extend([second, first]);
                 continue;
             }
-            told.failed += items;
             if self.measures.spans.are_made() {
                 told.error = Some(refusal.failure.to_string());
             }
-            self.measures.failed(items, &refusal.failure);
-            report.failed(items, &refusal.failure);
+            let failed = if refusal.cut_short {
+                report.cut_short(items, &refusal.failure)
+            } else {
+                report.failed(items, &refusal.failure);
+                items
+            };
+            if failed > 0 {
+                told.failed += failed;
+                self.measures.failed(failed, &refusal.failure);
+            }
         }
     }
 
@@ -197,10 +213,7 @@ impl Destination {
         until: Until,
     ) -> Result<Accepted, Refusal> {
         match self {
-            Self::Protocol(protocol) => {
-                let result = Sending { courier, protocol }.attempts(batch, patience).await;
-                result.map_err(|failure| Refusal { divisible: failure.reason == Reason::TooLarge, failure })
-            }
+            Self::Protocol(protocol) => Sending { courier, protocol }.attempts(batch, patience).await,
             Self::Pipeline { next, holds } => {
                 let mut submission = next.submission(batch.clone());
                 let result = if *holds {
@@ -211,6 +224,7 @@ impl Destination {
                 result.map_err(|failure| Refusal {
                     divisible: failure.reason == Reason::TooLarge && submission.is_untouched(),
                     failure,
+                    cut_short: false,
                 })
             }
         }
@@ -225,7 +239,7 @@ struct Sending<'a> {
 
 impl Sending<'_> {
     /// Attempts until one succeeds, fails for good, or there is no patience left.
-    async fn attempts(&self, batch: &Batch, patience: &mut Patience) -> Result<Accepted, Failure> {
+    async fn attempts(&self, batch: &Batch, patience: &mut Patience) -> Result<Accepted, Refusal> {
         let mut backoff = Backoff::new(&self.protocol.retry);
         self.protocol.budget.earn();
         let mut retries = 0;
@@ -238,12 +252,12 @@ impl Sending<'_> {
                 Ok(accepted) => return Ok(accepted),
                 Err(failure) => failure,
             };
-            let Retry::After(asked) = failure.retry else { return Err(failure) };
+            let Retry::After(asked) = failure.retry else { return Err(Refusal::by_destination(failure)) };
             if self.courier.is_in(Phase::Draining) {
-                return Err(failure);
+                return Err(Refusal { cut_short: true, ..Refusal::by_destination(failure) });
             }
             let Some(wait) = backoff.next(patience.elapsed(), asked, fastrand::f64()) else {
-                return Err(self.given_up(failure));
+                return Err(Refusal::by_destination(self.given_up(failure)));
             };
             tracing::info!(
                 exporter = self.courier.name,

@@ -9,7 +9,7 @@ use crate::measures::{Measures, watch_concurrency, watch_queue};
 use crate::queue::{Queue, now};
 use crate::ticket::{Request, Ticket};
 use millrace_config::Optional;
-use millrace_engine::component::Context;
+use millrace_engine::component::{BuildError, Context};
 use millrace_engine::{
     Account, Batch, BoxFuture, Cost, Entry, Failure, Fault, Permit, Reason, Reservation, Stage, Until,
 };
@@ -41,6 +41,8 @@ pub struct Delivery {
     pub timeout: Duration,
     /// Labels that say where to, for `sent` and `send_failed` (`server.address`, …).
     pub destination: Labels,
+    /// The client metadata that is needed to send: what of it goes to disk where the queue is there.
+    pub metadata: Vec<String>,
 }
 
 /// Under which names the batches of a component are counted.
@@ -62,31 +64,36 @@ pub struct Exporter {
 
 impl Exporter {
     /// Puts `delivery` in front of `sender`. Must be called within the runtime.
-    #[must_use]
+    ///
+    /// # Errors
+    /// When the queue is to be on disk and cannot be there.
     pub fn start(
         context: &Context,
         signal: Signal,
         delivery: &Delivery,
         sender: Arc<dyn Sender>,
-    ) -> Arc<Self> {
+    ) -> Result<Arc<Self>, BuildError> {
+        let is_on_disk = delivery.queue.as_option().is_some_and(|queue| queue.storage.is_some());
+        let retry = delivery.retry.clone();
         let slots = delivery.queue.as_option().filter(|queue| queue.millrace_adaptive_concurrency);
         let slots = slots.map(|queue| Arc::new(Slots::new(queue.num_consumers)));
         let visible = slots.as_ref().map(|slots| watch_concurrency(context, signal, slots));
         let destination = Destination::Protocol(Box::new(Protocol {
             sender,
             timeout: delivery.timeout,
-            retry: delivery.retry.clone(),
+            retry: if is_on_disk { retry.on_disk() } else { retry },
             budget: RetryBudget::new(&context.shared.retries),
             slots,
         }));
         let measures = Measures::new(context, signal, &delivery.destination);
         let courier = courier(context, destination, context.account(signal), measures);
-        let mut queue = delivery.queue.as_option().map(|config| Queue::start(signal, config, &courier));
-        if let Some(queue) = &mut queue {
-            queue.visible = watch_queue(context, signal, &queue.space);
-            queue.visible.extend(visible);
-        }
-        Arc::new(Self { courier, queue })
+        let Some(config) = delivery.queue.as_option() else {
+            return Ok(Arc::new(Self { courier, queue: None }));
+        };
+        let mut queue = Queue::start(context, signal, config, &delivery.metadata, &courier)?;
+        queue.visible.extend(watch_queue(context, signal, &queue.gauges()));
+        queue.visible.extend(visible);
+        Ok(Arc::new(Self { courier, queue: Some(queue) }))
     }
 
     /// The same queue with the rest of a pipeline as its destination, for processors and connectors. The account is
@@ -94,7 +101,9 @@ impl Exporter {
     ///
     /// What `next` refuses for a while is handed back where the queue waits for results. Where it does not there is
     /// nobody to hand it to: it is held, each branch on its own, and offered again until it is taken.
-    #[must_use]
+    ///
+    /// # Errors
+    /// When the queue is to be on disk and cannot be there.
     pub fn into_pipeline(
         context: &Context,
         signal: Signal,
@@ -102,12 +111,12 @@ impl Exporter {
         next: &Arc<Entry>,
         account: &Arc<Account>,
         names: BatchNames,
-    ) -> Arc<Self> {
+    ) -> Result<Arc<Self>, BuildError> {
         let destination = Destination::Pipeline { next: Arc::clone(next), holds: !queue.wait_for_result };
         let measures = Measures::of_batches(context, signal, names);
         let courier = courier(context, destination, Arc::clone(account), measures);
-        let queue = Queue::start(signal, queue, &courier);
-        Arc::new(Self { courier, queue: Some(queue) })
+        let queue = Queue::start(context, signal, queue, &[], &courier)?;
+        Ok(Arc::new(Self { courier, queue: Some(queue) }))
     }
 
     /// Without a queue: on the request's own task, and the answer is the destination's.
@@ -185,7 +194,7 @@ impl Stage for Exporter {
 
     fn reserve_copies(&self, cost: Cost, copies: u32) -> Reservation<'_> {
         let Some(queue) = &self.queue else { return Reservation::granted() };
-        let reservation = queue.space.reserve(cost, copies);
+        let reservation = queue.reserve(cost, copies);
         if let Reservation::Now(Err(_)) = &reservation {
             self.courier.measures.enqueue_failed.add(cost.items * u64::from(copies));
         }

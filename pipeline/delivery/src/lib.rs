@@ -24,7 +24,7 @@ mod spans;
 mod status_codes;
 mod ticket;
 
-pub use config::{BatchConfig, DeliveryConfig, NoStorage, PartitionConfig, QueueConfig, RetryConfig, Sizer};
+pub use config::{BatchConfig, DeliveryConfig, OnFull, PartitionConfig, QueueConfig, RetryConfig, Sizer};
 pub use exporter::{BatchNames, Delivery, Exporter};
 pub use status_codes::{StatusCode, StatusCodes};
 

@@ -241,18 +241,18 @@ pub(crate) trait Gauges: Send + Sync + 'static {
 }
 
 /// Makes a queue visible until the registrations are dropped.
-pub(crate) fn watch_queue<Q: Gauges>(context: &Context, signal: Signal, queue: &Arc<Q>) -> Vec<Registration> {
+pub(crate) fn watch_queue(context: &Context, signal: Signal, queue: &Arc<dyn Gauges>) -> Vec<Registration> {
     let labels = queue_labels(context, signal);
-    let observe = |def, read: fn(&Q) -> f64| {
+    let observe = |def, read: fn(&dyn Gauges) -> f64| {
         let queue = Arc::downgrade(queue);
         context
             .shared
             .registry
-            .observe(def, &labels, move || queue.upgrade().map_or(f64::NAN, |queue| read(&queue)))
+            .observe(def, &labels, move || queue.upgrade().map_or(f64::NAN, |queue| read(&*queue)))
     };
     vec![
         observe(&go::QUEUE_SIZE, |queue| queue.size() as f64),
         observe(&go::QUEUE_CAPACITY, |queue| queue.capacity() as f64),
-        observe(&ours::QUEUE_OLDEST_AGE, Gauges::oldest_age),
+        observe(&ours::QUEUE_OLDEST_AGE, |queue| queue.oldest_age()),
     ]
 }

@@ -20,6 +20,9 @@ pub(crate) trait Report {
     /// The next `items` have failed for good.
     fn failed(&mut self, items: u64, failure: &Failure);
 
+    /// The next `items` could not be sent before the end, and have failed unless they are on disk; how many have.
+    fn cut_short(&mut self, items: u64, failure: &Failure) -> u64;
+
     /// How far responsibility must have moved before it counts as delivered.
     fn until(&self) -> Until;
 
@@ -72,6 +75,16 @@ impl Report for Parts {
         self.next(items, |ticket, items| ticket.failed(items, failure));
     }
 
+    fn cut_short(&mut self, items: u64, failure: &Failure) -> u64 {
+        let mut failed = 0;
+        self.next(items, |ticket, items| {
+            if !ticket.cut_short(items, failure) {
+                failed += items;
+            }
+        });
+        failed
+    }
+
     fn until(&self) -> Until {
         let settled = self.0.iter().any(|(ticket, _)| ticket.until() == Until::Settled);
         if settled { Until::Settled } else { Until::Stored }
@@ -90,6 +103,11 @@ impl Report for &Ticket<&Account> {
 
     fn failed(&mut self, items: u64, failure: &Failure) {
         Ticket::failed(self, items, failure);
+    }
+
+    fn cut_short(&mut self, items: u64, failure: &Failure) -> u64 {
+        Ticket::failed(self, items, failure);
+        items
     }
 
     fn until(&self) -> Until {

@@ -33,7 +33,7 @@ impl<'a> Backoff<'a> {
         let grown = self.interval.as_secs_f64() * self.config.multiplier;
         self.interval =
             Duration::try_from_secs_f64(grown).unwrap_or(Duration::MAX).min(self.config.max_interval.get());
-        let limit = self.config.max_elapsed_time.get();
+        let limit = self.config.limit();
         (limit.is_zero() || elapsed.saturating_add(wait) <= limit).then_some(wait)
     }
 }

@@ -1,6 +1,7 @@
 //! What stands for one request while its parts are on their way: its room in the queue, its place in the account,
 //! and whoever waits for the outcome.
 
+use crate::queue::Lent;
 use millrace_engine::ledger::{Account, Held, Term};
 use millrace_engine::{Cost, Failure, Fault, Permit, Reason, Until};
 use millrace_telemetry::trace::SpanContext;
@@ -15,14 +16,32 @@ use tokio::sync::oneshot;
 /// outcome. What no batch has accounted for by then (its task was cut off) is accounted for here, so a request cannot
 /// vanish.
 ///
+/// A request from a queue on disk goes back there instead, whole: it is not done with before all of it is.
+///
 /// Everything is told in items. Bytes follow in proportion, so that those of the account balance as well although
 /// cutting repeats headers.
 pub(crate) struct Ticket<A: Deref<Target = Account> = Arc<Account>> {
     request: Request,
     state: Mutex<State>,
     // Dropped after `Drop::drop` has closed the account and answered the caller.
-    held: Held<A>,
-    _room: Permit,
+    hold: Hold<A>,
+}
+
+/// Where a request is while it is on its way.
+enum Hold<A: Deref<Target = Account>> {
+    /// In memory only, and in the room of its queue.
+    Memory(Held<A>, #[expect(dead_code, reason = "held")] Permit),
+    /// On disk, too.
+    Disk(Lent),
+}
+
+impl<A: Deref<Target = Account>> Hold<A> {
+    fn account(&self) -> &Account {
+        match self {
+            Self::Memory(held, _) => held.account(),
+            Self::Disk(lent) => lent.account(),
+        }
+    }
 }
 
 /// What was handed in.
@@ -38,6 +57,8 @@ pub(crate) struct Request {
 
 struct State {
     accounted: Cost,
+    /// What of that is in the account already.
+    recorded: Cost,
     delivered: u64,
     /// What has failed while somebody waits for the outcome; one entry for each reason.
     failed: Vec<(Reason, Cost)>,
@@ -50,7 +71,7 @@ enum Caller {
     /// Nobody: what fails is lost.
     None,
     /// The task that handed it in waits in line.
-    Waits(oneshot::Sender<Result<(), Failure>>),
+    Waits(Answer),
     /// The task that handed it in is the one that delivers it.
     Same,
     /// It has been told.
@@ -59,12 +80,21 @@ enum Caller {
 
 /// What a waiting caller hears.
 pub(crate) type Outcome = oneshot::Receiver<Result<(), Failure>>;
+/// Where it is told.
+pub(crate) type Answer = oneshot::Sender<Result<(), Failure>>;
 
 impl Ticket {
     /// For a request that nobody waits for.
     pub(crate) fn unattended(account: &Arc<Account>, request: Request, room: Permit) -> Arc<Self> {
         let held = account.hold_shared(request.cost);
         Arc::new(Self::new(held, request, room, Caller::None))
+    }
+
+    /// For a request that is on disk, and is in the account since it was put there. `answer` is whoever waits for the
+    /// outcome all the same.
+    pub(crate) fn lent(lent: Lent, request: Request, answer: Option<Answer>) -> Arc<Self> {
+        let caller = answer.map_or(Caller::None, Caller::Waits);
+        Arc::new(Self { request, state: Mutex::new(State::new(caller)), hold: Hold::Disk(lent) })
     }
 
     /// For a request whose caller waits in line.
@@ -100,7 +130,7 @@ impl<'a> Ticket<&'a Account> {
 
     /// Closes its account; what the caller hears.
     pub(crate) fn conclude(self) -> Result<(), Failure> {
-        self.state().conclude(self.held.account(), self.request.cost)
+        self.state().conclude(&self.hold, self.request.cost)
     }
 }
 
@@ -112,19 +142,27 @@ impl<A: Deref<Target = Account>> Ticket<A> {
 
     fn new(held: Held<A>, request: Request, room: Permit, caller: Caller) -> Self {
         held.account().record(Term::In, request.cost);
-        let state =
-            State { accounted: Cost::default(), delivered: 0, failed: Vec::new(), failure: None, caller };
-        Self { request, state: Mutex::new(state), held, _room: room }
+        Self { request, state: Mutex::new(State::new(caller)), hold: Hold::Memory(held, room) }
     }
 
     /// The destination has `items` more of it, and refused `rejected` of these all the same.
     pub(crate) fn delivered(&self, items: u64, rejected: u64) {
-        self.state().delivered(self.held.account(), self.request.cost, items, rejected);
+        self.state().delivered(self.hold.account(), self.request.cost, items, rejected);
     }
 
     /// `items` more of it have failed for good: they are the caller's again, or lost.
     pub(crate) fn failed(&self, items: u64, failure: &Failure) {
-        self.state().failed(self.held.account(), self.request.cost, items, failure);
+        self.state().failed(self.hold.account(), self.request.cost, items, failure);
+    }
+
+    /// `items` more of it could not be sent before the end. On disk they stay, and whether they do is the answer;
+    /// otherwise they have failed for good.
+    pub(crate) fn cut_short(&self, items: u64, failure: &Failure) -> bool {
+        let stays = matches!(self.hold, Hold::Disk(_));
+        if !stays {
+            self.failed(items, failure);
+        }
+        stays
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -133,6 +171,17 @@ impl<A: Deref<Target = Account>> Ticket<A> {
 }
 
 impl State {
+    fn new(caller: Caller) -> Self {
+        Self {
+            accounted: Cost::default(),
+            recorded: Cost::default(),
+            delivered: 0,
+            failed: Vec::new(),
+            failure: None,
+            caller,
+        }
+    }
+
     /// Accounts for `items` more; what they are worth of the whole.
     fn advance(&mut self, whole: Cost, items: u64) -> Cost {
         let before = self.accounted;
@@ -146,6 +195,7 @@ impl State {
         let rejected = rejected.min(cost.items);
         let lost = Cost { items: rejected, bytes: proportion(cost.bytes, rejected, cost.items) };
         self.delivered += cost.items;
+        self.recorded += cost;
         account.record(Term::Out, Cost { items: cost.items - lost.items, bytes: cost.bytes - lost.bytes });
         if lost.items > 0 {
             account.record(Term::Lost(Reason::Rejected), lost);
@@ -159,6 +209,7 @@ impl State {
         }
         if matches!(self.caller, Caller::None) {
             account.record(Term::Lost(failure.reason), cost);
+            self.recorded += cost;
             return;
         }
         match self.failed.iter_mut().find(|(reason, _)| *reason == failure.reason) {
@@ -171,13 +222,25 @@ impl State {
         });
     }
 
-    fn conclude(&mut self, account: &Account, whole: Cost) -> Result<(), Failure> {
+    fn conclude<A: Deref<Target = Account>>(&mut self, hold: &Hold<A>, whole: Cost) -> Result<(), Failure> {
         let rest = whole.items - self.accounted.items;
-        if rest > 0 {
-            let cut_off = Failure::transient(Fault::Us, Reason::ShuttingDown, "sending was cut off");
-            self.failed(account, whole, rest, &cut_off);
-        }
-        let outcome = self.outcome(account);
+        let outcome = match hold {
+            Hold::Disk(lent) if rest > 0 => {
+                lent.stays(self.recorded);
+                Err(cut_off())
+            }
+            Hold::Disk(lent) => {
+                let outcome = self.outcome(lent.account());
+                lent.done();
+                outcome
+            }
+            Hold::Memory(held, _) => {
+                if rest > 0 {
+                    self.failed(held.account(), whole, rest, &cut_off());
+                }
+                self.outcome(held.account())
+            }
+        };
         if let Caller::Waits(caller) = std::mem::replace(&mut self.caller, Caller::Told) {
             // A caller that no longer waits has been cut off itself, and its sender will send again.
             let _ = caller.send(outcome.clone());
@@ -207,8 +270,12 @@ impl<A: Deref<Target = Account>> Drop for Ticket<A> {
     fn drop(&mut self) {
         let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
         // Nothing is left to do for a ticket that has been concluded.
-        let _ = state.conclude(self.held.account(), self.request.cost);
+        let _ = state.conclude(&self.hold, self.request.cost);
     }
+}
+
+fn cut_off() -> Failure {
+    Failure::transient(Fault::Us, Reason::ShuttingDown, "sending was cut off")
 }
 
 /// `part / whole` of `bytes`; all of them where there are no items to share them.

@@ -58,7 +58,7 @@ async fn the_destinations_own_delay_is_honoured_when_it_is_longer() {
 async fn retrying_ends_when_the_next_attempt_would_come_too_late() {
     let sender = Scripted::new(std::iter::repeat_n(Go::Fail(later()), 100));
     let mut delivery = patient();
-    delivery.retry.max_elapsed_time = Configured::from_secs(30);
+    delivery.retry.max_elapsed_time = Some(Configured::from_secs(30));
     let trial = Trial::new(&delivery, Arc::clone(&sender) as _);
     let started = Instant::now();
     let given_up = trial.hand_in(batch(0..1)).await.expect_err("given up");
@@ -157,7 +157,7 @@ async fn halves_share_the_time_that_retrying_may_take() {
     script.extend(std::iter::repeat_n(Go::Fail(later()), 100));
     let sender = Scripted::new(script);
     let mut delivery = patient();
-    delivery.retry.max_elapsed_time = Configured::from_secs(30);
+    delivery.retry.max_elapsed_time = Some(Configured::from_secs(30));
     let trial = Trial::new(&delivery, Arc::clone(&sender) as _);
     let started = Instant::now();
     trial.hand_in(batch(0..8)).await.expect_err("given up");

@@ -61,7 +61,7 @@ async fn what_waits_to_be_batched_is_sent_at_once() {
 #[tokio::test(start_paused = true)]
 async fn waits_between_attempts_are_cut_short_for_one_last_attempt() {
     let mut delivery = queued(QueueConfig { num_consumers: 1, ..QueueConfig::default() });
-    delivery.retry = RetryConfig { max_elapsed_time: Configured::ZERO, ..RetryConfig::default() };
+    delivery.retry = RetryConfig { max_elapsed_time: Some(Configured::ZERO), ..RetryConfig::default() };
     // The first is waiting when the drain begins and then gets through; the others get one attempt each.
     let sender = Scripted::new([Go::Fail(later()), Go::Take, Go::Fail(later())]);
     let trial = Trial::new(&delivery, Arc::clone(&sender) as _);

@@ -32,7 +32,7 @@ fn delivery(rng: &mut Rng) -> Delivery {
         enabled: !rng.one_in(4),
         initial_interval: Configured::from_millis(1 + rng.below(5_000)),
         max_interval: Configured::from_millis(5_000 + rng.below(20_000)),
-        max_elapsed_time: Configured::from_millis([0, 30_000, 120_000][rng.below(3) as usize]),
+        max_elapsed_time: Some(Configured::from_millis([0, 30_000, 120_000][rng.below(3) as usize])),
         ..RetryConfig::default()
     };
     let timeout = Duration::from_millis([0, 50, 5_000][rng.below(3) as usize]);

@@ -173,7 +173,7 @@ async fn being_held_back_does_not_count_as_retrying() {
     let retry = RetryConfig {
         initial_interval: Configured::from_millis(500),
         max_interval: Configured::from_millis(500),
-        max_elapsed_time: Configured::from_millis(1_200),
+        max_elapsed_time: Some(Configured::from_millis(1_200)),
         randomization_factor: 0.0,
         ..RetryConfig::default()
     };
@@ -301,15 +301,4 @@ async fn status_codes_can_be_made_exceptions() {
         let problems = codes(yaml).expect_err("it is refused");
         assert!(problems.contains(problem), "{yaml}: {problems}");
     }
-}
-
-#[test]
-fn a_queue_on_disk_is_refused_with_what_to_do() {
-    let parsed = millrace_config::parse_str("test.yaml", "{storage: file_storage}", &|_| None);
-    let node = parsed.node.expect("the test's YAML is in form");
-    let mut diags = millrace_config::Diagnostics::new();
-    assert!(millrace_config::decode::<QueueConfig>(&node, "sending_queue", &mut diags).is_none());
-    let problems = diags.render(&parsed.sources);
-    assert!(problems.contains("queues on disk are not supported yet"), "{problems}");
-    assert!(problems.contains("remove `storage` to queue in memory"), "{problems}");
 }

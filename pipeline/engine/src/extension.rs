@@ -56,6 +56,11 @@ pub trait ClientAuth: Send + Sync {
         origin: Option<&'a Origin>,
     ) -> BoxFuture<'a, Result<(), Failure>>;
 
+    /// The names of what clients send that it reads: what of it a queue on disk has to keep.
+    fn metadata(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// The destination answered that it does not believe what was sent: whatever is cached is to be fetched anew.
     fn disbelieved(&self) {}
 }

@@ -87,7 +87,8 @@ struct Shards {
 impl Shards {
     fn start(&self) -> Arc<Exporter> {
         let Self { context, signal, queue, next, account } = self;
-        Exporter::into_pipeline(context, *signal, queue, next, account, BatchNames::Batch)
+        let started = Exporter::into_pipeline(context, *signal, queue, next, account, BatchNames::Batch);
+        started.expect("only queues on disk can fail to start")
     }
 
     fn cardinality(&self) -> Cardinality {

@@ -46,6 +46,6 @@ impl ProcessorConfig for Config {
         let account = context.account(signal);
         let next = Entry::new(next);
         let names = BatchNames::QueueBatch;
-        Ok(Route::Commit(Exporter::into_pipeline(&context, signal, &self.0, &next, &account, names)))
+        Ok(Route::Commit(Exporter::into_pipeline(&context, signal, &self.0, &next, &account, names)?))
     }
 }

@@ -1,5 +1,6 @@
 //! The task that takes requests out of the line, batches them, and sends them.
 
+use super::disk::{self, Taken};
 use super::partitions::Partitions;
 use super::space::{Queued, Space, now};
 use crate::QueueConfig;
@@ -26,7 +27,7 @@ const DRAIN_CONSUMERS: usize = 1024;
 /// that, it takes every send with it.
 pub(super) struct Dispatcher {
     courier: Arc<Courier>,
-    space: Arc<Space>,
+    source: Source,
     consumers: usize,
     batches: Option<Partitions>,
     /// Ready to be sent as soon as a consumer is free; while there is one, nothing is taken from the queue.
@@ -37,16 +38,50 @@ pub(super) struct Dispatcher {
     sent: u64,
 }
 
+/// Where requests come from.
+pub(super) enum Source {
+    Memory(Arc<Space>),
+    Disk(Box<disk::Source>),
+}
+
+impl Source {
+    /// The next request. Giving up half-way loses nothing.
+    async fn next(&mut self) -> Taken {
+        match self {
+            Self::Memory(space) => space.next().await.map_or(Taken::End, Taken::Request),
+            Self::Disk(source) => source.next().await,
+        }
+    }
+
+    fn note_oldest_taken(&self, arrived: Option<Instant>) {
+        match self {
+            Self::Memory(space) => space.note_oldest_taken(arrived),
+            Self::Disk(source) => source.note_oldest_taken(arrived),
+        }
+    }
+
+    /// When the oldest request was put in line that is in memory here.
+    fn oldest(&self) -> Option<Instant> {
+        match self {
+            Self::Memory(_) => None,
+            Self::Disk(source) => source.oldest(),
+        }
+    }
+
+    /// Lets go of what is still waiting, when there is no time left to send it: its tickets say what becomes of it.
+    fn abandon(&mut self) {
+        match self {
+            Self::Memory(space) => space.abandon(),
+            Self::Disk(source) => source.abandon(),
+        }
+    }
+}
+
 /// The age of what is being sent, and a number to tell it from others of that age.
 type Sent = (Instant, u64);
 
 impl Dispatcher {
-    pub(super) fn new(
-        courier: &Arc<Courier>,
-        space: &Arc<Space>,
-        config: &QueueConfig,
-        signal: Signal,
-    ) -> Self {
+    pub(super) fn new(courier: &Arc<Courier>, source: Source, config: &QueueConfig, signal: Signal) -> Self {
         // Profiles are neither joined nor cut: what they refer to lies elsewhere in the request.
         let batch = config.batch.as_option().filter(|_| signal != Signal::Profiles);
         let batches = batch.map(|batch| {
@@ -60,7 +95,7 @@ impl Dispatcher {
         });
         Self {
             courier: Arc::clone(courier),
-            space: Arc::clone(space),
+            source,
             consumers: config.num_consumers.max(1),
             batches,
             ready: VecDeque::new(),
@@ -83,7 +118,7 @@ impl Dispatcher {
             {
                 self.send(ready);
             }
-            self.space.note_oldest_taken(self.oldest());
+            self.source.note_oldest_taken(self.oldest());
             let free = self.ready.is_empty() && self.sends.len() < self.consumers;
             let due = self.batches.as_ref().and_then(Partitions::due);
             tokio::select! {
@@ -99,16 +134,18 @@ impl Dispatcher {
                     }
                 }
                 () = timer.wait_until(due), if free && due.is_some() => self.flush_due(),
-                request = self.space.next(), if free && open => match request {
-                    Some(request) => self.take(request),
-                    None => {
+                taken = self.source.next(), if free && open => match taken {
+                    Taken::Request(request) => self.take(request),
+                    // What waits for company to be sent would wait for what there is no room for.
+                    Taken::NoRoom => self.flush(),
+                    Taken::End => {
                         open = false;
                         self.flush();
                     }
                 },
             }
         }
-        self.space.note_oldest_taken(None);
+        self.source.note_oldest_taken(None);
     }
 
     fn take(&mut self, request: Queued) {
@@ -154,14 +191,14 @@ impl Dispatcher {
         let sending = self.sending.first().map(|(arrived, _)| *arrived);
         let ready = self.ready.iter().filter_map(|ready| oldest(&ready.parts));
         let batching = self.batches.as_ref().and_then(Partitions::oldest);
-        sending.into_iter().chain(ready).chain(batching).min()
+        sending.into_iter().chain(ready).chain(batching).chain(self.source.oldest()).min()
     }
 
     /// Takes down every send and drops what is left; the tickets say that it is lost.
     async fn abandon(mut self) {
         self.sends.shutdown().await;
-        self.space.abandon();
-        self.space.note_oldest_taken(None);
+        self.source.abandon();
+        self.source.note_oldest_taken(None);
     }
 }
 

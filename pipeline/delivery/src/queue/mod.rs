@@ -1,16 +1,22 @@
-//! The memory queue: room that is reserved before anything is kept, and one task that batches and sends.
+//! The queue, in memory or on disk: room that is reserved before anything is kept, and one task that batches and sends.
 
+mod disk;
 mod dispatcher;
 mod partitions;
 mod space;
 
+pub(crate) use disk::Lent;
 pub(crate) use space::now;
 
 use crate::QueueConfig;
 use crate::courier::{Courier, Phase};
+use crate::measures::Gauges;
 use crate::ticket::{Request, Ticket};
-use dispatcher::Dispatcher;
-use millrace_engine::{Batch, Failure, Fault, Permit, Reason, Until};
+use disk::{Declared, Line, Store, watch_store};
+use dispatcher::{Dispatcher, Source};
+use millrace_config::ComponentId;
+use millrace_engine::component::{BuildError, Context};
+use millrace_engine::{Batch, Cost, Failure, Fault, Permit, Reason, Reservation, Until};
 use millrace_telemetry::Registration;
 use millrace_wire::Signal;
 use space::{Queued, Space};
@@ -24,29 +30,86 @@ const TAKE_DOWN: Duration = Duration::from_secs(1);
 
 /// A queue and the task that empties it.
 pub(crate) struct Queue {
-    pub(crate) space: Arc<Space>,
+    place: Place,
     dispatcher: Mutex<Option<JoinHandle<Option<()>>>>,
     wait_for_result: bool,
     /// Among the metrics for as long as this is held.
     pub(crate) visible: Vec<Registration>,
 }
 
+/// Where requests wait.
+enum Place {
+    Memory(Arc<Space>),
+    Disk(Arc<Line>),
+}
+
 impl Queue {
-    /// Must be called within the runtime.
-    pub(crate) fn start(signal: Signal, config: &QueueConfig, courier: &Arc<Courier>) -> Self {
-        let space = Space::new(config);
-        let dispatcher = Dispatcher::new(courier, &space, config, signal);
-        Self {
-            visible: Vec::new(),
+    /// Must be called within the runtime. `declared` is the client metadata that is needed behind the queue.
+    ///
+    /// # Errors
+    /// When what was configured to be on disk cannot be there.
+    pub(crate) fn start(
+        context: &Context,
+        signal: Signal,
+        config: &QueueConfig,
+        declared: &[String],
+        courier: &Arc<Courier>,
+    ) -> Result<Self, BuildError> {
+        let mut visible = Vec::new();
+        let (place, source) = match &config.storage {
+            None => {
+                let space = Space::new(config);
+                (Place::Memory(Arc::clone(&space)), Source::Memory(space))
+            }
+            Some(storage) => {
+                let line = line(context, signal, config, storage, declared, courier)?;
+                visible = watch_store(context, signal, line.store());
+                let source = disk::Source::new(&line);
+                (Place::Disk(line), Source::Disk(Box::new(source)))
+            }
+        };
+        let dispatcher = Dispatcher::new(courier, source, config, signal);
+        Ok(Self {
+            visible,
             dispatcher: Mutex::new(Some(courier.tasks.spawn("sending queue", dispatcher.run()))),
-            space,
+            place,
             wait_for_result: config.wait_for_result,
+        })
+    }
+
+    /// Room for so many batches of that cost.
+    pub(crate) fn reserve(&self, cost: Cost, copies: u32) -> Reservation<'_> {
+        match &self.place {
+            Place::Memory(space) => space.reserve(cost, copies),
+            Place::Disk(line) => line.reserve(cost, copies),
+        }
+    }
+
+    /// What can be seen of it.
+    pub(crate) fn gauges(&self) -> Arc<dyn Gauges> {
+        match &self.place {
+            Place::Memory(space) => Arc::clone(space) as _,
+            Place::Disk(line) => Arc::clone(line) as _,
         }
     }
 
     /// Puts a batch in line, and waits for its outcome if somebody asked for it.
     pub(crate) async fn put(
         &self,
+        courier: &Courier,
+        permit: Permit,
+        batch: Batch,
+        until: Until,
+    ) -> Result<(), Failure> {
+        match &self.place {
+            Place::Memory(space) => self.put_in_memory(space, courier, permit, batch, until).await,
+            Place::Disk(line) => line.put(courier, permit, batch, until).await,
+        }
+    }
+
+    async fn put_in_memory(
+        &self,
+        space: &Space,
         courier: &Courier,
         mut permit: Permit,
         batch: Batch,
@@ -55,9 +118,9 @@ impl Queue {
         let span = courier.measures.spans.enqueue();
         let request = Request { cost: batch.cost(), until, arrived: now(), span };
         let attended = self.wait_for_result || until == Until::Settled;
-        permit.shrink_to(self.space.units(request.cost));
+        permit.shrink_to(space.units(request.cost));
         let mut outcome = None;
-        let put = self.space.put(|| {
+        let put = space.put(|| {
             let ticket = if attended {
                 let (ticket, waiting) = Ticket::attended(&courier.account, request, permit);
                 outcome = Some(waiting);
@@ -80,27 +143,56 @@ impl Queue {
         }
     }
 
-    /// Takes nothing new, and waits until everything is accounted for or there is no time left.
+    /// Takes nothing new, and waits until everything is accounted for or there is no time left. What is on disk stays
+    /// there, from the moment on at which the destination does not take it.
     pub(crate) async fn drain(&self, courier: &Courier, deadline: Instant) {
-        self.space.close();
+        self.close();
         let dispatcher = self.dispatcher.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(mut dispatcher) = dispatcher else { return };
-        if timeout_at(deadline.into(), &mut dispatcher).await.is_ok() {
-            return;
+        if timeout_at(deadline.into(), &mut dispatcher).await.is_err() {
+            courier.advance(Phase::CutOff);
+            if timeout(TAKE_DOWN, dispatcher).await.is_err() {
+                tracing::error!(
+                    exporter = courier.name,
+                    "a send does not let itself be cut off; leaving it behind"
+                );
+            }
         }
-        courier.advance(Phase::CutOff);
-        if timeout(TAKE_DOWN, dispatcher).await.is_err() {
-            tracing::error!(
+        if let Place::Disk(line) = &self.place
+            && timeout(TAKE_DOWN, line.tidy()).await.is_err()
+        {
+            tracing::warn!(
                 exporter = courier.name,
-                "a send does not let itself be cut off; leaving it behind"
+                "writing down what has been sent takes too long; some of it may be sent once more"
             );
         }
     }
+
+    fn close(&self) {
+        match &self.place {
+            Place::Memory(space) => space.close(),
+            Place::Disk(line) => line.close(),
+        }
+    }
+}
+
+fn line(
+    context: &Context,
+    signal: Signal,
+    config: &QueueConfig,
+    storage: &ComponentId,
+    declared: &[String],
+    courier: &Courier,
+) -> Result<Arc<Line>, BuildError> {
+    let by_queue = config.batch.as_option().map(|batch| &batch.partition.metadata_keys);
+    let declared = Declared::new(by_queue.into_iter().flatten().chain(declared).map(String::as_str));
+    let store = Store::open(context, signal, storage, config.millrace_on_full, &courier.account)?;
+    Ok(Line::new(store, config, declared))
 }
 
 impl Drop for Queue {
     fn drop(&mut self) {
         // Without a drain, the task sends what it has and ends.
-        self.space.close();
+        self.close();
     }
 }

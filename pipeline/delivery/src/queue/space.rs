@@ -71,14 +71,7 @@ impl Space {
     pub(crate) fn reserve(self: &Arc<Self>, cost: Cost, copies: u32) -> Reservation<'static> {
         let units = self.units(cost).saturating_mul(u64::from(copies));
         if units > self.capacity {
-            let capacity = self.capacity;
-            return Reservation::Now(Err(Failure::permanent(
-                Fault::Us,
-                Reason::TooLarge,
-                format!(
-                    "the request is larger than the whole sending queue ({units} > {capacity}); raise `queue_size`"
-                ),
-            )));
+            return Reservation::Now(Err(too_large(units, self.capacity)));
         }
         if self.block && self.waiting.load(SeqCst) > 0 {
             return self.wait(units);
@@ -86,11 +79,7 @@ impl Space {
         match self.try_reserve(units) {
             Some(permit) => Reservation::Now(Ok(permit)),
             None if self.block => self.wait(units),
-            None => Reservation::Now(Err(Failure::transient(
-                Fault::Us,
-                Reason::QueueFull,
-                "sending queue is full",
-            ))),
+            None => Reservation::Now(Err(full())),
         }
     }
 
@@ -177,8 +166,19 @@ impl Space {
     }
 }
 
-fn shutting_down() -> Failure {
+pub(super) fn shutting_down() -> Failure {
     Failure::transient(Fault::Us, Reason::ShuttingDown, "the collector is shutting down")
+}
+
+pub(super) fn full() -> Failure {
+    Failure::transient(Fault::Us, Reason::QueueFull, "sending queue is full")
+}
+
+pub(super) fn too_large(units: u64, capacity: u64) -> Failure {
+    let message = format!(
+        "the request is larger than the whole sending queue ({units} > {capacity}); raise `queue_size`"
+    );
+    Failure::permanent(Fault::Us, Reason::TooLarge, message)
 }
 
 /// The clock of the runtime, which tests can stop.
@@ -187,10 +187,10 @@ pub(crate) fn now() -> Instant {
 }
 
 /// One that waits for room.
-struct Waiting<'a>(&'a AtomicUsize);
+pub(super) struct Waiting<'a>(&'a AtomicUsize);
 
 impl<'a> Waiting<'a> {
-    fn announce(count: &'a AtomicUsize) -> Self {
+    pub(super) fn announce(count: &'a AtomicUsize) -> Self {
         count.fetch_add(1, SeqCst);
         Self(count)
     }

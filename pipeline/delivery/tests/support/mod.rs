@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each test uses its part")]
 
+pub mod disk;
 pub mod process;
 pub mod sender;
 

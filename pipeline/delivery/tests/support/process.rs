@@ -24,6 +24,7 @@ pub fn direct() -> Delivery {
         retry: RetryConfig { enabled: false, ..RetryConfig::default() },
         timeout: Duration::ZERO,
         destination: Labels::new(),
+        metadata: Vec::new(),
     }
 }
 
@@ -41,7 +42,7 @@ pub struct Trial {
 impl Trial {
     pub fn new(delivery: &Delivery, sender: Arc<dyn Sender>) -> Self {
         let context = context();
-        let exporter = Exporter::start(&context, Signal::Logs, delivery, sender);
+        let exporter = Exporter::start(&context, Signal::Logs, delivery, sender).expect("it starts");
         Self { context, exporter }
     }
 

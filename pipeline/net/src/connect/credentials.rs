@@ -23,6 +23,12 @@ impl Credentials {
         Self(auth)
     }
 
+    /// The names of what clients send that the extension reads.
+    #[must_use]
+    pub fn metadata(&self) -> Vec<String> {
+        self.0.as_ref().map(|auth| auth.metadata()).unwrap_or_default()
+    }
+
     /// `headers`, and what the extension adds for what is in `batch`.
     ///
     /// # Errors

@@ -153,6 +153,64 @@ pub static EXPORTER_CONCURRENCY: Def = Def::gauge(
     "{attempt}",
 ).labelled(&["exporter", "data_type"]);
 
+/// What a queue on disk takes there. Labels: `component`, `kind`, `pipeline`, `signal`; observed.
+pub static STORAGE_BYTES: Def = Def::gauge(
+    "otelcol_millrace_storage_bytes",
+    "Bytes on disk that the component's files take, those prepared for what is to come included.",
+    "By",
+)
+.labelled(STORAGE_LABELS);
+
+/// What it may take, where that is limited. Labels as above; observed.
+pub static STORAGE_LIMIT: Def = Def::gauge(
+    "otelcol_millrace_storage_limit",
+    "Bytes on disk that the component's files may take; max_size of the storage.",
+    "By",
+)
+.labelled(STORAGE_LABELS);
+
+/// Its files. Labels as above; observed.
+pub static STORAGE_SEGMENTS: Def =
+    Def::gauge("otelcol_millrace_storage_segments", "Number of files that the component keeps on disk.", "{file}")
+        .labelled(STORAGE_LABELS);
+
+/// What of it is in memory at the same time. Labels as above; observed.
+pub static STORAGE_MEMORY: Def = Def::gauge(
+    "otelcol_millrace_storage_memory",
+    "Bytes in memory of what is on disk: just put there, or on the way to the destination.",
+    "By",
+)
+.labelled(STORAGE_LABELS);
+
+/// How long writing a group of requests through to the disk took. Labels as above.
+pub static STORAGE_SYNC_DURATION: Def = Def::histogram(
+    "otelcol_millrace_storage_sync_duration",
+    "Time that writing a group of requests through to the disk took.",
+    "s",
+)
+.with_bounds(&[0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0])
+.at(Level::Normal)
+.labelled(STORAGE_LABELS);
+
+/// What the disk failed at. Labels as above, and `operation` (`write`, `read`, `remove`, `cursor`, `space`).
+pub static STORAGE_FAILURES: Def = Def::counter(
+    "otelcol_millrace_storage_failures",
+    "Number of operations on files that failed, by operation.",
+    "{operation}",
+)
+.labelled(&["component", "kind", "pipeline", "signal", "operation"]);
+
+/// Requests that were on disk and are lost. Labels as above, and `reason` (`evicted`, `expired`, `damaged`, `missing`,
+/// `unreadable`).
+pub static STORAGE_LOST: Def = Def::counter(
+    "otelcol_millrace_storage_lost_requests",
+    "Number of requests that were on disk and are lost, by reason.",
+    "{request}",
+)
+.labelled(&["component", "kind", "pipeline", "signal", "reason"]);
+
+const STORAGE_LABELS: &[&str] = &["component", "kind", "pipeline", "signal"];
+
 /// Bytes of the memory budget that are taken. Label: `pool`; observed.
 pub static BUDGET_USED: Def =
     Def::gauge("otelcol_millrace_budget_used", "Bytes of the memory budget that are in use.", "By")
@@ -302,6 +360,13 @@ pub(super) const ALL: &[&Def] = &[
     &RETRY_WAITING,
     &RETRY_BALANCE,
     &EXPORTER_CONCURRENCY,
+    &STORAGE_BYTES,
+    &STORAGE_LIMIT,
+    &STORAGE_SEGMENTS,
+    &STORAGE_MEMORY,
+    &STORAGE_SYNC_DURATION,
+    &STORAGE_FAILURES,
+    &STORAGE_LOST,
     &BUDGET_USED,
     &BUDGET_LIMIT,
     &BUDGET_REFUSED,

@@ -1,0 +1,146 @@
+use super::directory::look_around;
+use super::*;
+use crate::testing::{assert_refused, context, plan};
+use millrace_engine::Health;
+use millrace_wire::Signal;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+fn build(context: &Context, yaml: &str) -> Result<Arc<dyn Extension>, BuildError> {
+    let (config, problems) = plan(&FACTORY, yaml);
+    config.unwrap_or_else(|| panic!("{problems}")).build(context.clone())
+}
+
+fn owner(id: &str) -> Owner {
+    Owner {
+        kind: "exporter",
+        id: id.parse().expect("an id"),
+        pipeline: None,
+        signal: Signal::Logs,
+        what: "queue",
+    }
+}
+
+fn place(extension: &Arc<dyn Extension>, id: &str) -> Place {
+    let storage = Arc::clone(extension).storage().expect("it is a storage");
+    storage.place(&owner(id)).expect("a place")
+}
+
+fn section(directory: &Path, more: &str) -> String {
+    format!("{{directory: '{}'{more}}}", directory.display())
+}
+
+#[test]
+fn the_go_collectors_keys_are_taken_with_its_rules() {
+    let there = tempfile::tempdir().expect("a directory");
+    let all = ", timeout: 2s, max_size: 268435456, recreate: true, fsync: true, compaction: {directory: ., \
+               on_start: true, on_rebound: true, rebound_trigger_threshold_mib: 16, \
+               rebound_needed_threshold_mib: 128, max_transaction_size: 2048, cleanup_on_start: true}";
+    let (config, problems) = plan(&FACTORY, &section(there.path(), all));
+    assert!(config.is_some() && problems.is_empty(), "{problems}");
+    let wrong = [
+        (", max_size: -1", "max_size"),
+        (", compaction: {max_transaction_size: -1}", "cannot be less than 0"),
+        (", compaction: {on_rebound: true, check_interval: 0s}", "must be positive"),
+        (", max_size: 1048576, compaction: {on_rebound: true}", "cannot be greater than max size"),
+        (", create_directory: true, directory_permissions: \"08\"", "valid octal"),
+        (", create_directory: true, directory_permissions: \"+7\"", "valid octal"),
+        (", create_directory: true, directory_permissions: \"7777\"", "invalid bits"),
+        (", millrace_segment_size: 1000", "between"),
+        (", millrace_commit_delay: 2s", "at most 1s"),
+        (", fsnyc: true", "did you mean `fsync`"),
+    ];
+    let wrong: Vec<_> = wrong.map(|(more, problem)| (section(there.path(), more), problem)).into();
+    let wrong: Vec<_> = wrong.iter().map(|(yaml, problem)| (yaml.as_str(), *problem)).collect();
+    assert_refused(&FACTORY, &wrong);
+    assert_refused(&FACTORY, &[("{directory: /nowhere/at/all}", "directory must exist")]);
+    let file = there.path().join("file");
+    fs::write(&file, "").expect("written");
+    assert_refused(&FACTORY, &[(&section(&file, ""), "is not a directory")]);
+}
+
+#[test]
+fn a_directory_that_is_not_there_is_made_where_that_is_wanted() {
+    let there = tempfile::tempdir().expect("a directory");
+    let new = there.path().join("a/b");
+    let more = ", create_directory: true, directory_permissions: \"0700\"";
+    build(&context("file_storage", &Health::starting()), &section(&new, more)).expect("it builds");
+    let mode = fs::metadata(&new).expect("made").permissions().mode();
+    assert_eq!(mode & 0o777, 0o700);
+    let lock = fs::metadata(new.join(".millrace.lock")).expect("locked").permissions().mode();
+    assert_eq!(lock & 0o777, 0o600);
+}
+
+#[test]
+fn a_directory_has_one_process_and_its_extensions_share_it() {
+    let there = tempfile::tempdir().expect("a directory");
+    let yaml = section(there.path(), ", timeout: 10ms");
+    let context_of = || context("file_storage", &Health::starting());
+    let ours = context_of();
+    let first = build(&ours, &yaml).expect("it builds");
+    let second = build(&ours, &yaml).expect("the same process");
+    let opened = place(&first, "otlp").open(|_| Ok::<_, NoPlace>(1)).expect("open");
+    let again = place(&second, "otlp").open(|_| Ok::<_, NoPlace>(2)).expect("open");
+    assert_eq!((*opened, *again), (1, 1));
+
+    let others = context_of();
+    let problem =
+        build(&others, &yaml).err().expect("another process would have no other directories").to_string();
+    assert!(problem.contains("in use by another collector"), "{problem}");
+    assert!(problem.contains(&format!("process {}", std::process::id())), "{problem}");
+
+    drop((first, second, opened, again));
+    build(&others, &yaml).expect("nobody has it any more");
+}
+
+#[test]
+fn each_owner_has_a_folder_of_its_own_with_the_same_rules() {
+    let there = tempfile::tempdir().expect("a directory");
+    let yaml =
+        section(there.path(), ", max_size: 33554432, millrace_max_age: 24h, millrace_commit_delay: 5ms");
+    let storage = build(&context("file_storage", &Health::starting()), &yaml).expect("it builds");
+    let (one, other) = (place(&storage, "otlp/a"), place(&storage, "otlp/b"));
+    assert_ne!(one.folder(), other.folder());
+    assert_eq!(one.rules, other.rules);
+    let expected = Rules {
+        max_bytes: Some(32 << 20),
+        segment_bytes: 4 << 20,
+        max_age: Some(Duration::from_secs(24 * 3600)),
+        sync: true,
+        commit_delay: Duration::from_millis(5),
+    };
+    assert_eq!(one.rules, expected);
+}
+
+#[test]
+fn what_is_left_of_others_is_found_and_left_alone() {
+    let there = tempfile::tempdir().expect("a directory");
+    let mut database = vec![0; 4096];
+    database[16..20].copy_from_slice(&[0xED, 0xDA, 0x0C, 0xED]);
+    fs::write(there.path().join("exporter_otlp__traces"), &database).expect("written");
+    fs::write(there.path().join("notes.txt"), "short").expect("written");
+    for (folder, holds) in [("exporter-old-logs.queue", true), ("exporter-empty-logs.queue", false)] {
+        let folder = there.path().join(folder);
+        fs::create_dir(&folder).expect("made");
+        if holds {
+            fs::write(folder.join("segment"), "x").expect("written");
+        }
+    }
+    let context = context("file_storage", &Health::starting());
+    let storage = build(&context, &section(there.path(), "")).expect("it builds");
+    let place = place(&storage, "otlp");
+    let _open =
+        place.open(|place| fs::create_dir(place.folder()).map_err(|error| NoPlace(error.to_string())));
+    let directory = context
+        .shared
+        .directories
+        .get(&there.path().canonicalize().expect("there"), || Err::<(), _>("not claimed"))
+        .expect("claimed");
+
+    let found = look_around(&directory);
+
+    assert_eq!(found.of_go, ["exporter_otlp__traces"]);
+    assert_eq!(found.orphans, ["exporter-old-logs.queue"]);
+    assert_eq!(fs::read(there.path().join("exporter_otlp__traces")).expect("still there"), database);
+}

@@ -1,0 +1,368 @@
+//! One queue's view of what is kept: how much may wait, and what happens when more comes.
+
+use super::Store;
+use super::arriving::Arriving;
+use super::record::{self, Declared, META_USUAL, Now};
+use crate::config::{OnFull, QueueConfig, Sizer};
+use crate::courier::Courier;
+use crate::measures::Gauges;
+use crate::queue::now;
+use crate::queue::space::{Waiting, full, shutting_down, too_large};
+use crate::ticket::Outcome;
+use millrace_engine::{Batch, Cost, Failure, Fault, Permit, Reason, Reservation, Until};
+use millrace_log::{Next, Refusal, Room, Totals, framed_len};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
+use std::time::{Duration, Instant};
+use tokio::sync::{Notify, oneshot};
+use tokio::task::spawn_blocking;
+
+/// When to come back while there is no room on disk.
+const COME_BACK: Duration = Duration::from_secs(1);
+/// Said while there is little room left on the disk.
+const IS_LOW: &str = "the disk is nearly full, and its last part is left to others; make room on it";
+/// Where nothing is handed out.
+const NONE: i64 = i64::MAX;
+
+/// The queue's room, in units of its sizer, and its place at the store.
+pub(crate) struct Line {
+    pub(super) store: Arc<Store>,
+    sizer: Sizer,
+    capacity: u64,
+    block: bool,
+    on_full: OnFull,
+    declared: Declared,
+    /// Units that have been set aside and are not on disk yet.
+    reserved: AtomicU64,
+    /// How many wait for room. While somebody does, nobody else is served first.
+    waiting: AtomicUsize,
+    /// Held by the one that has waited longest.
+    turn: tokio::sync::Mutex<()>,
+    closed: AtomicBool,
+    /// Whether nothing more is to be handed out: there is no time, or the destination does not take it now.
+    keeps: AtomicBool,
+    changed: Notify,
+    created: Instant,
+    /// When the oldest request that is handed out was put in, in nanoseconds since `created`, which may be before it;
+    /// [`NONE`] without one.
+    oldest_taken: AtomicI64,
+}
+
+/// What a permit stands for.
+struct Reserved {
+    line: Arc<Line>,
+    units: u64,
+    room: Option<Room>,
+}
+
+impl Line {
+    pub(crate) fn new(store: Arc<Store>, config: &QueueConfig, declared: Declared) -> Arc<Self> {
+        Arc::new(Self {
+            store,
+            sizer: config.sizer,
+            capacity: config.queue_size,
+            block: config.block_on_overflow,
+            on_full: config.millrace_on_full,
+            declared,
+            reserved: AtomicU64::new(0),
+            waiting: AtomicUsize::new(0),
+            turn: tokio::sync::Mutex::default(),
+            closed: AtomicBool::new(false),
+            keeps: AtomicBool::new(false),
+            changed: Notify::new(),
+            created: now(),
+            oldest_taken: AtomicI64::new(NONE),
+        })
+    }
+
+    /// What is kept.
+    pub(crate) fn store(&self) -> &Arc<Store> {
+        &self.store
+    }
+
+    /// Room for so many requests of that cost, in the queue and on the disk.
+    pub(crate) fn reserve(self: &Arc<Self>, cost: Cost, copies: u32) -> Reservation<'static> {
+        let wait = || {
+            let line = Arc::clone(self);
+            Reservation::Later(Box::pin(async move { line.wait_for(cost, copies).await }))
+        };
+        if self.block && self.waiting.load(SeqCst) > 0 {
+            return wait();
+        }
+        match self.try_reserve(cost, copies) {
+            Err(failure) if self.block && is_for_room(&failure) => wait(),
+            decided => Reservation::Now(decided),
+        }
+    }
+
+    async fn wait_for(self: Arc<Self>, cost: Cost, copies: u32) -> Result<Permit, Failure> {
+        let _waiting = Waiting::announce(&self.waiting);
+        let _turn = self.turn.lock().await;
+        loop {
+            let freed = self.store.freed.notified();
+            let changed = self.changed.notified();
+            tokio::pin!(freed, changed);
+            freed.as_mut().enable();
+            changed.as_mut().enable();
+            let on_disk = self.store.log.freed();
+            match self.try_reserve(cost, copies) {
+                Err(failure) if is_for_room(&failure) => tokio::select! {
+                    () = freed => {}
+                    () = changed => {}
+                    () = on_disk => {}
+                    // Room that others make on the disk is not told.
+                    () = tokio::time::sleep(COME_BACK) => {}
+                },
+                decided => return decided,
+            }
+        }
+    }
+
+    fn try_reserve(self: &Arc<Self>, cost: Cost, copies: u32) -> Result<Permit, Failure> {
+        if self.closed.load(SeqCst) {
+            return Err(shutting_down());
+        }
+        let units = self.sizer.of(cost);
+        let all = units.saturating_mul(u64::from(copies));
+        if all > self.capacity {
+            return Err(too_large(all, self.capacity));
+        }
+        // What is set aside is counted before it is on disk and not after: what moves meanwhile counts twice at most.
+        let fits = |reserved: u64| {
+            let used = reserved.saturating_add(self.on_disk()).saturating_add(all);
+            (used <= self.capacity || self.on_full == OnFull::DropOldest)
+                .then(|| reserved.saturating_add(all))
+        };
+        self.reserved.fetch_update(SeqCst, SeqCst, fits).map_err(|_| full())?;
+        let rooms = self.rooms(cost, copies).inspect_err(|_| {
+            // Nobody is told: it was not to be had by anybody else meanwhile.
+            self.reserved.fetch_sub(all, SeqCst);
+        })?;
+        let reserved = |room| Reserved { line: Arc::clone(self), units, room: Some(room) };
+        Ok(Permit::carrying(rooms.into_iter().map(reserved)))
+    }
+
+    /// Room on the disk, all or nothing.
+    fn rooms(&self, cost: Cost, copies: u32) -> Result<Vec<Room>, Failure> {
+        if self.store.free.is_low() {
+            self.store.watch.fails(IS_LOW);
+            return Err(Failure::transient(Fault::Us, Reason::Storage, IS_LOW).after(COME_BACK));
+        }
+        let length = framed_len(META_USUAL, cost.bytes);
+        let room = |_| self.store.log.reserve(length).map_err(|refusal| self.refused(&refusal));
+        (0..copies).map(room).collect()
+    }
+
+    /// Puts a batch on disk, and waits for its outcome if somebody asked for it.
+    pub(crate) async fn put(
+        self: &Arc<Self>,
+        courier: &Courier,
+        permit: Permit,
+        batch: Batch,
+        until: Until,
+    ) -> Result<(), Failure> {
+        let cost = batch.cost();
+        let put = self.append(courier, permit, batch, until).await;
+        match put {
+            Err(failure) => {
+                courier.measures.enqueue_failed.add(cost.items);
+                Err(failure)
+            }
+            Ok(outcome) => {
+                courier.measures.enqueued(cost);
+                match outcome {
+                    None => Ok(()),
+                    Some(outcome) => outcome.await.unwrap_or_else(|_| {
+                        let message = "the request was dropped from the disk before it was delivered";
+                        Err(Failure::transient(Fault::Us, Reason::Evicted, message))
+                    }),
+                }
+            }
+        }
+    }
+
+    async fn append(
+        self: &Arc<Self>,
+        courier: &Courier,
+        permit: Permit,
+        batch: Batch,
+        until: Until,
+    ) -> Result<Option<Outcome>, Failure> {
+        let Some(mut reserved) = permit.into_carried::<Reserved>() else {
+            return Err(Failure::transient(Fault::Us, Reason::Internal, "no room was set aside on disk"));
+        };
+        let Some(room) = reserved.room.take() else { return Err(full()) };
+        self.make_room().await?;
+        let store = &self.store;
+        let span = courier.measures.spans.enqueue();
+        let batch = self.declared.strip(batch);
+        let entry = record::entry(&batch, span, Now::get());
+        let cost = Cost { items: batch.cost().items, bytes: entry.framed_len() };
+        let (answer, outcome) = match until {
+            Until::Stored => (None, None),
+            Until::Settled => {
+                let (answer, outcome) = oneshot::channel();
+                (Some(answer), Some(outcome))
+            }
+        };
+        let arriving = Arriving::new(store, cost, batch, span, answer);
+        let appended = store.log.append_with(room, entry, move |sequence| arriving.placed(sequence)).await;
+        // Not before it is on disk, and in the room that is taken there.
+        drop(reserved);
+        match appended {
+            Ok(_) => {
+                store.watch.works();
+                Ok(outcome)
+            }
+            Err(refusal) => Err(self.refused(&refusal)),
+        }
+    }
+
+    /// Drops the oldest requests that are not being sent until what has been set aside fits.
+    async fn make_room(&self) -> Result<(), Failure> {
+        if self.on_full == OnFull::Refuse {
+            return Ok(());
+        }
+        while self.size() > self.capacity {
+            if !self.store.drop_oldest().await {
+                return Err(full());
+            }
+        }
+        Ok(())
+    }
+
+    fn refused(&self, refusal: &Refusal) -> Failure {
+        let failure = |reason| Failure::transient(Fault::Us, reason, refusal.to_string()).after(COME_BACK);
+        match refusal {
+            Refusal::Full { .. } => failure(Reason::QueueFull),
+            Refusal::TooLarge { .. } => {
+                Failure::permanent(Fault::Us, Reason::TooLarge, format!("{refusal}; raise `max_size`"))
+            }
+            Refusal::Closed => shutting_down(),
+            Refusal::DiskFull | Refusal::Disk(_) => {
+                self.store.watch.fails(&refusal.to_string());
+                failure(Reason::Storage)
+            }
+        }
+    }
+
+    /// Units of what is on disk.
+    fn on_disk(&self) -> u64 {
+        let Totals { entries, items, bytes } = self.store.log.stats().held;
+        match self.sizer {
+            Sizer::Requests => entries,
+            Sizer::Items => items,
+            Sizer::Bytes => bytes,
+        }
+    }
+
+    /// Refuses everything from now on.
+    pub(crate) fn close(&self) {
+        self.closed.store(true, SeqCst);
+        self.changed.notify_waiters();
+    }
+
+    /// Hands out nothing more: the rest stays on disk.
+    pub(crate) fn keep_the_rest(&self) {
+        self.keeps.store(true, SeqCst);
+        self.close();
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed.load(SeqCst)
+    }
+
+    pub(super) fn keeps(&self) -> bool {
+        self.keeps.load(SeqCst)
+    }
+
+    /// Tells when it is closed, or keeps what it has.
+    pub(super) fn changed(&self) -> &Notify {
+        &self.changed
+    }
+
+    /// Writes down what is done with.
+    pub(crate) async fn tidy(&self) {
+        let log = self.store.log.clone();
+        // A panic in it has been reported; what is not written down is handed out once more.
+        let _ = spawn_blocking(move || log.tidy()).await;
+    }
+
+    /// Notes how old the oldest request is that is handed out.
+    pub(crate) fn note_oldest_taken(&self, arrived: Option<Instant>) {
+        let nanos = |duration: Duration| i64::try_from(duration.as_nanos()).unwrap_or(NONE - 1);
+        self.oldest_taken.store(
+            arrived.map_or(NONE, |arrived| match arrived.checked_duration_since(self.created) {
+                Some(later) => nanos(later),
+                None => -nanos(self.created.saturating_duration_since(arrived)),
+            }),
+            Relaxed,
+        );
+    }
+}
+
+/// Whether it is worth waiting for room.
+fn is_for_room(failure: &Failure) -> bool {
+    matches!(failure.reason, Reason::QueueFull | Reason::Storage) && failure.is_transient()
+}
+
+impl Drop for Reserved {
+    fn drop(&mut self) {
+        self.line.reserved.fetch_sub(self.units, SeqCst);
+        if self.line.block {
+            self.line.changed.notify_waiters();
+        }
+    }
+}
+
+impl Gauges for Line {
+    fn size(&self) -> u64 {
+        self.reserved.load(SeqCst).saturating_add(self.on_disk())
+    }
+
+    fn capacity(&self) -> u64 {
+        self.capacity
+    }
+
+    fn oldest_age(&self) -> f64 {
+        let since_created = now().saturating_duration_since(self.created).as_secs_f64();
+        match self.oldest_taken.load(Relaxed) {
+            NONE => 0.0,
+            nanos => (since_created - nanos as f64 / 1e9).max(0.0),
+        }
+    }
+}
+
+impl Store {
+    /// Drops the oldest request that is not being sent; whether there was one.
+    async fn drop_oldest(self: &Arc<Self>) -> bool {
+        match self.consumer.try_next(|_| true) {
+            Next::Empty => false,
+            Next::Held(lease) => {
+                self.evict(&lease);
+                true
+            }
+            Next::OnDisk => {
+                let store = Arc::clone(self);
+                let read = move || match store.consumer.read_next() {
+                    Ok(Some(read)) => {
+                        store.evict(&read.lease);
+                        true
+                    }
+                    Ok(None) | Err(_) => false,
+                };
+                spawn_blocking(read).await.unwrap_or(false)
+            }
+        }
+    }
+
+    fn evict(&self, lease: &millrace_log::Lease) {
+        let cost = super::cost(lease);
+        let forgotten = self.memory.take(lease.sequence);
+        if self.consumer.ack(lease.sequence) {
+            self.watch.evicted(cost);
+        }
+        drop(forgotten);
+        self.freed.notify_waiters();
+    }
+}

@@ -1,0 +1,68 @@
+//! The queue on disk: what is acknowledged lies in a log, and waits there for the destination however long it takes.
+//!
+//! A request is appended to the log, and its sender is told when an fdatasync that covers it has returned. Meanwhile
+//! it is also kept in memory, if there is room for it, and is sent from there. What finds no room is read from the log
+//! again when its turn comes. So memory is bounded however long the queue is, and a destination that keeps up costs no
+//! reading.
+//!
+//! A [`Store`] is what is kept for one exporter and signal, whoever takes it from there. A [`Line`] is one queue's view
+//! of it, with the limits of its configuration. On a reload the new line has the same store, and takes over where the
+//! old one stops: what is handed out is with one of them only.
+//!
+//! # Invariants
+//! - What the log holds is in the account as kept, from before it can be handed out until it is done with or lost.
+//! - An entry is acked when all of it is accounted for. Until then it is on disk, whatever happens to the process.
+
+mod arriving;
+mod free;
+mod lent;
+mod line;
+mod memory;
+mod open;
+mod record;
+mod source;
+mod watch;
+mod window;
+
+pub(crate) use lent::Lent;
+pub(crate) use line::Line;
+pub(crate) use open::watch_store;
+pub(crate) use record::Declared;
+pub(crate) use source::{Source, Taken};
+
+use free::Free;
+use memory::Memory;
+use millrace_engine::{Account, Cost};
+use millrace_log::{Consumer, Lease, Log, Totals};
+use millrace_wire::Signal;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use tokio::sync::Notify;
+use watch::Watch;
+
+/// What is kept for one component and signal.
+pub(crate) struct Store {
+    signal: Signal,
+    /// `None` leaves it to the disk.
+    limit: Option<u64>,
+    log: Log,
+    consumer: Consumer,
+    account: Arc<Account>,
+    memory: Arc<Memory>,
+    /// How many entries are handed out.
+    lent: AtomicU64,
+    /// Something is done with, and there may be room.
+    freed: Notify,
+    free: Free,
+    watch: Arc<Watch>,
+}
+
+/// What an entry is in the account: its bytes are those that it takes on disk, which is what the log knows of all that
+/// it holds, also of what it finds when it is opened.
+fn cost(lease: &Lease) -> Cost {
+    Cost { items: lease.items.into(), bytes: lease.framed_len }
+}
+
+fn totals(totals: Totals) -> Cost {
+    Cost { items: totals.items, bytes: totals.bytes }
+}

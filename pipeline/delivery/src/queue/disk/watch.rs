@@ -1,0 +1,194 @@
+//! What the log tells: losses into the account, mishaps into logs, metrics and health.
+
+use super::totals;
+use millrace_engine::component::Context;
+use millrace_engine::ledger::Term;
+use millrace_engine::storage::Place;
+use millrace_engine::{Account, Cost, Reason};
+use millrace_log::{Loss, LossReason, Notice, Observer, Recovered};
+use millrace_telemetry::catalogue::millrace as ours;
+use millrace_telemetry::{Labels, Registry};
+use millrace_wire::Signal;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+/// Has nothing of the log, which has this.
+pub(super) struct Watch {
+    name: String,
+    account: Arc<Account>,
+    place: Place,
+    is_failing: AtomicBool,
+    /// Whether something was dropped that may be in memory still.
+    has_dropped: AtomicBool,
+    registry: Registry,
+    labels: Labels,
+}
+
+/// By what everything of one store is labelled.
+pub(super) fn labels(context: &Context, signal: Signal) -> Labels {
+    let mut labels = Labels::new()
+        .with("component", context.id.to_string())
+        .with("kind", context.kind)
+        .with("signal", signal.name());
+    if let Some(pipeline) = &context.pipeline {
+        labels.set("pipeline", pipeline.to_string());
+    }
+    labels
+}
+
+impl Watch {
+    pub(super) fn new(context: &Context, signal: Signal, account: &Arc<Account>, place: &Place) -> Arc<Self> {
+        Arc::new(Self {
+            name: context.id.to_string(),
+            account: Arc::clone(account),
+            place: place.clone(),
+            is_failing: AtomicBool::new(false),
+            has_dropped: AtomicBool::new(false),
+            registry: context.shared.registry.clone(),
+            labels: labels(context, signal),
+        })
+    }
+
+    /// What was found when the log was opened. What is lost of it was there in the beginning, too.
+    pub(super) fn opened(&self, recovered: &Recovered) {
+        let held = totals(recovered.held);
+        self.account.record(Term::Opening, held);
+        self.account.keep(held);
+        for loss in &recovered.losses {
+            self.account.record(Term::Opening, totals(loss.lost));
+            self.account.record(Term::Lost(reason(loss.reason)), totals(loss.lost));
+            self.tell_loss(loss);
+        }
+        for notice in &recovered.notices {
+            self.noticed(notice);
+        }
+        if !recovered.held.is_empty() {
+            tracing::info!(
+                otelcol.component.id = self.name,
+                requests = recovered.held.entries,
+                items = recovered.held.items,
+                bytes = recovered.held.bytes,
+                folder = %self.place.folder().display(),
+                "found what an earlier run has left on disk; sending it"
+            );
+        }
+    }
+
+    /// Something has been put on disk.
+    pub(super) fn works(&self) {
+        if self.is_failing.load(Relaxed) {
+            self.is_failing.store(false, Relaxed);
+            tracing::info!(otelcol.component.id = self.name, "the disk takes what it should again");
+            self.place.works();
+        }
+    }
+
+    /// The disk does not do what it should.
+    pub(super) fn fails(&self, error: &str) {
+        if !self.is_failing.swap(true, Relaxed) {
+            tracing::error!(
+                otelcol.component.id = self.name,
+                folder = %self.place.folder().display(),
+                error,
+                "the disk does not take what it should; what arrives is refused until it does"
+            );
+        }
+        self.place.fails(error);
+    }
+
+    /// Whether something was dropped since this was last asked.
+    pub(super) fn has_dropped(&self) -> bool {
+        self.has_dropped.load(Relaxed) && self.has_dropped.swap(false, Relaxed)
+    }
+
+    /// The oldest was dropped, to make room.
+    pub(super) fn evicted(&self, lost: Cost) {
+        self.count_lost(LossReason::Evicted, 1);
+        self.account.record(Term::Lost(Reason::Evicted), lost);
+        self.account.release(lost);
+    }
+
+    /// What was read cannot be used.
+    pub(super) fn unusable(&self, lost: Cost, problem: &str) {
+        tracing::error!(
+            otelcol.component.id = self.name,
+            error = problem,
+            dropped_items = lost.items,
+            "a request on disk cannot be used; dropping it"
+        );
+        self.count_lost(LossReason::Damaged, 1);
+        self.account.record(Term::Lost(Reason::Damaged), lost);
+        self.account.release(lost);
+    }
+
+    /// What was read was written by a newer version.
+    pub(super) fn unknown(&self, sequence: u64) {
+        tracing::error!(
+            otelcol.component.id = self.name,
+            folder = %self.place.folder().display(),
+            sequence,
+            "a request on disk was written by a newer version; leaving it there"
+        );
+    }
+
+    fn tell_loss(&self, loss: &Loss) {
+        self.count_lost(loss.reason, loss.lost.entries);
+        let Loss { reason, lost } = loss;
+        tracing::error!(
+            otelcol.component.id = self.name,
+            folder = %self.place.folder().display(),
+            reason = reason.as_str(),
+            requests = lost.entries,
+            dropped_items = lost.items,
+            "requests that were on disk are lost"
+        );
+    }
+
+    fn count_lost(&self, reason: LossReason, entries: u64) {
+        let labels = self.labels.clone().with("reason", reason.as_str());
+        self.registry.counter(&ours::STORAGE_LOST, &labels).add(entries);
+    }
+
+    fn count_failure(&self, operation: &'static str) {
+        let labels = self.labels.clone().with("operation", operation);
+        self.registry.counter(&ours::STORAGE_FAILURES, &labels).add(1);
+    }
+}
+
+impl Observer for Watch {
+    fn lost(&self, loss: &Loss) {
+        self.has_dropped.store(true, Relaxed);
+        self.tell_loss(loss);
+        self.account.record(Term::Lost(reason(loss.reason)), totals(loss.lost));
+        self.account.release(totals(loss.lost));
+    }
+
+    fn noticed(&self, notice: &Notice) {
+        match notice {
+            Notice::WriteFailed { .. } | Notice::ReadOnly { .. } => self.count_failure("write"),
+            Notice::DiskFull => self.count_failure("space"),
+            Notice::ReadFailed { .. } => self.count_failure("read"),
+            Notice::UnlinkFailed { .. } => self.count_failure("remove"),
+            Notice::CursorFailed { .. } | Notice::CursorCut { .. } => self.count_failure("cursor"),
+            _ => {}
+        }
+        if matches!(notice, Notice::WriteFailed { .. } | Notice::ReadOnly { .. } | Notice::DiskFull) {
+            return self.fails(&notice.to_string());
+        }
+        let folder = self.place.folder();
+        if matches!(notice, Notice::TornTail { .. }) {
+            // What a kill leaves: nobody was told that it was there.
+            tracing::info!(otelcol.component.id = self.name, folder = %folder.display(), "{notice}");
+        } else {
+            tracing::warn!(otelcol.component.id = self.name, folder = %folder.display(), "{notice}");
+        }
+    }
+}
+
+fn reason(reason: LossReason) -> Reason {
+    match reason {
+        LossReason::Evicted => Reason::Evicted,
+        LossReason::Expired => Reason::Expired,
+        LossReason::Damaged | LossReason::Missing | LossReason::Unreadable => Reason::Damaged,
+    }
+}
