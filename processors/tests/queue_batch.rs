@@ -78,7 +78,8 @@ impl Trial {
             metadata: Vec::new(),
         };
         let exporter = Context { kind: "exporter", id: "nop".parse().expect("an id"), ..context.clone() };
-        let exporter = Exporter::start(&exporter, Signal::Logs, &delivery, Arc::clone(&destination) as _).expect("it starts");
+        let exporter = Exporter::start(&exporter, Signal::Logs, &delivery, Arc::clone(&destination) as _)
+            .expect("it starts");
         let (plan, problems) = plan(yaml);
         let plan = plan.unwrap_or_else(|| panic!("{problems}"));
         let next = Arc::new(Route::Commit(exporter as Arc<dyn Stage>));

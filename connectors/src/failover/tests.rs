@@ -94,7 +94,8 @@ impl Trial {
                 metadata: Vec::new(),
             };
             let sender = Arc::clone(destination) as Arc<dyn Sender>;
-            let exporter = Exporter::start(&exporter(&context, &id), Signal::Logs, &delivery, sender).expect("it starts");
+            let exporter = Exporter::start(&exporter(&context, &id), Signal::Logs, &delivery, sender)
+                .expect("it starts");
             (id, Arc::new(Route::Commit(exporter as Arc<dyn Stage>)))
         });
         let route = plan.build(context.clone(), Signal::Logs, outputs.collect()).expect("it builds");
@@ -256,7 +257,8 @@ async fn a_request_that_is_given_up_half_way_is_its_senders() {
         metadata: Vec::new(),
     };
     let id: PipelineId = "logs/0".parse().expect("an id");
-    let exporter = Exporter::start(&exporter(&trial.context, &id), Signal::Logs, &delivery, slow).expect("it starts");
+    let exporter =
+        Exporter::start(&exporter(&trial.context, &id), Signal::Logs, &delivery, slow).expect("it starts");
     let outputs = vec![(id, Arc::new(Route::Commit(exporter as Arc<dyn Stage>)))];
     let (plan, _) = plan("{priority_levels: [[logs/0]]}");
     let route = plan.expect("a plan").build(trial.context.clone(), Signal::Logs, outputs).expect("it builds");

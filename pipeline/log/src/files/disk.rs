@@ -43,7 +43,9 @@ impl Disk {
         let file =
             OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
         match file {
-            Err(error) if is_read_only(&error) => fs::File::open(path).or_else(|_| fs::File::open(&self.path)),
+            Err(error) if is_read_only(&error) => {
+                fs::File::open(path).or_else(|_| fs::File::open(&self.path))
+            }
             file => file,
         }
     }

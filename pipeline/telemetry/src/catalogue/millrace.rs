@@ -170,9 +170,12 @@ pub static STORAGE_LIMIT: Def = Def::gauge(
 .labelled(STORAGE_LABELS);
 
 /// Its files. Labels as above; observed.
-pub static STORAGE_SEGMENTS: Def =
-    Def::gauge("otelcol_millrace_storage_segments", "Number of files that the component keeps on disk.", "{file}")
-        .labelled(STORAGE_LABELS);
+pub static STORAGE_SEGMENTS: Def = Def::gauge(
+    "otelcol_millrace_storage_segments",
+    "Number of files that the component keeps on disk.",
+    "{file}",
+)
+.labelled(STORAGE_LABELS);
 
 /// What of it is in memory at the same time. Labels as above; observed.
 pub static STORAGE_MEMORY: Def = Def::gauge(
