@@ -25,6 +25,10 @@ const DEMO_RATE_MAX: u64 = 10_000;
 ///
 /// SIGTERM and Ctrl-C stop it cleanly: intake ends, what is held is passed on, and an account of everything is
 /// printed. A second signal stops the waiting.
+///
+/// SIGHUP has the configuration read again, from wherever it was given. If there is nothing wrong with it, it takes the
+/// place of what runs: addresses stay open, what has not changed goes on, and what waits is passed on. If there is, it is
+/// logged, and what runs goes on.
 #[derive(Debug, Parser)]
 #[command(name = "millrace", version, disable_version_flag = true, max_term_width = 100, after_help = EXAMPLES)]
 pub struct Cli {
@@ -35,6 +39,13 @@ pub struct Cli {
     /// How long stopping may take: what has not been passed on by then is lost, and counted.
     #[arg(long, value_name = "SECONDS", default_value = "25", value_parser = seconds)]
     pub shutdown_timeout: Duration,
+
+    /// Read the configuration again when one of its files has changed, as on SIGHUP.
+    ///
+    /// Files are looked at every second, and read when they have stayed the same for a second. Pages and the environment
+    /// are read again only then.
+    #[arg(long)]
+    pub watch_config: bool,
 
     /// Print the version.
     #[arg(short = 'v', short_alias = 'V', long, action = ArgAction::Version)]

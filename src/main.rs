@@ -8,6 +8,8 @@ mod featuregate;
 mod fetch;
 mod fix;
 mod plan;
+mod prints;
+mod reload;
 mod run;
 mod telemetry;
 
@@ -27,7 +29,7 @@ fn main() -> ExitCode {
         None => cli
             .source
             .required("millrace --config=configs/gateway.yaml")
-            .map(|input| run::run(&input, cli.shutdown_timeout)),
+            .map(|input| run::run(&input, cli.watch_config, cli.shutdown_timeout)),
         Some(Command::Validate { source, fix: true, write }) => source
             .required("millrace validate --config=my.yaml --fix")
             .and_then(|input| fix::fix(&input, *write)),

@@ -3,6 +3,7 @@
 use crate::cli::Input;
 use crate::components::{BuiltIn, CONNECTORS, EXPORTERS, EXTENSIONS, PROCESSORS, RECEIVERS};
 use crate::fetch::Web;
+use crate::prints::Prints;
 use millrace_config::catalog::Kind;
 use millrace_config::load::{Claim, Component, Files, Gates, Wanted, check_claims, load};
 use millrace_config::{Config, Diagnostics, Map, Node, Outside, Parsed, Providers, Value, decode, resolve};
@@ -26,6 +27,8 @@ pub struct Plan {
     pub limits: Vec<memory_limiter::Limits>,
     /// Warnings, to be shown when logging works.
     pub warnings: String,
+    /// What tells it from other configurations.
+    pub print: u64,
 }
 
 impl Plan {
@@ -84,17 +87,19 @@ fn plan_with(mut parsed: Parsed, gates: Gates, opened: Opened) -> Result<Plan, S
         claims: Vec::new(),
         files: Vec::new(),
     };
+    let mut prints = Prints::default();
     for component in loaded.components() {
         decoder.component(component);
         let (wanted, claims) = (decoder.diags.take_wanted(), decoder.diags.take_claims());
         let files = decoder.diags.take_files();
+        prints.note(component, &section(component, gates), &wanted);
         if loaded.uses(component.kind, &component.id) {
             decoder.wanted.extend(wanted);
             decoder.claims.extend(claims);
             decoder.files.extend(files);
         }
     }
-    let Decoder { plans, wanted, mut claims, files, .. } = decoder;
+    let Decoder { mut plans, wanted, mut claims, files, .. } = decoder;
     for wanted in &wanted {
         let offers = |id: &_| plans.extensions.get(id).map(|plan| plan.offers());
         loaded.check_wanted(wanted, offers, diags);
@@ -108,9 +113,10 @@ fn plan_with(mut parsed: Parsed, gates: Gates, opened: Opened) -> Result<Plan, S
     }
     diags.sort();
     let limits = config.as_ref().map(|config| limits(config, diags)).unwrap_or_default();
+    plans.prints = prints.finish(&limits);
     match (config, telemetry) {
         (Some(config), Some(telemetry)) if !parsed.diagnostics.has_errors() => {
-            Ok(Plan { config, plans, telemetry, limits, warnings: parsed.render() })
+            Ok(Plan { config, plans, telemetry, limits, warnings: parsed.render(), print: node.print() })
         }
         _ => Err(parsed.render()),
     }

@@ -1,7 +1,8 @@
 //! Running a configuration: build, start, wait, drain, account; alone or beside a companion.
 
 use crate::cli::Input;
-use crate::plan::{Plan, plan, read};
+use crate::plan::{Plan, plan};
+use crate::reload::{Files, Occasion, Reloader, hangups};
 use crate::telemetry::{Made, Pushing, Served};
 use millrace_engine::component::Shared;
 use millrace_engine::graph::Graph;
@@ -10,6 +11,7 @@ use millrace_engine::ledger::Closing;
 use millrace_engine::{Health, Tasks, host};
 use millrace_processors::memory_limiter::Limits;
 use millrace_telemetry::Registry;
+use millrace_telemetry::logs::LogGuard;
 use millrace_telemetry::metrics::DEFAULT_SERIES_LIMIT;
 use millrace_telemetry::trace::Tracer;
 use std::num::NonZero;
@@ -38,13 +40,16 @@ pub struct Outcome {
 }
 
 /// Runs a configuration until it is told to stop.
-pub fn run(input: &Input, shutdown_timeout: Duration) -> ExitCode {
+pub fn run(input: &Input, watch_config: bool, shutdown_timeout: Duration) -> ExitCode {
     let started = Instant::now();
-    let plan = match plan(read(input), input.gates) {
+    let files = Files::new(watch_config);
+    let plan = match plan(files.read(input, Occasion::Start), input.gates) {
         Ok(plan) => plan.noting(&input.notices),
         Err(problems) => return crate::cli::fail(&invalid(&problems)),
     };
-    match accompanied(&plan, started, shutdown_timeout, async |_, stopping| drop(stopping.await)) {
+    let source = Some((input, files));
+    let companion = async |_, stopping: oneshot::Receiver<()>| drop(stopping.await);
+    match accompanied(&plan, source, started, shutdown_timeout, companion) {
         Ok(Outcome { is_clean: true, .. }) => ExitCode::SUCCESS,
         Ok(_) => ExitCode::FAILURE,
         Err(problem) => crate::cli::fail(&problem),
@@ -60,10 +65,13 @@ pub fn invalid(problems: &str) -> String {
 /// done, the run is stopped; when the run is to stop for another reason, the companion is told by the receiver it got
 /// (resolved or not: it may also just be dropped) and is waited for, so that what it sends is still taken in.
 ///
+/// `source` is where the configuration can be read again, if it is to be.
+///
 /// # Errors
 /// Why it could not start.
 pub fn accompanied(
     plan: &Plan,
+    source: Option<(&Input, Files)>,
     started: Instant,
     shutdown_timeout: Duration,
     companion: impl AsyncFnOnce(Shared, oneshot::Receiver<()>),
@@ -78,7 +86,8 @@ pub fn accompanied(
         .map_err(|error| format!("cannot set up logging: {error}"))?;
     let made = Made { records: logs.take_records(), spans };
     let runtime = runtime().map_err(|error| format!("cannot start the runtime: {error}"))?;
-    let outcome = runtime.block_on(serve(plan, registry, made, started, shutdown_timeout, companion));
+    let serving = serve(plan, source, registry, (made, &logs), started, shutdown_timeout, companion);
+    let outcome = runtime.block_on(serving);
     // Whatever still runs has been cut off by the drain's deadline.
     runtime.shutdown_background();
     // What cannot be written within that time is counted as dropped by the writer itself.
@@ -97,12 +106,15 @@ fn runtime() -> std::io::Result<Runtime> {
 
 async fn serve(
     plan: &Plan,
+    source: Option<(&Input, Files)>,
     registry: Registry,
-    made: Made,
+    (made, logs): (Made, &LogGuard),
     started: Instant,
     shutdown_timeout: Duration,
     companion: impl AsyncFnOnce(Shared, oneshot::Receiver<()>),
 ) -> Result<Outcome, String> {
+    // Before anything else, so that it does not end the process.
+    let hangup = source.as_ref().and_then(|_| hangups());
     for warning in plan.warnings.lines().filter(|line| !line.is_empty()) {
         tracing::warn!("{warning}");
     }
@@ -116,6 +128,9 @@ async fn serve(
     let startup_ms = started.elapsed().as_millis() as u64;
     tracing::info!(startup_ms, "Everything is ready. Begin running and processing data.");
 
+    let (input, files) =
+        source.map_or_else(|| (Input::default(), Files::default()), |(input, files)| (input.clone(), files));
+    let reloader = Reloader::new(&input, files, plan, graph, (logs, &served), shutdown_timeout);
     let (tell, told) = oneshot::channel();
     let mut companion = pin!(shared.tasks.watch("companion", companion(shared.clone(), told)));
     let (was_told, is_alone) = tokio::select! {
@@ -123,6 +138,7 @@ async fn serve(
         biased;
         was_told = wait(&shared.tasks) => (was_told, false),
         done = &mut companion => (done.is_some(), true),
+        () = reloader.run(hangup) => (false, false),
     };
     let deadline = Instant::now() + shutdown_timeout;
     tracing::info!(timeout_s = shutdown_timeout.as_secs_f64(), "Starting shutdown...");
@@ -133,7 +149,7 @@ async fn serve(
             let _ = tokio::time::timeout_at(deadline.into(), companion).await;
         }
         shared.health.advance(State::Draining);
-        graph.stop(deadline).await;
+        reloader.stop(deadline).await;
     };
     let had_time = tokio::select! {
         () = stop => true,
@@ -147,6 +163,7 @@ async fn serve(
     if let Some(pushing) = pushing {
         pushing.stop().await;
     }
+    drop(reloader);
     served.stop().await;
     Ok(Outcome { is_clean: was_told && had_time, closing })
 }
@@ -159,6 +176,7 @@ fn shared(plan: &Plan, registry: Registry) -> Shared {
 
 async fn start(plan: &Plan, shared: &Shared) -> Result<Graph, String> {
     let graph = Graph::build(&plan.config, &plan.plans, shared).map_err(|error| error.to_string())?;
+    graph.prepare().await.map_err(|error| error.to_string())?;
     graph.start().await.map_err(|error| error.to_string())?;
     Ok(graph)
 }
@@ -206,7 +224,7 @@ fn cannot_start(problem: &String) {
 }
 
 /// The strictest of the configured limits, or a share of the memory there is.
-fn limits(configured: &[Limits]) -> Limits {
+pub fn limits(configured: &[Limits]) -> Limits {
     let strictest = configured.iter().copied().min_by_key(|limits| limits.intake_bytes);
     strictest.unwrap_or_else(|| Limits::of(host::memory_bytes().unwrap_or(DEFAULT_MEMORY) / DEFAULT_SHARE))
 }

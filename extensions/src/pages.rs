@@ -3,7 +3,7 @@
 use axum::Router;
 use millrace_engine::component::{BuildError, Context};
 use millrace_net::admin::{AdminServer, Counted};
-use millrace_net::config::{HttpServerConfig, listen_address};
+use millrace_net::config::HttpServerConfig;
 use std::sync::{Mutex, PoisonError};
 
 /// Servers of one extension while they run.
@@ -11,11 +11,11 @@ use std::sync::{Mutex, PoisonError};
 pub(crate) struct PageServers(Mutex<Vec<AdminServer>>);
 
 impl PageServers {
-    /// Starts to serve what a section `server` says.
+    /// Makes a server of what a section `server` says, to [`begin`](Self::begin) later.
     ///
     /// # Errors
     /// What of it cannot be done.
-    pub(crate) fn start(
+    pub(crate) fn prepare(
         &self,
         name: &'static str,
         server: &HttpServerConfig,
@@ -28,19 +28,18 @@ impl PageServers {
         Ok(())
     }
 
-    /// Starts to serve in plain text, where there is only an address.
+    /// The same in plain text, where there is only an address.
     ///
     /// # Errors
     /// Why it cannot be listened on.
-    pub(crate) fn start_plain(
+    pub(crate) fn prepare_plain(
         &self,
         name: &'static str,
         endpoint: &str,
         context: &Context,
         router: Router,
     ) -> Result<(), BuildError> {
-        let (host, port) = listen_address(endpoint).map_err(|error| context.error(error))?;
-        let running = AdminServer::start(name, &host, port, router).map_err(|error| {
+        let running = AdminServer::start(name, &context.shared, endpoint, router).map_err(|error| {
             context
                 .error(format!("cannot listen on {endpoint}: {error}; is another collector running there?"))
         })?;
@@ -58,6 +57,12 @@ impl PageServers {
             "Starting {name} extension"
         );
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(running);
+    }
+
+    /// Begins to answer.
+    pub(crate) fn begin(&self) {
+        let servers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        servers.iter().for_each(AdminServer::begin);
     }
 
     pub(crate) async fn stop(&self) {

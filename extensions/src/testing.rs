@@ -3,7 +3,7 @@
 use millrace_config::catalog::{Catalog, Kind, Known, Signals};
 use millrace_config::{Config, Diagnostics, Gates, load, parse_str};
 use millrace_engine::Health;
-use millrace_engine::component::{Context, Extension, ExtensionConfig, Factory, Shared};
+use millrace_engine::component::{BuildError, Context, Extension, ExtensionConfig, Factory, Shared};
 use millrace_engine::status::{Instance, Status};
 use millrace_telemetry::metrics::{Level, Registry};
 use millrace_wire::Signal;
@@ -77,4 +77,10 @@ impl Catalog for Anything {
     fn connects(&self, _: &str, _: Signal, _: Signal) -> bool {
         true
     }
+}
+
+/// Has an extension get what it needs, and begin.
+pub(crate) async fn start(extension: &Arc<dyn Extension>) -> Result<(), BuildError> {
+    extension.prepare().await?;
+    extension.start().await
 }

@@ -43,7 +43,7 @@ pub fn demo(options: &cli::Demo, shutdown_timeout: Duration) -> Result<ExitCode,
     let places = Places::of(&plan)?;
     places.check_free()?;
     let mut tally = Tally::default();
-    let outcome = run::accompanied(&plan, started, shutdown_timeout, async |shared, stopping| {
+    let outcome = run::accompanied(&plan, None, started, shutdown_timeout, async |shared, stopping| {
         cli::print(&report::welcome(&config.name(), &places, options));
         tally = session::run(options, &places, &shared, stopping).await;
     })?;

@@ -65,7 +65,8 @@ impl ExporterConfig for Config {
                 directory_mode: self.directory_mode(),
             };
             let writer = shared::writer(opening, Layout::of(self), self.rotation.as_option());
-            Target::One(writer.map_err(|error| context.error(error))?)
+            let rotation = self.rotation.as_option().cloned();
+            Target::One(writer.map_err(|error| context.error(error))?, rotation)
         };
         let sender = File {
             exporter: context.id.to_string(),
@@ -87,7 +88,7 @@ struct File {
 /// Where batches are written.
 enum Target {
     /// All to one file.
-    One(Shared),
+    One(Shared, Option<Rotation>),
     /// Each group to a file of its own.
     Groups(Arc<Mutex<Groups>>),
 }
@@ -98,8 +99,9 @@ impl File {
     async fn write(&self, batch: &Batch) -> Result<Accepted, Failure> {
         let bytes = batch.cost().bytes;
         match &self.file {
-            Target::One(writer) => {
+            Target::One(writer, rotation) => {
                 let mut writer = Arc::clone(writer).lock_owned().await;
+                writer.rotate_as(rotation.as_ref());
                 let charge = self.work.charge(writer.most(bytes)).await;
                 let write = move |batch: &Batch| writer.write(batch).map(|_| Accepted::default());
                 off_the_workers(batch.clone(), charge, write).await
@@ -118,7 +120,7 @@ impl File {
     /// Waits for a write that is under way.
     async fn idle(&self) {
         match &self.file {
-            Target::One(writer) => drop(writer.lock().await),
+            Target::One(writer, _) => drop(writer.lock().await),
             Target::Groups(groups) => drop(groups.lock().await),
         }
     }

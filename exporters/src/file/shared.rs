@@ -24,6 +24,7 @@ pub(super) struct Writer {
     layout: Layout,
     encoder: Encoder,
     appender: Appender<OnDisk>,
+    rotation: Option<Rotation>,
     rotator: Option<Rotator>,
 }
 
@@ -95,7 +96,8 @@ pub(super) fn writer(
         rotator.adopt();
         rotator.clean(Timestamp::now());
     }
-    let writer = Writer { path: opening.path, layout, encoder, appender: Appender::new(medium), rotator };
+    let (rotation, appender) = (rotation.cloned(), Appender::new(medium));
+    let writer = Writer { path: opening.path, layout, encoder, appender, rotation, rotator };
     let writer = Arc::new(tokio::sync::Mutex::new(writer));
     in_use.insert(real, Open { layout, writer: Arc::downgrade(&writer) });
     Ok(writer)
@@ -107,6 +109,14 @@ fn real_path(path: &Path) -> PathBuf {
 }
 
 impl Writer {
+    /// Has the file rotated in that way from now on: a reload may have changed it while the file stayed open.
+    pub(super) fn rotate_as(&mut self, rotation: Option<&Rotation>) {
+        if self.rotation.as_ref() != rotation {
+            self.rotator = rotation.map(|rotation| Rotator::new(&self.path, rotation));
+            self.rotation = rotation.cloned();
+        }
+    }
+
     /// The most memory that writing a batch of `bytes` takes.
     pub(super) fn most(&self, bytes: u64) -> u64 {
         self.layout.most(bytes)

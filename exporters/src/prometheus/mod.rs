@@ -142,6 +142,11 @@ async fn sweep(store: Weak<Store>, period: Duration) {
 }
 
 impl Sender for Prometheus {
+    fn begin(&self) {
+        let server = self.server.lock().unwrap_or_else(PoisonError::into_inner);
+        server.iter().for_each(AdminServer::begin);
+    }
+
     fn send<'a>(&'a self, batch: &'a Batch) -> BoxFuture<'a, Result<Accepted, Failure>> {
         Box::pin(async move { Ok(Accepted { rejected_items: self.intake.take(batch, Instant::now()) }) })
     }

@@ -34,7 +34,9 @@ fn started(context: &Context, mut keys: Value) -> Prometheus {
     let node = parsed.node.expect("JSON is YAML");
     let config = millrace_config::decode_over::<Config>(DEFAULTS, &node, "exporters::prometheus", &mut diags);
     let config = config.unwrap_or_else(|| panic!("{}", diags.render(&parsed.sources)));
-    Prometheus::start(&config, context).expect("a free port")
+    let exporter = Prometheus::start(&config, context).expect("a free port");
+    exporter.begin();
+    exporter
 }
 
 /// Sends a request in OTLP/JSON; how many of its data points were not taken.

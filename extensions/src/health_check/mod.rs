@@ -57,12 +57,12 @@ impl HealthCheck {
         if !answers.is_v2() {
             // The Go collector counts requests to the second version only.
             let router = router(answers.clone(), health);
-            return self.servers.start("health_check", server, &self.context, router, Counted::No);
+            return self.servers.prepare("health_check", server, &self.context, router, Counted::No);
         }
         let component_health = answers.component_health.as_option().cloned();
         if let Some(v2) = answers.http.as_option() {
             let router = router_v2(v2.clone(), component_health.clone(), health.clone());
-            self.servers.start("health_check", &v2.server, &self.context, router, Counted::Yes)?;
+            self.servers.prepare("health_check", &v2.server, &self.context, router, Counted::Yes)?;
         }
         if let Some(server) = answers.grpc.as_option() {
             let measures = RpcServer::new(&self.context, &server.endpoint);
@@ -75,8 +75,15 @@ impl HealthCheck {
 }
 
 impl Extension for HealthCheck {
-    fn start(&self) -> BoxFuture<'_, Result<(), BuildError>> {
+    fn prepare(&self) -> BoxFuture<'_, Result<(), BuildError>> {
         Box::pin(async { self.listen() })
+    }
+
+    fn start(&self) -> BoxFuture<'_, Result<(), BuildError>> {
+        Box::pin(async {
+            self.servers.begin();
+            Ok(())
+        })
     }
 
     fn stop(&self) -> BoxFuture<'_, ()> {

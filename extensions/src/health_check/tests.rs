@@ -39,7 +39,7 @@ async fn get(port: u16, path: &str) -> String {
 async fn probes_hear_the_state_of_the_process() {
     let (health, port) = (Health::starting(), free_port());
     let extension = build(&format!("endpoint: 127.0.0.1:{port}"), &health);
-    extension.start().await.expect("the port is free");
+    crate::testing::start(&extension).await.expect("the port is free");
 
     let starting = get(port, "/").await;
     assert!(starting.starts_with("HTTP/1.1 503 Service Unavailable\r\n"), "{starting}");
@@ -65,7 +65,7 @@ async fn paths_bodies_and_headers_are_as_configured() {
          response_body: {{healthy: fine, unhealthy: 'no'}}}}"
     );
     let extension = build(&yaml, &health);
-    extension.start().await.expect("the port is free");
+    crate::testing::start(&extension).await.expect("the port is free");
 
     let answer = get(port, "/health/").await;
     assert!(answer.ends_with("\r\n\r\nfine"), "{answer}");
@@ -80,7 +80,7 @@ async fn an_address_in_use_is_explained_when_it_starts() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
     let port = taken.local_addr().expect("it has an address").port();
     let extension = build(&format!("endpoint: 127.0.0.1:{port}"), &Health::starting());
-    let error = extension.start().await.expect_err("the port is taken").to_string();
+    let error = crate::testing::start(&extension).await.expect_err("the port is taken").to_string();
     assert!(
         error.starts_with(&format!("extension `health_check`: cannot listen on 127.0.0.1:{port}: ")),
         "{error}"
@@ -161,7 +161,7 @@ fn unreachable() -> Failure {
 async fn the_second_version_tells_how_each_component_is() {
     let (health, port) = (Health::starting(), free_port());
     let extension = build(&format!("http: {{endpoint: '127.0.0.1:{port}'}}"), &health);
-    extension.start().await.expect("the port is free");
+    crate::testing::start(&extension).await.expect("the port is free");
     let (code, nothing) = status(port, "").await;
     assert_eq!((code, &nothing["status"]), (503, &"StatusNone".into()));
 
@@ -201,7 +201,7 @@ async fn failing_components_count_when_they_are_to() {
     let yaml = "{include_permanent_errors: true, include_recoverable_errors: true, recovery_duration: 500ms}";
     let yaml = format!("{{http: {{endpoint: '127.0.0.1:{port}'}}, component_health: {yaml}}}");
     let extension = build(&yaml, &health);
-    extension.start().await.expect("the port is free");
+    crate::testing::start(&extension).await.expect("the port is free");
     let exporter = working(&health);
     exporter.failed(&unreachable());
     assert_eq!(status(port, "").await.0, 200, "it may recover");
@@ -268,7 +268,7 @@ async fn the_standard_clients_of_the_grpc_service_are_answered() {
     const SERVICE_UNKNOWN: Option<u8> = Some(3);
     let (health, port) = (Health::starting(), free_port());
     let extension = build(&format!("grpc: {{endpoint: '127.0.0.1:{port}'}}"), &health);
-    extension.start().await.expect("the port is free");
+    crate::testing::start(&extension).await.expect("the port is free");
     let code = |code: &str| Some(code.to_owned());
     assert_eq!(ask(port, "Check", "").await, (NOT_SERVING, code("0")));
     let exporter = working(&health);
@@ -289,7 +289,7 @@ async fn the_standard_clients_of_the_grpc_service_are_answered() {
 async fn a_watch_tells_changes_until_its_client_has_heard_enough() {
     let (health, port) = (Health::starting(), free_port());
     let extension = build(&format!("grpc: {{endpoint: '127.0.0.1:{port}'}}"), &health);
-    extension.start().await.expect("the port is free");
+    crate::testing::start(&extension).await.expect("the port is free");
     working(&health);
     let stream = TcpStream::connect(("127.0.0.1", port)).await.expect("it listens");
     let (mut client, connection) = h2::client::handshake(stream).await.expect("it speaks HTTP/2");

@@ -42,10 +42,17 @@ struct Pprof {
 }
 
 impl Extension for Pprof {
-    fn start(&self) -> BoxFuture<'_, Result<(), BuildError>> {
+    fn prepare(&self) -> BoxFuture<'_, Result<(), BuildError>> {
         Box::pin(async {
             let router = Router::new().fallback(|uri: Uri| async move { page(uri.path()) });
-            self.pages.start_plain("pprof", &self.config.endpoint, &self.context, router)
+            self.pages.prepare_plain("pprof", &self.config.endpoint, &self.context, router)
+        })
+    }
+
+    fn start(&self) -> BoxFuture<'_, Result<(), BuildError>> {
+        Box::pin(async {
+            self.pages.begin();
+            Ok(())
         })
     }
 

@@ -47,13 +47,20 @@ struct ZPages {
 }
 
 impl Extension for ZPages {
-    fn start(&self) -> BoxFuture<'_, Result<(), BuildError>> {
+    fn prepare(&self) -> BoxFuture<'_, Result<(), BuildError>> {
         Box::pin(async {
             let Config { server, own } = &self.config;
             let (shared, has_expvar) = (self.context.shared.clone(), own.expvar.enabled);
             let router =
                 Router::new().fallback(move |uri: Uri| async move { page(uri.path(), &shared, has_expvar) });
-            self.pages.start("zpages", server, &self.context, router, Counted::Yes)
+            self.pages.prepare("zpages", server, &self.context, router, Counted::Yes)
+        })
+    }
+
+    fn start(&self) -> BoxFuture<'_, Result<(), BuildError>> {
+        Box::pin(async {
+            self.pages.begin();
+            Ok(())
         })
     }
 
@@ -95,6 +102,21 @@ fn service(shared: &Shared) -> String {
             ["Memory budget, intake".to_owned(), of(&shared.intake)],
             ["Memory budget, work".to_owned(), of(&shared.work)],
             ["Panics".to_owned(), shared.tasks.panics().to_string()],
+        ],
+    );
+    let loaded = health.configuration();
+    let age = |at: std::time::SystemTime| format!("{:.0?} ago", at.elapsed().unwrap_or_default());
+    page.table(
+        "Configuration",
+        &["property", "value"],
+        [
+            ["Hash".to_owned(), loaded.hash],
+            ["Loaded".to_owned(), loaded.since.map(age).unwrap_or_default()],
+            ["Reloads".to_owned(), format!("{} succeeded, {} failed", loaded.replaced, loaded.failed)],
+            [
+                "Failed since".to_owned(),
+                loaded.failure.map(|(at, why)| format!("{}: {why}", age(at))).unwrap_or_default(),
+            ],
         ],
     );
     page.links(&[("pipelinez", "Pipelines"), ("extensionz", "Extensions"), ("featurez", "Features")]);

@@ -26,7 +26,7 @@ async fn the_pages_of_the_go_collector_are_answered() {
     let health = Health::starting();
     let extension =
         config.unwrap_or_else(|| panic!("{problems}")).build(context("zpages", &health)).expect("it builds");
-    extension.start().await.expect("the port is free");
+    crate::testing::start(&extension).await.expect("the port is free");
     let text =
         "{receivers: {otlp: }, exporters: {nop/x: }, extensions: {zpages: }, service: {extensions: [zpages],
         pipelines: {traces/a: {receivers: [otlp], exporters: [nop/x]}}}}";

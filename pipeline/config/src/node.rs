@@ -1,5 +1,6 @@
 //! The tree a configuration is until it becomes typed: plain YAML values that know where they were written.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use crate::source::Span;
@@ -121,6 +122,36 @@ impl Node {
             Value::String(text) => text.as_str().into(),
             Value::Seq(items) => items.iter().map(Self::to_json).collect(),
             Value::Map(map) => map.iter().map(|entry| (entry.key.clone(), entry.value.to_json())).collect(),
+        }
+    }
+
+    /// A number that stands for the value, wherever it was written: values that differ have different ones.
+    #[must_use]
+    pub fn print(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        self.hash_value(&mut hasher);
+        hasher.finish()
+    }
+
+    fn hash_value(&self, hasher: &mut DefaultHasher) {
+        std::mem::discriminant(&self.value).hash(hasher);
+        self.as_text().hash(hasher);
+        match &self.value {
+            Value::Null | Value::String(_) => {}
+            Value::Bool(value) => value.hash(hasher),
+            Value::Int(value) => value.hash(hasher),
+            Value::Float(value) => value.to_bits().hash(hasher),
+            Value::Seq(items) => {
+                items.len().hash(hasher);
+                items.iter().for_each(|item| item.hash_value(hasher));
+            }
+            Value::Map(map) => {
+                map.iter().count().hash(hasher);
+                for entry in map.iter() {
+                    entry.key.hash(hasher);
+                    entry.value.hash_value(hasher);
+                }
+            }
         }
     }
 

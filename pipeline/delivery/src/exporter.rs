@@ -217,6 +217,12 @@ impl Stage for Exporter {
         }
     }
 
+    fn begin(&self) {
+        if let Destination::Protocol(protocol) = &self.courier.destination {
+            protocol.sender.begin();
+        }
+    }
+
     fn drain(&self, deadline: Instant) -> BoxFuture<'_, ()> {
         Box::pin(async move {
             self.courier.advance(Phase::Draining);

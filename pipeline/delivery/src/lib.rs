@@ -50,6 +50,9 @@ pub trait Sender: Send + Sync + 'static {
     /// [`Reason::TooLarge`]: millrace_engine::Reason::TooLarge
     fn send<'a>(&'a self, batch: &'a Batch) -> BoxFuture<'a, Result<Accepted, Failure>>;
 
+    /// Whoever it is built for begins to work: what others would notice of it begins here.
+    fn begin(&self) {}
+
     /// Flushes and closes; runs after the last send.
     fn close(&self) -> BoxFuture<'_, ()> {
         Box::pin(async {})

@@ -35,8 +35,8 @@ pub struct Budget {
 struct Padded<T>(T);
 
 struct Pool {
-    limit: u64,
-    slab: i64,
+    limit: AtomicU64,
+    slab: AtomicI64,
     free: Padded<AtomicI64>,
     slabs: Box<[Padded<AtomicI64>]>,
     /// Held while slabs are taken back, so that what is on its way is not missed by others who do the same.
@@ -57,8 +57,8 @@ impl Budget {
         let shards = shard_count();
         let limit_signed = i64::try_from(limit).unwrap_or(i64::MAX);
         let pool = Lanes::new(Pool {
-            limit: limit_signed.cast_unsigned(),
-            slab: (limit_signed / (8 * shards as i64)).min(SLAB_BYTES_MAX),
+            limit: AtomicU64::new(limit_signed.cast_unsigned()),
+            slab: AtomicI64::new(slab_of(limit_signed)),
             free: Padded(AtomicI64::new(limit_signed)),
             slabs: (0..shards).map(|_| Padded::default()).collect(),
             reclaiming: Padded::default(),
@@ -85,7 +85,7 @@ impl Budget {
     ///
     /// Whoever holds a charge and waits for another of the same budget may wait for himself: charge once.
     pub async fn charge(&self, bytes: u64) -> Charge {
-        let bytes = bytes.min(self.pool.limit);
+        let bytes = bytes.min(self.limit());
         if self.pool.waiting.load(Relaxed) == 0 && self.pool.take(bytes) {
             return self.holding(bytes);
         }
@@ -105,15 +105,26 @@ impl Budget {
     /// The limit, in bytes.
     #[must_use]
     pub fn limit(&self) -> u64 {
-        self.pool.limit
+        self.pool.limit.load(Relaxed)
+    }
+
+    /// Changes the limit. Where more is charged than the new one allows, nothing is granted until enough has been
+    /// released.
+    pub fn set_limit(&self, limit: u64) {
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let _reclaiming = self.pool.reclaiming.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = self.pool.limit.swap(limit.cast_unsigned(), Relaxed).cast_signed();
+        self.pool.slab.store(slab_of(limit), Relaxed);
+        self.pool.free.0.fetch_add(limit - before, Relaxed);
+        self.pool.released.notify_waiters();
     }
 
     /// The bytes charged now. Exact when nothing moves.
     #[must_use]
     pub fn used(&self) -> u64 {
         let idle: i64 = self.pool.slabs.iter().map(|slab| slab.0.load(Relaxed)).sum();
-        let unused = (self.pool.free.0.load(Relaxed) + idle).max(0);
-        self.pool.limit.saturating_sub(unused.cast_unsigned())
+        let unused = self.pool.free.0.load(Relaxed) + idle;
+        (self.limit().cast_signed() - unused).max(0).cast_unsigned()
     }
 
     /// How many charges have been refused.
@@ -129,7 +140,7 @@ impl Budget {
 
 impl Pool {
     fn take(&self, bytes: u64) -> bool {
-        if bytes > self.limit {
+        if bytes > self.limit.load(Relaxed) {
             return false;
         }
         let wanted = bytes.cast_signed();
@@ -137,8 +148,9 @@ impl Pool {
         if take_from(own, wanted) {
             return true;
         }
-        if take_from(&self.free.0, wanted.saturating_add(self.slab)) {
-            own.fetch_add(self.slab, Relaxed);
+        let slab = self.slab.load(Relaxed);
+        if take_from(&self.free.0, wanted.saturating_add(slab)) {
+            own.fetch_add(slab, Relaxed);
             return true;
         }
         take_from(&self.free.0, wanted) || self.reclaim(wanted)
@@ -157,7 +169,7 @@ impl Pool {
     fn release(&self, bytes: u64) {
         let own = &self.slabs[worker_slot()].0;
         let idle = own.fetch_add(bytes.cast_signed(), Relaxed) + bytes.cast_signed();
-        if idle > 2 * self.slab {
+        if idle > 2 * self.slab.load(Relaxed) {
             let taken = own.swap(0, Relaxed);
             self.free.0.fetch_add(taken, Relaxed);
         }
@@ -184,6 +196,11 @@ impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Relaxed);
     }
+}
+
+/// The most that a worker keeps of a budget.
+fn slab_of(limit: i64) -> i64 {
+    (limit / (8 * shard_count() as i64)).min(SLAB_BYTES_MAX)
 }
 
 /// Takes `wanted` if there is that much.
@@ -285,6 +302,23 @@ mod tests {
         assert_eq!(budget.used(), 20);
         drop((charge, shared));
         assert_eq!(budget.used(), 0);
+    }
+
+    #[test]
+    fn a_limit_can_be_raised_and_lowered_while_bytes_are_held() {
+        let budget = Budget::new(100);
+        let held = budget.try_charge(80).expect("room");
+        budget.set_limit(200);
+        let more = budget.try_charge(120).expect("room");
+        assert!(budget.try_charge(1).is_none());
+        budget.set_limit(50);
+        assert_eq!((budget.limit(), budget.used()), (50, 200));
+        drop(held);
+        assert!(budget.try_charge(1).is_none(), "more is held than the limit allows");
+        drop(more);
+        assert_eq!(budget.used(), 0);
+        assert!(budget.try_charge(51).is_none());
+        assert!(budget.try_charge(50).is_some());
     }
 
     #[test]

@@ -9,9 +9,9 @@ use crate::extension::{ClientAuth, Gate, Offers, ServerAuth};
 use crate::health::Health;
 use crate::ledger::{Account, Holder, Ledger};
 use crate::stage::{BoxFuture, Stage};
-use crate::status::{Instance, Status};
+use crate::status::{Components, Instance, Status};
 use crate::storage::{Directories, Storage};
-use crate::{Budget, Retries, Tasks};
+use crate::{Budget, Generation, Lasting, Retries, Tasks};
 use millrace_config::{ComponentId, Diagnostics, Node, PipelineId, Role, Shape};
 use millrace_telemetry::metrics::Registry;
 use millrace_telemetry::trace::Instrumentation;
@@ -45,12 +45,19 @@ pub struct Shared {
     pub retries: Retries,
     /// The directories on disk that this process has for itself.
     pub directories: Directories,
+    /// What outlives a graph.
+    pub lasting: Lasting,
+    /// The statuses of components that are built in place of others, until they work.
+    pub drafts: Components,
+    /// The graphs that the component is part of.
+    pub generation: Generation,
 }
 
 impl Shared {
     /// What the components of a process share when it starts: budgets of so many bytes, and everything else empty.
     #[must_use]
     pub fn new(registry: Registry, health: &Health, intake: u64, work: u64, user_agent: &str) -> Self {
+        let lasting = Lasting::default();
         Self {
             registry,
             ledger: Ledger::default(),
@@ -62,7 +69,17 @@ impl Shared {
             offers: Offers::default(),
             retries: Retries::default(),
             directories: Directories::default(),
+            drafts: health.components().clone(),
+            generation: lasting.next_generation(),
+            lasting,
         }
+    }
+
+    /// The same process, for the graph that comes next.
+    #[must_use]
+    pub fn next(&self) -> Self {
+        let (offers, drafts) = (Offers::default(), Components::default());
+        Self { offers, drafts, generation: self.lasting.next_generation(), ..self.clone() }
     }
 }
 
@@ -100,7 +117,7 @@ impl Context {
     #[must_use]
     pub fn status(&self, signal: Option<Signal>) -> Status {
         let (id, pipeline) = (self.id.clone(), self.pipeline.clone());
-        self.shared.health.components().status(&Instance { kind: self.kind, id, signal, pipeline })
+        self.shared.drafts.status(&Instance { kind: self.kind, id, signal, pipeline })
     }
 }
 
@@ -194,7 +211,17 @@ pub trait ReceiverConfig: Send + Sync {
 
 /// Something that brings telemetry in.
 pub trait Receiver: Send + Sync {
-    /// Starts to listen or to fetch. Returns when requests are welcome.
+    /// Gets hold of whatever it needs (addresses, certificates) without taking anything in yet. On a reload the graph
+    /// before this one is still at work, and stays so if this fails.
+    ///
+    /// # Errors
+    /// What stands in the way, and what to do.
+    fn prepare(&self) -> BoxFuture<'_, Result<(), BuildError>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    /// Starts to listen or to fetch. Returns when requests are welcome. After [`Receiver::prepare`] this is not expected
+    /// to fail.
     fn start(&self) -> BoxFuture<'_, Result<(), BuildError>>;
 
     /// Takes nothing new, and returns when every request under way has been answered, or at `deadline`.
@@ -250,6 +277,14 @@ pub trait ExtensionConfig: Send + Sync {
 
 /// Something beside the pipelines.
 pub trait Extension: Send + Sync {
+    /// Gets hold of whatever it needs, as [`Receiver::prepare`].
+    ///
+    /// # Errors
+    /// What stands in the way, and what to do.
+    fn prepare(&self) -> BoxFuture<'_, Result<(), BuildError>> {
+        Box::pin(async { Ok(()) })
+    }
+
     /// Starts it; runs before any pipeline does.
     fn start(&self) -> BoxFuture<'_, Result<(), BuildError>>;
 

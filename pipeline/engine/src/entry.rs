@@ -251,6 +251,20 @@ impl Route {
         }
     }
 
+    /// Whether it leads to the very stages that another leads to, by the very transforms.
+    pub(crate) fn leads_to_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Apply(a, next_a), Self::Apply(b, next_b)) => {
+                std::ptr::addr_eq(Arc::as_ptr(a), Arc::as_ptr(b)) && next_a.leads_to_same(next_b)
+            }
+            (Self::Fan(a), Self::Fan(b)) => {
+                a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.leads_to_same(b))
+            }
+            (Self::Commit(a), Self::Commit(b)) => address(a) == address(b),
+            _ => false,
+        }
+    }
+
     fn leads_on(&self) -> bool {
         match self {
             Self::Apply(_, next) => next.leads_on(),

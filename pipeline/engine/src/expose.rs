@@ -7,6 +7,10 @@ use std::sync::Arc;
 
 /// Makes an account visible for as long as it lives. Terms that have never been used are left out.
 pub(crate) fn account(registry: &Registry, account: &Arc<Account>) {
+    account.expose_with(|| registrations(registry, account));
+}
+
+fn registrations(registry: &Registry, account: &Arc<Account>) -> Vec<Registration> {
     let mut labels = Labels::new()
         .with("component", account.holder().component.clone())
         .with("kind", account.holder().kind)
@@ -44,7 +48,7 @@ pub(crate) fn account(registry: &Registry, account: &Arc<Account>) {
             shown(opening(account).bytes, false)
         }),
     ]);
-    account.expose_with(registrations);
+    registrations
 }
 
 fn observe(

@@ -1,8 +1,8 @@
 //! Whether the process is alive and ready, as told to whoever asks.
 
 use crate::status::Components;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering::SeqCst};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Instant, SystemTime};
 
 /// What the process is doing. Only ever moves forward.
@@ -28,6 +28,22 @@ struct Inner {
     started: Instant,
     started_at: SystemTime,
     components: Components,
+    loaded: Mutex<Loaded>,
+}
+
+/// Which configuration is at work, and what became of attempts to replace it.
+#[derive(Debug, Clone, Default)]
+pub struct Loaded {
+    /// What tells it from others.
+    pub hash: String,
+    /// Since when it is at work.
+    pub since: Option<SystemTime>,
+    /// How many have been put in the place of another.
+    pub replaced: u64,
+    /// How many could not be.
+    pub failed: u64,
+    /// The last one that could not be since: when, and why.
+    pub failure: Option<(SystemTime, String)>,
 }
 
 impl Health {
@@ -39,6 +55,7 @@ impl Health {
             started: Instant::now(),
             started_at: SystemTime::now(),
             components: Components::default(),
+            loaded: Mutex::default(),
         }))
     }
 
@@ -62,6 +79,27 @@ impl Health {
     #[must_use]
     pub fn is_ready(&self) -> bool {
         self.state() == State::Ready
+    }
+
+    /// Which configuration is at work.
+    #[must_use]
+    pub fn configuration(&self) -> Loaded {
+        self.0.loaded.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// A configuration is at work from now on.
+    pub fn loaded(&self, hash: String) {
+        let mut loaded = self.0.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        let replaced = loaded.replaced + u64::from(loaded.since.is_some());
+        *loaded =
+            Loaded { hash, since: Some(SystemTime::now()), replaced, failed: loaded.failed, failure: None };
+    }
+
+    /// Another configuration could not be put in the place of the present one.
+    pub fn not_loaded(&self, why: &str) {
+        let mut loaded = self.0.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        loaded.failed += 1;
+        loaded.failure = Some((SystemTime::now(), why.to_owned()));
     }
 
     /// How each component is.

@@ -24,6 +24,11 @@ impl<T> Lanes<T> {
         Self((0..shard_count()).map(|_| Arc::new(Lane(Arc::clone(&value)))).collect())
     }
 
+    /// The handle of one worker.
+    pub(crate) fn of(&self, worker: usize) -> Arc<Lane<T>> {
+        Arc::clone(&self.0[worker])
+    }
+
     /// The calling worker's handle, for what outlives the call; may be dropped by any worker.
     #[must_use]
     pub fn near(&self) -> Arc<Lane<T>> {

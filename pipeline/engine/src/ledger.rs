@@ -13,7 +13,7 @@ use millrace_telemetry::shard::Sharded;
 use millrace_wire::Signal;
 use std::fmt;
 use std::ops::Deref;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// How an item left a component, or why there is one more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -202,9 +202,12 @@ impl Account {
         sum(true).wrapping_sub(sum(false)).wrapping_sub(part(self.held())).cast_signed()
     }
 
-    /// Keeps the account visible among the metrics for as long as it lives.
-    pub(crate) fn expose_with(&self, registrations: Vec<Registration>) {
-        *self.exposed.lock().unwrap_or_else(PoisonError::into_inner) = registrations;
+    /// Keeps the account visible among the metrics for as long as it lives; made so once.
+    pub(crate) fn expose_with(&self, registrations: impl FnOnce() -> Vec<Registration>) {
+        let mut exposed = self.exposed.lock().unwrap_or_else(PoisonError::into_inner);
+        if exposed.is_empty() {
+            *exposed = registrations();
+        }
     }
 
     fn add(&self, index: usize, cost: Cost) {
@@ -264,63 +267,69 @@ impl<A: Deref<Target = Account>> Drop for Held<A> {
 
 /// All accounts of the process; clones share them.
 #[derive(Debug, Clone, Default)]
-pub struct Ledger(Arc<Mutex<Vec<Arc<Account>>>>);
+pub struct Ledger(Arc<Mutex<Accounts>>);
+
+#[derive(Debug, Default)]
+struct Accounts {
+    open: Vec<Arc<Account>>,
+    /// What became of everything in accounts that nobody writes to any more.
+    closed: Closing,
+}
 
 impl Ledger {
-    /// Opens an account.
+    /// The account of a holder: the one that there is, or a new one. Whoever takes a component's place goes on with its
+    /// account.
     #[must_use]
     pub fn open(&self, holder: Holder) -> Arc<Account> {
+        let mut accounts = self.accounts_now();
+        if let Some(account) = accounts.open.iter().find(|account| *account.holder() == holder) {
+            return Arc::clone(account);
+        }
         let account = Account::new(holder);
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&account));
+        accounts.open.push(Arc::clone(&account));
         account
     }
 
-    /// Every account, in the order in which they were opened.
+    /// Closes the accounts that nobody but the ledger holds any more, whose components are gone. They are no longer among
+    /// the metrics; what stands in them is remembered for the closing.
+    pub fn close_unused(&self) {
+        let mut accounts = self.accounts_now();
+        let (unused, open) = std::mem::take(&mut accounts.open)
+            .into_iter()
+            .partition(|account| Arc::strong_count(account) == 1);
+        accounts.open = open;
+        for account in &unused {
+            accounts.closed.add(account);
+        }
+        drop(accounts);
+        // Without the lock: what exposes them goes with them.
+        drop::<Vec<_>>(unused);
+    }
+
+    fn accounts_now(&self) -> MutexGuard<'_, Accounts> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Every account that is open, in the order in which they were opened.
     #[must_use]
     pub fn accounts(&self) -> Vec<Arc<Account>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.accounts_now().open.clone()
     }
 
     /// What became of everything: delivered by exporters, lost anywhere, still held anywhere.
     #[must_use]
     pub fn closing(&self) -> Closing {
-        let mut closing = Closing::default();
-        for account in self.accounts() {
-            let holder = account.holder();
-            match holder.kind {
-                "receiver" => {
-                    closing.received += account.total(Term::In).items;
-                    closing.refused += account.total(Term::Refused).items;
-                }
-                "exporter" => closing.delivered += account.total(Term::Out).items,
-                _ => {}
-            }
-            closing.filtered += account.total(Term::Filtered).items + account.total(Term::SampledOut).items;
-            closing.lost += account.lost().items;
-            closing.opening += account.total(Term::Opening).items;
-            closing.kept += account.kept().items;
-            // What a receiver still holds has not been acknowledged: its sender has it.
-            let left = account.sum(HELD).items;
-            if holder.kind != "receiver" && left > 0 {
-                closing.lost += left;
-                closing.left.push((holder.clone(), left));
-            }
-            for reason in Reason::ALL {
-                let lost = account.total(Term::Lost(reason)).items;
-                if lost > 0 {
-                    closing.losses.push((holder.clone(), reason, lost));
-                }
-            }
-            if account.imbalance() != 0 {
-                closing.imbalances.push((holder.clone(), account.imbalance()));
-            }
+        let accounts = self.accounts_now();
+        let mut closing = accounts.closed.clone();
+        for account in &accounts.open {
+            closing.add(account);
         }
         closing
     }
 }
 
 /// The closing account of the process, after the drain.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Closing {
     /// Items that were handed to receivers.
     pub received: u64,
@@ -342,6 +351,40 @@ pub struct Closing {
     pub left: Vec<(Holder, u64)>,
     /// Accounts that do not balance: bugs.
     pub imbalances: Vec<(Holder, i64)>,
+}
+
+impl Closing {
+    /// Adds what stands in an account.
+    fn add(&mut self, account: &Account) {
+        let holder = account.holder();
+        match holder.kind {
+            "receiver" => {
+                self.received += account.total(Term::In).items;
+                self.refused += account.total(Term::Refused).items;
+            }
+            "exporter" => self.delivered += account.total(Term::Out).items,
+            _ => {}
+        }
+        self.filtered += account.total(Term::Filtered).items + account.total(Term::SampledOut).items;
+        self.lost += account.lost().items;
+        self.opening += account.total(Term::Opening).items;
+        self.kept += account.kept().items;
+        // What a receiver still holds has not been acknowledged: its sender has it.
+        let left = account.sum(HELD).items;
+        if holder.kind != "receiver" && left > 0 {
+            self.lost += left;
+            self.left.push((holder.clone(), left));
+        }
+        for reason in Reason::ALL {
+            let lost = account.total(Term::Lost(reason)).items;
+            if lost > 0 {
+                self.losses.push((holder.clone(), reason, lost));
+            }
+        }
+        if account.imbalance() != 0 {
+            self.imbalances.push((holder.clone(), account.imbalance()));
+        }
+    }
 }
 
 impl fmt::Display for Closing {
@@ -444,6 +487,25 @@ mod tests {
         drop(account.hold(Cost { items: 2, bytes: 0 }));
         assert_eq!(account.imbalance(), 2);
         assert_eq!(ledger.closing().imbalances.len(), 1);
+    }
+
+    #[test]
+    fn whoever_takes_a_place_goes_on_with_its_account_and_the_closing_remembers_who_is_gone() {
+        let (ledger, first) = account();
+        first.record(Term::In, Cost { items: 3, bytes: 0 });
+        first.record(Term::Out, Cost { items: 3, bytes: 0 });
+        let second = ledger.open(first.holder().clone());
+        assert!(Arc::ptr_eq(&first, &second));
+        drop(first);
+        ledger.close_unused();
+        assert_eq!(ledger.accounts().len(), 1, "it is in use");
+        let holder = second.holder().clone();
+        drop(second);
+        ledger.close_unused();
+        assert_eq!((ledger.accounts().len(), ledger.closing().delivered), (0, 3));
+        let third = ledger.open(holder);
+        third.record(Term::Out, Cost { items: 1, bytes: 0 });
+        assert_eq!((ledger.closing().delivered, ledger.closing().imbalances.len()), (4, 1));
     }
 
     #[test]

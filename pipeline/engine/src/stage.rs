@@ -57,10 +57,16 @@ pub trait Stage: Send + Sync {
     /// be passed on by then is kept where that is possible, or lost and counted by reason.
     fn drain(&self, deadline: Instant) -> BoxFuture<'_, ()>;
 
-    /// On reload: gives state and whatever is held to the stage that takes this one's place, and says whether it
-    /// did. A stage that was not taken over is drained.
-    fn hand_over(&self, _successor: &Arc<dyn Stage>) -> bool {
-        false
+    /// The graph that it is built for begins to work. What others would notice (answering at an address) begins here.
+    fn begin(&self) {}
+
+    /// On a reload: gives state and whatever is held to the stage that takes this one's place, as far as it can. Whoever
+    /// still holds this one may go on handing in. It is drained afterwards, as soon as all that feed it have.
+    fn hand_over(&self, _successor: &Arc<dyn Stage>) {}
+
+    /// What one that takes its place, or whose place it takes, may know it by.
+    fn as_any(&self) -> Option<&dyn Any> {
+        None
     }
 }
 

@@ -6,7 +6,7 @@
 use crate::failure::{Failure, Fault};
 use millrace_config::{ComponentId, Config, PipelineId};
 use millrace_wire::Signal;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -186,6 +186,23 @@ impl Components {
         statuses.retain(|known, _| members().any(|member| member == known));
         for member in members() {
             statuses.entry(member.clone()).or_insert_with(Status::starting);
+        }
+        drop(statuses);
+        *self.0.groups.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(groups);
+    }
+
+    /// Makes known which components a configuration has that is put in the place of another: those in `kept` go on as they
+    /// are, the others begin as `drafts` has them.
+    pub(crate) fn replace(&self, config: &Config, drafts: &Self, kept: &BTreeSet<Instance>) {
+        let groups = groups(config);
+        let mut statuses = self.statuses();
+        let before = std::mem::take(&mut *statuses);
+        for member in groups.iter().flat_map(|group| &group.members) {
+            let status = match before.get(member).filter(|_| kept.contains(member)) {
+                Some(status) => status.clone(),
+                None => drafts.status(member),
+            };
+            statuses.insert(member.clone(), status);
         }
         drop(statuses);
         *self.0.groups.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(groups);

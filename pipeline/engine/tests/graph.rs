@@ -2,8 +2,7 @@
 
 mod support;
 
-use millrace_config::catalog::{Catalog, Kind, Known, Signals};
-use millrace_config::{ComponentId, Config, Gates, PipelineId, load, parse_str};
+use millrace_config::{ComponentId, PipelineId};
 use millrace_engine::component::{
     BuildError, ConnectorConfig, Context, ExporterConfig, Outputs, ProcessorConfig, Receiver, ReceiverConfig,
     Shared,
@@ -11,36 +10,14 @@ use millrace_engine::component::{
 use millrace_engine::entry::Route;
 use millrace_engine::graph::{Graph, Plans};
 use millrace_engine::health::State;
-use millrace_engine::{Batch, BoxFuture, Cost, Entry, Failure, Health, Permit, Reservation, Stage, Until};
-use millrace_telemetry::metrics::{Level, Registry};
+use millrace_engine::{Batch, BoxFuture, Cost, Entry, Failure, Permit, Reservation, Stage, Until};
 use millrace_wire::Signal;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use support::configured::{config, shared};
 use support::{Log, Probe, logs};
 use tokio::time::Instant;
-
-/// Knows one component of each kind.
-struct AllKnown;
-
-impl Catalog for AllKnown {
-    fn canonical(&self, _: Kind, type_name: &str) -> Option<Known> {
-        let canonical = ["source", "hold", "probe", "link"].into_iter().find(|name| *name == type_name);
-        canonical.map(|canonical| Known { canonical, deprecated: false })
-    }
-
-    fn names(&self, _: Kind) -> Vec<&'static str> {
-        Vec::new()
-    }
-
-    fn signals(&self, _: Kind, _: &str) -> Signals {
-        Signals::TELEMETRY
-    }
-
-    fn connects(&self, _: &str, from: Signal, to: Signal) -> bool {
-        from == to
-    }
-}
 
 /// How long the drain of a component takes, by its id; `None` is for ever.
 type Delays = BTreeMap<&'static str, Option<Duration>>;
@@ -208,18 +185,6 @@ impl ConnectorConfig for Link {
             all
         })
     }
-}
-
-fn config(yaml: &str) -> Config {
-    let parsed = parse_str("test.yaml", yaml, &|_| None);
-    let mut diags = parsed.diagnostics;
-    let node = parsed.node.expect("the test's YAML is in form");
-    let loaded = load(&node, &AllKnown, Gates::default(), &mut diags);
-    loaded.into_config().unwrap_or_else(|| panic!("{}", diags.render(&parsed.sources)))
-}
-
-fn shared() -> Shared {
-    Shared::new(Registry::new(Level::Detailed), &Health::starting(), 1 << 20, 1 << 20, "test")
 }
 
 fn build(yaml: &str, delays: Delays) -> (Graph, World, Shared) {

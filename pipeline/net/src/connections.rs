@@ -174,6 +174,13 @@ impl Door {
         }
     }
 
+    /// New connections are shown the certificates that another door's are.
+    pub(crate) fn take_certificates_of(&self, other: &Self) {
+        if let (Some(ours), Some(theirs)) = (&self.tls, &other.tls) {
+            ours.follow(theirs);
+        }
+    }
+
     /// A client speaks TLS to a port that does not.
     pub(crate) fn refuse_tls(&self, peer: Peer) {
         tracing::warn!(otelcol.component.id = %self.component, %peer, "a client speaks TLS to a port without `tls`; it must be told to send in plain text");

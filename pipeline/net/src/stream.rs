@@ -3,6 +3,7 @@
 //! Enums, not trait objects: which one it is is decided once per connection, and costs a branch per system call.
 
 use crate::coalesce::Gather;
+use crate::listeners::Turn;
 use crate::tcp;
 use crate::tls::TlsStream;
 use socket2::{Domain, SockAddr, Type};
@@ -34,58 +35,88 @@ impl fmt::Display for Peer {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OverTls;
 
-/// Where connections arrive.
+/// Where connections arrive, while it is somebody's turn to take them.
 #[derive(Debug)]
-pub enum Listener {
-    /// A port.
+pub struct Listener {
+    socket: ListenerSocket,
+    /// `None` where nobody else will ever listen.
+    turn: Option<Turn>,
+}
+
+#[derive(Debug)]
+enum ListenerSocket {
     Tcp(TcpListener),
-    /// A file, removed when the listener is.
-    Unix(UnixListener, SocketFile),
+    Unix(UnixListener),
 }
 
 impl From<TcpListener> for Listener {
     fn from(listener: TcpListener) -> Self {
-        Self::Tcp(listener)
+        Self::tcp(listener, None)
     }
 }
 
 impl Listener {
-    /// Listens on a Unix socket. A file left behind by a process that is gone is replaced, one that somebody listens on
-    /// is not. The file's mode is what the process's umask leaves of 0777, as in Go.
-    ///
-    /// # Errors
-    /// Why that is not possible.
-    pub fn unix(path: &Path) -> io::Result<Self> {
-        let listener = match UnixListener::bind(path) {
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse && is_abandoned(path) => {
-                fs::remove_file(path)?;
-                UnixListener::bind(path)?
-            }
-            bound => bound?,
-        };
-        let file = SocketFile { path: path.to_owned(), identity: identity(path)? };
-        Ok(Self::Unix(listener, file))
+    pub(crate) fn tcp(listener: TcpListener, turn: Option<Turn>) -> Self {
+        Self { socket: ListenerSocket::Tcp(listener), turn }
+    }
+
+    pub(crate) fn unix(listener: UnixListener, turn: Turn) -> Self {
+        Self { socket: ListenerSocket::Unix(listener), turn: Some(turn) }
     }
 
     /// Where it listens, if that is a port.
     #[must_use]
     pub fn address(&self) -> Option<SocketAddr> {
-        match self {
-            Self::Tcp(listener) => listener.local_addr().ok(),
-            Self::Unix(..) => None,
+        match &self.socket {
+            ListenerSocket::Tcp(listener) => listener.local_addr().ok(),
+            ListenerSocket::Unix(_) => None,
         }
     }
 
+    /// The next connection, when it is this listener's turn.
     pub(crate) async fn accept(&self) -> io::Result<(Socket, Peer)> {
+        let Some(turn) = &self.turn else { return self.socket.accept().await };
+        if !turn.is_now() {
+            turn.come().await;
+        }
+        tokio::select! {
+            biased;
+            () = turn.over() => std::future::pending().await,
+            accepted = self.socket.accept() => accepted,
+        }
+    }
+}
+
+impl ListenerSocket {
+    async fn accept(&self) -> io::Result<(Socket, Peer)> {
         match self {
             Self::Tcp(listener) => {
                 let (stream, peer) = listener.accept().await?;
                 tcp::prepare(&stream);
                 Ok((Socket::Tcp(stream), Peer(Some(peer))))
             }
-            Self::Unix(listener, _) => Ok((Socket::Unix(listener.accept().await?.0), Peer(None))),
+            Self::Unix(listener) => Ok((Socket::Unix(listener.accept().await?.0), Peer(None))),
         }
     }
+}
+
+/// Listens on a Unix socket. A file left behind by a process that is gone is replaced, one that somebody listens on is
+/// not. The file's mode is what the process's umask leaves of 0777, as in Go.
+///
+/// # Errors
+/// Why that is not possible.
+pub(crate) fn bind_unix(path: &Path) -> io::Result<(std::os::unix::net::UnixListener, SocketFile)> {
+    use std::os::unix::net::UnixListener;
+    let listener = match UnixListener::bind(path) {
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse && is_abandoned(path) => {
+            fs::remove_file(path)?;
+            UnixListener::bind(path)?
+        }
+        bound => bound?,
+    };
+    listener.set_nonblocking(true)?;
+    let file = SocketFile { path: path.to_owned(), identity: identity(path)? };
+    Ok((listener, file))
 }
 
 /// Whether a path is a socket that nobody listens on. Does not wait: one whose queue is full is listened on.
@@ -110,6 +141,13 @@ fn identity(path: &Path) -> io::Result<(u64, u64)> {
 pub struct SocketFile {
     path: PathBuf,
     identity: (u64, u64),
+}
+
+impl SocketFile {
+    /// Whether a path leads to this very file.
+    pub(crate) fn is_at(&self, path: &Path) -> bool {
+        identity(path).is_ok_and(|found| found == self.identity)
+    }
 }
 
 impl Drop for SocketFile {
@@ -209,34 +247,34 @@ over!(Stream { Plain, Tls });
 mod tests {
     use super::*;
 
-    #[tokio::test]
-    async fn an_abandoned_socket_is_replaced_and_one_in_use_is_not() {
+    #[test]
+    fn an_abandoned_socket_is_replaced_and_one_in_use_is_not() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("otlp.sock");
-        let listener = Listener::unix(&path).expect("a new socket");
-        let taken = Listener::unix(&path).expect_err("somebody listens");
+        let listener = bind_unix(&path).expect("a new socket");
+        let taken = bind_unix(&path).expect_err("somebody listens");
         assert_eq!(taken.kind(), io::ErrorKind::AddrInUse);
         drop(listener);
         assert!(!path.exists(), "removed with its listener");
 
         drop(std::os::unix::net::UnixListener::bind(&path).expect("a socket"));
         assert!(path.exists(), "left behind");
-        let listener = Listener::unix(&path).expect("it is abandoned");
+        let listener = bind_unix(&path).expect("it is abandoned");
 
         drop(listener);
         let busy = std::os::unix::net::UnixListener::bind(&path).expect("a socket");
         let fill = |_: &usize| refuses(&path).is_ok_and(|refused| !refused);
         let full = (0..10_000).take_while(fill).count();
         assert_eq!(full, 10_000, "none of them waits, though there is room for some only");
-        Listener::unix(&path).expect_err("somebody listens, if slowly");
+        bind_unix(&path).expect_err("somebody listens, if slowly");
         drop(busy);
-        let listener = Listener::unix(&path).expect("it is abandoned");
+        let listener = bind_unix(&path).expect("it is abandoned");
 
         fs::remove_file(&path).expect("it is there");
         fs::write(&path, "another's").expect("written");
         drop(listener);
         assert!(path.exists(), "not ours");
-        Listener::unix(&path).expect_err("an ordinary file is nobody's socket");
+        bind_unix(&path).expect_err("an ordinary file is nobody's socket");
         assert!(path.exists());
     }
 }

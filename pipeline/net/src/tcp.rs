@@ -4,7 +4,7 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{sleep, timeout};
@@ -38,29 +38,52 @@ pub enum Family {
 /// # Errors
 /// Why none of the addresses can be listened on.
 pub async fn listen(host: &str, port: u16) -> io::Result<TcpListener> {
-    listen_on(host, port, Family::Any).await
+    let addresses = tokio::net::lookup_host((any(host, Family::Any), port)).await?;
+    let addresses = of_family(addresses, Family::Any);
+    TcpListener::from_std(bind_first(&addresses, Family::Any, &[])?)
 }
 
-/// The same among the addresses of one family.
+/// The addresses behind a name, in the order in which they are tried; an empty name is every interface. Blocks while it
+/// is looked up.
 ///
 /// # Errors
-/// Why none of the addresses can be listened on.
-pub async fn listen_on(host: &str, port: u16, family: Family) -> io::Result<TcpListener> {
-    let host = match (host, family) {
+/// When the name cannot be looked up.
+pub(crate) fn addresses(host: &str, port: u16, family: Family) -> io::Result<Vec<SocketAddr>> {
+    Ok(of_family((any(host, family), port).to_socket_addrs()?, family))
+}
+
+fn any(host: &str, family: Family) -> &str {
+    match (host, family) {
         ("", Family::V4) => "0.0.0.0",
         ("", _) => "::",
         (host, _) => host,
-    };
-    let mut last = io::Error::new(io::ErrorKind::AddrNotAvailable, "the name has no such addresses");
-    let mut addresses: Vec<SocketAddr> = tokio::net::lookup_host((host, port)).await?.collect();
+    }
+}
+
+fn of_family(addresses: impl Iterator<Item = SocketAddr>, family: Family) -> Vec<SocketAddr> {
+    let mut addresses: Vec<_> = addresses.collect();
     addresses.retain(|address| match family {
         Family::Any => true,
         Family::V4 => address.is_ipv4(),
         Family::V6 => address.is_ipv6(),
     });
     addresses.sort_by_key(SocketAddr::is_ipv6);
-    for address in addresses {
-        match bind(address, family) {
+    addresses
+}
+
+/// Listens on the first of these addresses that this machine has. `ours` are on the same port, for other graphs: one for
+/// every interface may stand beside one for a single address, which it would not let anybody else do.
+///
+/// # Errors
+/// Why none of them can be listened on.
+pub(crate) fn bind_first(
+    addresses: &[SocketAddr],
+    family: Family,
+    ours: &[&std::net::TcpListener],
+) -> io::Result<std::net::TcpListener> {
+    let mut last = io::Error::new(io::ErrorKind::AddrNotAvailable, "the name has no such addresses");
+    for &address in addresses {
+        match bind(address, family, ours) {
             Ok(listener) => return Ok(listener),
             // Taken by another program: the next address would hide from clients that somebody else answers there.
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => return Err(error),
@@ -70,7 +93,11 @@ pub async fn listen_on(host: &str, port: u16, family: Family) -> io::Result<TcpL
     Err(last)
 }
 
-fn bind(address: SocketAddr, family: Family) -> io::Result<TcpListener> {
+fn bind(
+    address: SocketAddr,
+    family: Family,
+    ours: &[&std::net::TcpListener],
+) -> io::Result<std::net::TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     if family == Family::V6 {
         // Or `::` would take IPv4 as well.
@@ -78,9 +105,16 @@ fn bind(address: SocketAddr, family: Family) -> io::Result<TcpListener> {
     }
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    TcpListener::from_std(socket.into())
+    let sharing = |shares: bool| {
+        let ours = ours.iter().map(SockRef::from);
+        ours.chain([SockRef::from(&socket)]).try_for_each(|socket| socket.set_reuse_port(shares))
+    };
+    // Only for that moment, so that no other program of this user can listen there beside us.
+    sharing(!ours.is_empty())?;
+    let bound = socket.bind(&address.into()).and_then(|()| socket.listen(BACKLOG));
+    sharing(false)?;
+    bound?;
+    Ok(socket.into())
 }
 
 /// Sets what every connection of ours has.

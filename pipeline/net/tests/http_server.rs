@@ -81,7 +81,7 @@ async fn serve_at(budget_bytes: u64, timeouts: Timeouts) -> Fixture {
         Router::new().route("/", post(prompt)).route("/gated", post(gated)).with_state(Arc::clone(&handler));
     let options = ServerOptions { timeouts, keep_alive: true, door: Door::default(), windows: None };
     let tasks = Tasks::new(Health::starting());
-    let server = Server::new(router, options, tasks.clone());
+    let (server, _gone) = Server::new(router, options, tasks.clone());
     let running = Running::start(&tasks, "server", |stopping| server.serve(listener, stopping));
     Fixture { address, handler, running }
 }

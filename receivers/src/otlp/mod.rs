@@ -9,26 +9,28 @@ mod grpc;
 mod http;
 mod intake;
 mod media_type;
+mod servers;
 mod spans;
 
 pub use config::{Config, HttpConfig, Paths, Protocols};
 
+use futures_util::future::join_all;
 use intake::Intake;
 use millrace_engine::component::{
     BuildError, Context, Factory, Outputs, Receiver, ReceiverConfig, Stability,
 };
 use millrace_engine::{BoxFuture, Budget};
 use millrace_net::admission::Admission;
-use millrace_net::config::{TlsServerConfig, listen};
-use millrace_net::connections::{Door, Refusals, Running, Windows};
+use millrace_net::config::TlsServerConfig;
+use millrace_net::connections::{Door, Refusals, Windows};
 use millrace_net::http::Front;
 use millrace_net::measures::RpcServer;
-use millrace_net::stream::Listener;
 use millrace_net::tls::{ALPN_H2, ALPN_HTTP1, Site};
 use millrace_net::{grpc::ServerOptions as GrpcOptions, http::ServerOptions as HttpOptions};
 use millrace_telemetry::Labels;
 use millrace_telemetry::catalogue::millrace as catalogue;
 use millrace_wire::Signal;
+use servers::{Prepared, Serving};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -54,7 +56,7 @@ impl ReceiverConfig for Config {
         let front = protocols.http.as_option().map(|http| Front::of(&http.server, offers)).transpose();
         let front = front.map_err(|error| context.error(error))?.map(Arc::new);
         let intake = Arc::new(Intake::new(&context, &outputs));
-        let windows = Windows::new(context.shared.intake.clone());
+        let windows = windows(&context);
         let config = self.clone();
         Ok(Arc::new(Otlp {
             config,
@@ -63,7 +65,8 @@ impl ReceiverConfig for Config {
             front,
             intake,
             windows,
-            running: Mutex::default(),
+            prepared: Mutex::default(),
+            serving: Mutex::default(),
         }))
     }
 }
@@ -78,21 +81,20 @@ struct Otlp {
     intake: Arc<Intake>,
     /// Shared by both transports, so that together they stay within their share of the budget.
     windows: Arc<Windows>,
-    running: Mutex<Vec<Running>>,
+    prepared: Mutex<Vec<Prepared>>,
+    serving: Mutex<Vec<Serving>>,
 }
 
 impl Otlp {
-    async fn start_grpc(&self) -> Result<(), BuildError> {
+    fn prepare_grpc(&self) -> Result<(), BuildError> {
         let Some(config) = self.config.protocols.grpc.as_option() else { return Ok(()) };
-        let door = self.door("grpc", config.tls.as_option(), &[ALPN_H2])?;
-        let listener = self.listen(&config.transport, &config.endpoint, "GRPC").await?;
         let shared = &self.context.shared;
         let options = GrpcOptions {
             max_message: within(&shared.intake, config.max_message()),
             max_streams: (config.max_concurrent_streams > 0).then_some(config.max_concurrent_streams),
             budget: shared.intake.clone(),
             windows: Arc::clone(&self.windows),
-            door,
+            door: self.door("grpc", config.tls.as_option(), &[ALPN_H2])?,
             admission: self.admission.clone(),
             keepalive: config.lives(),
             pings: config.pings(),
@@ -102,37 +104,27 @@ impl Otlp {
             config.include_metadata,
             RpcServer::new(&self.context, &config.endpoint),
         );
-        let server = millrace_net::grpc::Server::new(Arc::new(service), options, shared.tasks.clone());
-        self.run(Running::start(&shared.tasks, "grpc server", |stopping| server.serve(listener, stopping)));
+        self.keep(Prepared::grpc(&self.context, config, Arc::new(service), options)?);
         Ok(())
     }
 
-    async fn start_http(&self) -> Result<(), BuildError> {
+    fn prepare_http(&self) -> Result<(), BuildError> {
         let (Some(config), Some(front)) = (self.config.protocols.http.as_option(), &self.front) else {
             return Ok(());
         };
-        let door = self.door("http", config.server.tls.as_option(), &[ALPN_H2, ALPN_HTTP1])?;
-        let listener = self.listen(&config.server.transport, &config.server.endpoint, "HTTP").await?;
-        let shared = &self.context.shared;
         let options = HttpOptions {
             timeouts: config.server.timeouts(),
             keep_alive: config.server.keep_alives_enabled,
-            door,
+            door: self.door("http", config.server.tls.as_option(), &[ALPN_H2, ALPN_HTTP1])?,
             windows: Some(Arc::clone(&self.windows)),
         };
         let router = http::router(Arc::clone(&self.intake), config, Arc::clone(front), &self.context);
-        let server = millrace_net::http::Server::new(router, options, shared.tasks.clone());
-        self.run(Running::start(&shared.tasks, "http server", |stopping| server.serve(listener, stopping)));
+        self.keep(Prepared::http(&self.context, &config.server, router, options)?);
         Ok(())
     }
 
-    async fn listen(&self, transport: &str, endpoint: &str, protocol: &str) -> Result<Listener, BuildError> {
-        let listener = listen(transport, endpoint).await.map_err(|error| {
-            self.context
-                .error(format!("cannot listen on {endpoint}: {error}; is another collector running there?"))
-        })?;
-        tracing::info!(otelcol.component.id = %self.context.id, otelcol.component.kind = "receiver", endpoint, "Starting {protocol} server");
-        Ok(listener)
+    fn keep(&self, prepared: Prepared) {
+        self.prepared.lock().unwrap_or_else(PoisonError::into_inner).push(prepared);
     }
 
     fn door(
@@ -156,10 +148,16 @@ impl Otlp {
             tls: tls.map_err(|error| self.context.error(error))?,
         })
     }
+}
 
-    fn run(&self, running: Running) {
-        self.running.lock().unwrap_or_else(PoisonError::into_inner).push(running);
-    }
+/// What both transports lease windows from, as long as there is a receiver of that name.
+fn windows(context: &Context) -> Arc<Windows> {
+    let (lasting, key) = (&context.shared.lasting, context.id.to_string());
+    lasting.find(&key).unwrap_or_else(|| {
+        let windows = Windows::new(context.shared.intake.clone());
+        lasting.put(&key, &windows);
+        windows
+    })
 }
 
 /// A limit that the whole budget could hold: what never fits is to be refused for good, not put off for ever.
@@ -168,19 +166,26 @@ fn within(budget: &Budget, limit: usize) -> usize {
 }
 
 impl Receiver for Otlp {
+    fn prepare(&self) -> BoxFuture<'_, Result<(), BuildError>> {
+        Box::pin(async {
+            self.prepare_grpc()?;
+            self.prepare_http()
+        })
+    }
+
     fn start(&self) -> BoxFuture<'_, Result<(), BuildError>> {
         Box::pin(async {
-            self.start_grpc().await?;
-            self.start_http().await
+            let prepared = std::mem::take(&mut *self.prepared.lock().unwrap_or_else(PoisonError::into_inner));
+            let serving = prepared.into_iter().map(|prepared| prepared.serve(&self.context));
+            self.serving.lock().unwrap_or_else(PoisonError::into_inner).extend(serving);
+            Ok(())
         })
     }
 
     fn stop(&self, deadline: Instant) -> BoxFuture<'_, ()> {
         Box::pin(async move {
-            let running = std::mem::take(&mut *self.running.lock().unwrap_or_else(PoisonError::into_inner));
-            for server in running {
-                server.stop(deadline).await;
-            }
+            let serving = std::mem::take(&mut *self.serving.lock().unwrap_or_else(PoisonError::into_inner));
+            join_all(serving.into_iter().map(|serving| serving.end(deadline))).await;
         })
     }
 }

@@ -1,9 +1,11 @@
 //! Building from the back to the front, so that each component is given what comes after it.
 
+use super::kept::{Aid, Intake, Part, Parts};
 use super::{Node, Plans};
-use crate::component::{BuildError, Context, Extension, Outputs, Receiver, Shared};
+use crate::component::{BuildError, Context, Outputs, Shared};
 use crate::entry::{Entry, Route, address};
 use crate::measured::Measures;
+use crate::status::Instance;
 use millrace_config::{ComponentId, Config, PipelineId};
 use millrace_wire::Signal;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -13,8 +15,9 @@ pub(super) struct Builder<'a> {
     config: &'a Config,
     plans: &'a Plans,
     shared: &'a Shared,
-    exporters: BTreeMap<(ComponentId, Signal), Arc<Route>>,
-    connectors: BTreeMap<(ComponentId, Signal), Arc<Route>>,
+    /// What may be kept.
+    before: Option<&'a Parts>,
+    parts: Parts,
     pipelines: BTreeMap<PipelineId, Arc<Route>>,
     nodes: Vec<Node>,
     /// The indices of the nodes, by the addresses of their stages.
@@ -22,21 +25,26 @@ pub(super) struct Builder<'a> {
 }
 
 impl<'a> Builder<'a> {
-    pub(super) fn new(config: &'a Config, plans: &'a Plans, shared: &'a Shared) -> Self {
+    pub(super) fn new(
+        config: &'a Config,
+        plans: &'a Plans,
+        shared: &'a Shared,
+        before: Option<&'a Parts>,
+    ) -> Self {
         Self {
             config,
             plans,
             shared,
-            exporters: BTreeMap::new(),
-            connectors: BTreeMap::new(),
+            before,
+            parts: Parts::default(),
             pipelines: BTreeMap::new(),
             nodes: Vec::new(),
             known: HashMap::new(),
         }
     }
 
-    pub(super) fn into_nodes(self) -> Vec<Node> {
-        self.nodes
+    pub(super) fn finish(self) -> (Parts, Vec<Node>) {
+        (self.parts, self.nodes)
     }
 
     /// The way into a pipeline, built on first use with everything behind it. Terminates because the file has been
@@ -57,35 +65,31 @@ impl<'a> Builder<'a> {
         }
         let mut route = fan(branches);
         for processor in pipeline.processors.iter().rev() {
-            let context = self.context("processor", &processor.id, Some(id));
-            let plan = self.plans.processors.get(&processor.id).ok_or_else(|| not_decoded(&context))?;
-            let measures = Measures::new(&context, id.signal);
-            let built = Arc::new(measures.around(plan.build(context, id.signal, Arc::clone(&route))?));
-            self.register(&built, &[route]);
-            route = built;
+            let key = instance("processor", &processor.id, None, Some(id));
+            let (plans, next) = (self.plans, Arc::clone(&route));
+            route = self.part(key, vec![route], |context| {
+                let plan = plans.processors.get(&processor.id).ok_or_else(|| not_decoded(&context))?;
+                let measures = Measures::new(&context, id.signal);
+                Ok(Arc::new(measures.around(plan.build(context, id.signal, next)?)))
+            })?;
         }
         self.pipelines.insert(id.clone(), Arc::clone(&route));
         Ok(route)
     }
 
     fn exporter(&mut self, id: &ComponentId, signal: Signal) -> Result<Arc<Route>, BuildError> {
-        let key = (id.clone(), signal);
-        if let Some(route) = self.exporters.get(&key) {
-            return Ok(Arc::clone(route));
-        }
-        let context = self.context("exporter", id, None);
-        let plan = self.plans.exporters.get(id).ok_or_else(|| not_decoded(&context))?;
-        let route = Arc::new(Route::Commit(plan.build(context, signal)?));
-        self.register(&route, &[]);
-        self.exporters.insert(key, Arc::clone(&route));
-        Ok(route)
+        let plans = self.plans;
+        self.part(instance("exporter", id, Some(signal), None), Vec::new(), |context| {
+            let plan = plans.exporters.get(id).ok_or_else(|| not_decoded(&context))?;
+            Ok(Arc::new(Route::Commit(plan.build(context, signal)?)))
+        })
     }
 
     /// The way into a connector; one for all pipelines of a signal that lead into it.
     fn connector(&mut self, id: &ComponentId, signal: Signal) -> Result<Arc<Route>, BuildError> {
-        let key = (id.clone(), signal);
-        if let Some(route) = self.connectors.get(&key) {
-            return Ok(Arc::clone(route));
+        let key = instance("connector", id, Some(signal), None);
+        if let Some(part) = self.parts.between.get(&key) {
+            return Ok(Arc::clone(&part.route));
         }
         let fed: Vec<_> = Signal::ALL.iter().flat_map(|fed| self.pipelines_of(id, *fed)).cloned().collect();
         let outputs = fed
@@ -93,67 +97,125 @@ impl<'a> Builder<'a> {
             .map(|pipeline| Ok((pipeline.clone(), self.pipeline(&pipeline)?)))
             .collect::<Result<Vec<_>, BuildError>>()?;
         let behind: Vec<_> = outputs.iter().map(|(_, route)| Arc::clone(route)).collect();
-        let context = self.context("connector", id, None);
-        let plan = self.plans.connectors.get(id).ok_or_else(|| not_decoded(&context))?;
-        let route = plan.build(context, signal, outputs)?;
-        self.register(&route, &behind);
-        self.connectors.insert(key, Arc::clone(&route));
-        Ok(route)
+        let plans = self.plans;
+        self.part(key, behind, |context| {
+            let plan = plans.connectors.get(id).ok_or_else(|| not_decoded(&context))?;
+            plan.build(context, signal, outputs)
+        })
     }
 
-    pub(super) fn receivers(&mut self) -> Result<Vec<Arc<dyn Receiver>>, BuildError> {
+    pub(super) fn receivers(&mut self) -> Result<(), BuildError> {
         let pipelines = self.config.service.pipelines.values();
         let used: BTreeSet<_> = pipelines
             .flat_map(|pipeline| pipeline.receivers.iter().map(|receiver| receiver.id.clone()))
             .filter(|id| !self.plans.connectors.contains_key(id))
             .collect();
-        let mut receivers = Vec::new();
         for id in used {
-            let context = self.context("receiver", &id, None);
-            let plan = self.plans.receivers.get(&id).ok_or_else(|| not_decoded(&context))?;
-            let mut outputs = Outputs::default();
+            let mut routes = Vec::new();
             for signal in Signal::ALL {
                 let fed: Vec<_> = self.pipelines_of(&id, signal).cloned().collect();
-                let routes =
-                    fed.iter().map(|pipeline| self.pipeline(pipeline)).collect::<Result<Vec<_>, _>>()?;
-                if !routes.is_empty() {
-                    outputs.set(signal, Entry::new(fan(routes)));
-                }
+                let ways = fed.iter().map(|pipeline| self.pipeline(pipeline)).collect::<Result<_, _>>()?;
+                routes.push(ways);
             }
-            receivers.push(plan.build(context, outputs)?);
+            let intake = self.receiver(id, routes)?;
+            self.parts.receivers.push(intake);
         }
-        Ok(receivers)
+        Ok(())
+    }
+
+    fn receiver(&self, id: ComponentId, routes: Vec<Vec<Arc<Route>>>) -> Result<Intake, BuildError> {
+        let print = self.plans.print("receiver", &id);
+        if let Some(kept) = self.before.and_then(|before| before.receiver(&id, print, &routes)) {
+            kept.generation.renew(&self.shared.generation);
+            return Ok(Intake { is_kept: true, ..kept.clone() });
+        }
+        let context = self.context("receiver", &id, None);
+        let plan = self.plans.receivers.get(&id).ok_or_else(|| not_decoded(&context))?;
+        let mut outputs = Outputs::default();
+        for (signal, ways) in Signal::ALL.into_iter().zip(&routes) {
+            if !ways.is_empty() {
+                outputs.set(signal, Entry::new(fan(ways.clone())));
+            }
+        }
+        let generation = context.shared.generation.clone();
+        let receiver = plan.build(context, outputs)?;
+        Ok(Intake { id, print, routes, receiver, generation, is_kept: false })
     }
 
     /// Builds the extensions and makes known what they offer; before everything else, which may ask for it.
-    pub(super) fn extensions(&self) -> Result<Vec<Arc<dyn Extension>>, BuildError> {
-        let used = self.config.service.extensions.iter();
-        let built = used
-            .map(|extension| {
-                let context = self.context("extension", &extension.id, None);
-                let plan = self.plans.extensions.get(&extension.id).ok_or_else(|| not_decoded(&context))?;
-                Ok((extension.id.clone(), plan.build(context)?))
-            })
-            .collect::<Result<Vec<_>, BuildError>>()?;
-        let extensions = built.iter().map(|(_, extension)| Arc::clone(extension)).collect();
-        self.shared.offers.publish(built);
-        Ok(extensions)
+    pub(super) fn extensions(&mut self) -> Result<(), BuildError> {
+        for reference in &self.config.service.extensions {
+            let aid = self.extension(&reference.id)?;
+            self.parts.extensions.push(aid);
+        }
+        let offered = self.parts.extensions.iter();
+        self.shared.offers.publish(offered.map(|aid| (aid.id.clone(), Arc::clone(&aid.extension))));
+        Ok(())
     }
 
-    /// Notes the stages that a component has added in front of `behind`. They feed what is behind: a stage may hand
-    /// on what it holds to any of it.
-    fn register(&mut self, built: &Route, behind: &[Arc<Route>]) {
-        let mut feeds: Vec<_> = behind
+    fn extension(&self, id: &ComponentId) -> Result<Aid, BuildError> {
+        let print = self.plans.print("extension", id);
+        if let Some(kept) = self.before.and_then(|before| before.extension(id, print)) {
+            kept.generation.renew(&self.shared.generation);
+            return Ok(Aid { is_kept: true, ..kept.clone() });
+        }
+        let context = self.context("extension", id, None);
+        let plan = self.plans.extensions.get(id).ok_or_else(|| not_decoded(&context))?;
+        let generation = context.shared.generation.clone();
+        let extension = plan.build(context)?;
+        Ok(Aid { id: id.clone(), print, extension, generation, is_kept: false })
+    }
+
+    /// What stands between: what this graph has already, what the one before it has and can be kept, or what `make`
+    /// builds.
+    fn part(
+        &mut self,
+        key: Instance,
+        behind: Vec<Arc<Route>>,
+        make: impl FnOnce(Context) -> Result<Arc<Route>, BuildError>,
+    ) -> Result<Arc<Route>, BuildError> {
+        if let Some(part) = self.parts.between.get(&key) {
+            return Ok(Arc::clone(&part.route));
+        }
+        let print = self.plans.print(key.kind, &key.id);
+        let kept = self.before.and_then(|before| before.part(&key, print, &behind));
+        let part = match kept {
+            Some(part) => {
+                part.generation.renew(&self.shared.generation);
+                Part { is_kept: true, ..part.clone() }
+            }
+            None => {
+                let context = self.context(key.kind, &key.id, key.pipeline.as_ref());
+                let generation = context.shared.generation.clone();
+                Part { print, route: make(context)?, behind, generation, is_kept: false }
+            }
+        };
+        let route = Arc::clone(&part.route);
+        self.register(&key, &part);
+        self.parts.between.insert(key, part);
+        Ok(route)
+    }
+
+    /// Notes the stages that a component has added in front of what is behind it. They feed what is behind: a stage may
+    /// hand on what it holds to any of it.
+    fn register(&mut self, key: &Instance, part: &Part) {
+        let mut feeds: Vec<_> = part
+            .behind
             .iter()
             .flat_map(|route| route.leaves())
             .map(|stage| self.known[&address(&stage)])
             .collect();
         feeds.sort_unstable();
         feeds.dedup();
-        for stage in built.leaves() {
+        for stage in part.route.leaves() {
             if !self.known.contains_key(&address(&stage)) {
                 self.known.insert(address(&stage), self.nodes.len());
-                self.nodes.push(Node { stage, feeds: feeds.clone() });
+                self.nodes.push(Node {
+                    key: key.clone(),
+                    stage,
+                    feeds: feeds.clone(),
+                    is_kept: part.is_kept,
+                });
             }
         }
     }
@@ -171,8 +233,18 @@ impl<'a> Builder<'a> {
     }
 
     fn context(&self, kind: &'static str, id: &ComponentId, pipeline: Option<&PipelineId>) -> Context {
-        Context { shared: self.shared.clone(), kind, id: id.clone(), pipeline: pipeline.cloned() }
+        let shared = Shared { generation: self.shared.generation.apart(), ..self.shared.clone() };
+        Context { shared, kind, id: id.clone(), pipeline: pipeline.cloned() }
     }
+}
+
+fn instance(
+    kind: &'static str,
+    id: &ComponentId,
+    signal: Option<Signal>,
+    pipeline: Option<&PipelineId>,
+) -> Instance {
+    Instance { kind, id: id.clone(), signal, pipeline: pipeline.cloned() }
 }
 
 fn not_decoded(context: &Context) -> BuildError {

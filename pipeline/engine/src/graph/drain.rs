@@ -6,7 +6,8 @@ use futures_util::future::{BoxFuture, Shared, join_all};
 use std::time::Instant;
 
 impl Graph {
-    pub(super) async fn drain(&self, deadline: Instant) {
+    /// Drains the stages that `of` selects; the others go on.
+    pub(super) async fn drain(&self, deadline: Instant, of: impl Fn(&Node) -> bool) {
         let fed_by = fed_by(&self.nodes);
         let heights = heights(&self.nodes);
         let mut drains: Vec<Option<Shared<BoxFuture<'_, ()>>>> = vec![None; self.nodes.len()];
@@ -14,10 +15,13 @@ impl Graph {
         for (at, node) in self.nodes.iter().enumerate().rev() {
             let upstream: Vec<_> = fed_by[at].iter().filter_map(|&feeder| drains[feeder].clone()).collect();
             let behind = heights[at] - 1;
+            let is_over = of(node);
             let drain = async move {
                 join_all(upstream).await;
-                let own = leaving_time_for(behind, deadline);
-                self.within(own, "stage", node.stage.drain(own)).await;
+                if is_over {
+                    let own = leaving_time_for(behind, deadline);
+                    self.within(own, "stage", node.stage.drain(own)).await;
+                }
             };
             drains[at] = Some(drain.boxed().shared());
         }

@@ -1,20 +1,26 @@
-//! The graph: components tied together as `service.pipelines` says, built from the back, stopped from the front.
+//! The graph: components tied together as `service.pipelines` says, built from the back, stopped from the front, and
+//! replaced while they run.
 
 mod build;
 mod drain;
+mod kept;
+mod replace;
+
+pub use kept::Print;
 
 use crate::component::{
-    BuildError, ConnectorConfig, ExporterConfig, Extension, ExtensionConfig, ProcessorConfig, Receiver,
-    ReceiverConfig, Shared,
+    BuildError, ConnectorConfig, ExporterConfig, ExtensionConfig, ProcessorConfig, ReceiverConfig, Shared,
 };
 use crate::stage::{BoxFuture, Stage};
-use crate::status::{Components, Instance};
+use crate::status::Instance;
 use crate::tasks::Tasks;
 use build::Builder;
 use futures_util::future::join_all;
+use kept::Parts;
 use millrace_config::{ComponentId, Config};
 use std::collections::BTreeMap;
 use std::fmt;
+use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::time::timeout_at;
@@ -38,22 +44,32 @@ pub struct Plans {
     pub exporters: BTreeMap<ComponentId, Box<dyn ExporterConfig>>,
     /// Extensions.
     pub extensions: BTreeMap<ComponentId, Box<dyn ExtensionConfig>>,
+    /// What tells whether a component has changed, by its kind and id; without one it has.
+    pub prints: BTreeMap<(&'static str, ComponentId), Print>,
+}
+
+impl Plans {
+    fn print(&self, kind: &'static str, id: &ComponentId) -> Option<Print> {
+        self.prints.get(&(kind, id.clone())).copied()
+    }
 }
 
 /// A built graph.
 pub struct Graph {
-    extensions: Vec<Arc<dyn Extension>>,
-    receivers: Vec<Arc<dyn Receiver>>,
+    parts: Parts,
     /// From the back to the front: what a stage feeds comes before it.
     nodes: Vec<Node>,
+    shared: Shared,
     tasks: Tasks,
-    components: Components,
 }
 
 /// A stage, and the stages that it feeds, by their indices.
 struct Node {
+    key: Instance,
     stage: Arc<dyn Stage>,
     feeds: Vec<usize>,
+    /// Whether the graph before has it, too.
+    is_kept: bool,
 }
 
 impl Graph {
@@ -62,37 +78,60 @@ impl Graph {
     /// # Errors
     /// The first component that cannot be built. References and cycles were checked when the file was loaded.
     pub fn build(config: &Config, plans: &Plans, shared: &Shared) -> Result<Self, BuildError> {
-        let components = shared.health.components().clone();
-        components.declare(config);
-        let mut builder = Builder::new(config, plans, shared);
-        let extensions = builder.extensions()?;
+        shared.health.components().declare(config);
+        Self::assemble(config, plans, shared.clone(), None)
+    }
+
+    fn assemble(
+        config: &Config,
+        plans: &Plans,
+        shared: Shared,
+        before: Option<&Parts>,
+    ) -> Result<Self, BuildError> {
+        let mut builder = Builder::new(config, plans, &shared, before);
+        builder.extensions()?;
         for pipeline in config.service.pipelines.keys() {
             builder.pipeline(pipeline)?;
         }
-        let receivers = builder.receivers()?;
-        Ok(Self {
-            extensions,
-            receivers,
-            nodes: builder.into_nodes(),
-            tasks: shared.tasks.clone(),
-            components,
-        })
+        builder.receivers()?;
+        let (parts, nodes) = builder.finish();
+        let tasks = shared.tasks.clone();
+        Ok(Self { parts, nodes, shared, tasks })
     }
 
-    /// Starts extensions, then receivers; the stages between them run since they were built.
+    /// Has extensions and receivers get hold of what they need, so that starting them does not fail.
+    ///
+    /// # Errors
+    /// The first component that cannot have what it needs.
+    pub async fn prepare(&self) -> Result<(), BuildError> {
+        for aid in self.parts.extensions.iter().filter(|aid| !aid.is_kept) {
+            aid.extension.prepare().await?;
+        }
+        for intake in self.parts.receivers.iter().filter(|intake| !intake.is_kept) {
+            intake.receiver.prepare().await?;
+        }
+        Ok(())
+    }
+
+    /// Starts extensions, then receivers; the stages between them run since they were built. What has been kept runs
+    /// already. To be called after [`Graph::prepare`].
     ///
     /// # Errors
     /// The first component that cannot start. What had been started is to be stopped with [`Graph::stop`].
     pub async fn start(&self) -> Result<(), BuildError> {
-        for extension in &self.extensions {
-            extension.start().await?;
+        let components = self.shared.health.components();
+        for aid in self.parts.extensions.iter().filter(|aid| !aid.is_kept) {
+            aid.extension.start().await?;
         }
-        self.components.started(|one| one.kind == EXTENSION);
-        self.components.started(is_between);
-        for receiver in &self.receivers {
-            receiver.start().await?;
+        components.started(|one| one.kind == EXTENSION);
+        for node in self.nodes.iter().filter(|node| !node.is_kept) {
+            node.stage.begin();
         }
-        self.components.started(|one| one.kind == RECEIVER);
+        components.started(is_between);
+        for intake in self.parts.receivers.iter().filter(|intake| !intake.is_kept) {
+            intake.receiver.start().await?;
+        }
+        components.started(|one| one.kind == RECEIVER);
         Ok(())
     }
 
@@ -102,20 +141,29 @@ impl Graph {
     /// cannot use up what the queues need. Each stage drains as soon as all that feed it have, beside all others, so
     /// that a dead destination costs nobody else time, and leaves enough of it to those that come after.
     pub async fn stop(&self, deadline: Instant) {
-        self.components.stopping(|one| one.kind == RECEIVER);
+        self.stop_beside(deadline, std::future::ready(())).await;
+    }
+
+    /// The same while the graph before this one is still being retired, which may feed what it has left to this one: it
+    /// has the same time as receivers.
+    pub async fn stop_beside(&self, deadline: Instant, retiring: impl Future<Output = ()>) {
+        let components = self.shared.health.components();
+        components.stopping(|one| one.kind == RECEIVER);
         let half = half(deadline);
-        let receivers =
-            self.receivers.iter().map(|receiver| self.within(half, "receiver", receiver.stop(half)));
-        join_all(receivers).await;
-        self.components.stopped(|one| one.kind == RECEIVER);
-        self.components.stopping(is_between);
-        self.drain(deadline).await;
-        self.components.stopped(is_between);
-        self.components.stopping(|one| one.kind == EXTENSION);
-        for extension in self.extensions.iter().rev() {
-            self.within(deadline, "extension", extension.stop()).await;
+        let receivers = self.parts.receivers.iter();
+        let receivers = receivers.map(|intake| self.within(half, "receiver", intake.receiver.stop(half)));
+        let retiring = timeout_at(half.into(), retiring);
+        // What has not been retired by then is refused by what it feeds, and counted.
+        let _ = futures_util::future::join(join_all(receivers), retiring).await;
+        components.stopped(|one| one.kind == RECEIVER);
+        components.stopping(is_between);
+        self.drain(deadline, |_| true).await;
+        components.stopped(is_between);
+        components.stopping(|one| one.kind == EXTENSION);
+        for aid in self.parts.extensions.iter().rev() {
+            self.within(deadline, "extension", aid.extension.stop()).await;
         }
-        self.components.stopped(|one| one.kind == EXTENSION);
+        components.stopped(|one| one.kind == EXTENSION);
     }
 
     /// Waits for a component to stop, and goes on without it if it panics or stays away for too long.
@@ -158,7 +206,7 @@ fn leaving_time_for(behind: u32, deadline: Instant) -> Instant {
 impl fmt::Debug for Graph {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Graph")
-            .field("receivers", &self.receivers.len())
+            .field("receivers", &self.parts.receivers.len())
             .field("stages", &self.nodes.len())
             .finish_non_exhaustive()
     }

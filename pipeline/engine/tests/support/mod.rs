@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test uses its part")]
 
+pub mod configured;
+
 use millrace_engine::ledger::{Account, Holder, Term};
 use millrace_engine::stage::Room;
 use millrace_engine::{

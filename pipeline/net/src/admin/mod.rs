@@ -12,22 +12,22 @@ mod section;
 
 pub use section::Counted;
 
-use crate::config;
 use crate::connections::{Door, Stopping};
 use crate::http::{Server, ServerOptions, Timeouts};
-use crate::stream::Listener;
+use crate::listeners::{Reserved, reserve};
 use axum::Router;
 use axum::extract::Request;
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse as _, Response};
 use futures_util::FutureExt as _;
 use http::StatusCode;
+use millrace_engine::component::Shared;
 use millrace_engine::{BoxFuture, Budget, Health, Tasks};
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{oneshot, watch};
@@ -43,37 +43,38 @@ const GRACE: Duration = Duration::from_secs(1);
 const CONNECTIONS_BYTES: u64 = 12 << 20;
 
 /// A server on a thread of its own. Dropping it stops it without waiting.
+///
+/// It has its address as soon as it is made, and answers from [`begin`](Self::begin) on. When a later graph begins to
+/// answer at the same address, it ends as if it had been stopped.
 #[derive(Debug)]
 pub struct AdminServer {
-    address: Option<SocketAddr>,
+    reserved: Arc<Reserved>,
     stop: watch::Sender<bool>,
     ended: oneshot::Receiver<()>,
 }
 
-/// A server that listens, and what is to be run to serve.
+/// A server that has its address, and what is to be run to serve.
 struct Begun {
-    address: Option<SocketAddr>,
+    reserved: Arc<Reserved>,
     serving: BoxFuture<'static, ()>,
 }
 
 impl AdminServer {
-    /// Listens on `host:port` (an empty host means every interface, port 0 any free one) and serves `router` in plain
-    /// text until stopped. `name` is the thread's. Returns when the server listens; blocks while the name of the host
-    /// is looked up.
+    /// Serves `router` in plain text at an endpoint (`host:port`; an empty host means every interface, port 0 any free
+    /// one). `name` is the thread's. Blocks while the name of the host is looked up.
     ///
     /// # Errors
     /// Why the address cannot be listened on, or no thread started.
-    pub fn start(name: &str, host: &str, port: u16, router: Router) -> io::Result<Self> {
-        let endpoint = format!("{host}:{port}");
+    pub fn start(name: &str, shared: &Shared, endpoint: &str, router: Router) -> io::Result<Self> {
+        let reserved = reserve(shared, "tcp", endpoint)?;
         Self::on_a_thread(name, async move |stopping| {
-            let listener = config::listen("tcp", &endpoint).await?;
             let options = ServerOptions {
                 timeouts: Timeouts::same(HEADER_TIMEOUT),
                 keep_alive: true,
                 door: Door { budget: Some(Budget::new(CONNECTIONS_BYTES)), ..Door::default() },
                 windows: None,
             };
-            Ok(serve_http(listener, router, options, stopping))
+            serve_http(&reserved, router, options, stopping)
         })
     }
 
@@ -92,14 +93,19 @@ impl AdminServer {
             let _ = end.send(());
         };
         std::thread::Builder::new().name(name.to_owned()).spawn(run)?;
-        let address = told.recv().map_err(|_| io::Error::other("the thread ended before it listened"))??;
-        Ok(Self { address, stop, ended })
+        let reserved = told.recv().map_err(|_| io::Error::other("the thread ended before it listened"))??;
+        Ok(Self { reserved, stop, ended })
     }
 
     /// Where it listens; Unix sockets have no addresses.
     #[must_use]
     pub fn address(&self) -> Option<SocketAddr> {
-        self.address
+        self.reserved.address()
+    }
+
+    /// Begins to answer; whoever has answered there for an earlier graph ends.
+    pub fn begin(&self) {
+        self.reserved.take_turn();
     }
 
     /// Takes nothing new, waits a moment for requests under way, and returns when the port is free again.
@@ -114,13 +120,13 @@ impl AdminServer {
 fn run<E: From<io::Error>, F: Future<Output = Result<Begun, E>>>(
     mut stopping: Stopping,
     begin: impl FnOnce(Stopping) -> F,
-    tell: &mpsc::SyncSender<Result<Option<SocketAddr>, E>>,
+    tell: &mpsc::SyncSender<Result<Arc<Reserved>, E>>,
 ) {
     let begun = runtime().map_err(E::from).and_then(|runtime| {
         let begun = runtime.block_on(begin(stopping.clone()))?;
         Ok((begun, runtime))
     });
-    let (Begun { address, serving }, runtime) = match begun {
+    let (Begun { reserved, serving }, runtime) = match begun {
         Ok(begun) => begun,
         Err(error) => {
             let _ = tell.send(Err(error));
@@ -128,11 +134,14 @@ fn run<E: From<io::Error>, F: Future<Output = Result<Begun, E>>>(
         }
     };
     // Whoever started the thread waits for this, or is gone and has stopped it.
-    let _ = tell.send(Ok(address));
+    let _ = tell.send(Ok(Arc::clone(&reserved)));
     runtime.block_on(async move {
         let over = async {
-            // An error says that the handle was dropped: stop as well.
-            let _ = stopping.wait_for(|stopping| *stopping).await;
+            tokio::select! {
+                // An error says that the handle was dropped: stop as well.
+                _ = stopping.wait_for(|stopping| *stopping) => {}
+                () = reserved.turn_over() => {}
+            }
             sleep(GRACE).await;
         };
         tokio::select! {
@@ -146,9 +155,15 @@ fn runtime() -> io::Result<Runtime> {
     Builder::new_current_thread().enable_io().enable_time().build()
 }
 
-fn serve_http(listener: Listener, router: Router, options: ServerOptions, stopping: Stopping) -> Begun {
-    let server = Server::new(router.layer(from_fn(contained)), options, supervision());
-    Begun { address: listener.address(), serving: Box::pin(server.serve(listener, stopping)) }
+fn serve_http<E: From<io::Error>>(
+    reserved: &Arc<Reserved>,
+    router: Router,
+    options: ServerOptions,
+    stopping: Stopping,
+) -> Result<Begun, E> {
+    let listener = reserved.listener()?;
+    let (server, _) = Server::new(router.layer(from_fn(contained)), options, supervision());
+    Ok(Begun { reserved: Arc::clone(reserved), serving: Box::pin(server.serve(listener, stopping)) })
 }
 
 /// What panics on such a thread are reported to: they cost their own request, and are nobody's health.
@@ -171,6 +186,19 @@ mod tests {
     use axum::routing::get;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpStream;
+
+    use millrace_telemetry::Registry;
+    use millrace_telemetry::metrics::Level;
+
+    fn shared() -> Shared {
+        Shared::new(Registry::new(Level::None), &Health::starting(), 1 << 20, 1 << 20, "test")
+    }
+
+    fn started(endpoint: &str) -> io::Result<AdminServer> {
+        let server = AdminServer::start("admin-test", &shared(), endpoint, router())?;
+        server.begin();
+        Ok(server)
+    }
 
     fn here(server: &AdminServer) -> SocketAddr {
         server.address().expect("it listens on a port")
@@ -195,34 +223,33 @@ mod tests {
 
     #[tokio::test]
     async fn it_answers_until_it_is_stopped_and_then_frees_the_port() {
-        let server = AdminServer::start("admin-test", "127.0.0.1", 0, router()).expect("a free port");
+        let server = started("127.0.0.1:0").expect("a free port");
         let address = here(&server);
         assert!(ask(address, "/").await.ends_with("here"));
 
         server.stop().await;
 
-        let again = AdminServer::start("admin-test", "127.0.0.1", address.port(), router());
+        let again = started(&address.to_string());
         assert!(ask(here(&again.expect("the port is free")), "/").await.ends_with("here"));
     }
 
     #[tokio::test]
     async fn a_port_in_use_is_an_error_at_once() {
-        let first = AdminServer::start("admin-test", "127.0.0.1", 0, router()).expect("a free port");
-        let error = AdminServer::start("admin-test", "127.0.0.1", here(&first).port(), router())
-            .expect_err("the port is taken");
+        let first = started("127.0.0.1:0").expect("a free port");
+        let error = started(&here(&first).to_string()).expect_err("the port is taken");
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
     }
 
     #[tokio::test]
     async fn a_panicking_handler_costs_its_own_request_only() {
-        let server = AdminServer::start("admin-test", "127.0.0.1", 0, router()).expect("a free port");
+        let server = started("127.0.0.1:0").expect("a free port");
         assert!(ask(here(&server), "/bad").await.starts_with("HTTP/1.1 500"));
         assert!(ask(here(&server), "/").await.ends_with("here"));
     }
 
     #[tokio::test]
     async fn idle_connections_do_not_hold_up_the_end() {
-        let server = AdminServer::start("admin-test", "127.0.0.1", 0, router()).expect("a free port");
+        let server = started("127.0.0.1:0").expect("a free port");
         let mut idle = TcpStream::connect(here(&server)).await.expect("it listens");
         idle.write_all(b"GET / HTTP/1.1\r\nHos").await.expect("it reads");
 
@@ -236,7 +263,7 @@ mod tests {
 
     #[tokio::test(flavor = "current_thread")]
     async fn it_answers_while_the_workers_are_busy() {
-        let server = AdminServer::start("admin-test", "127.0.0.1", 0, router()).expect("a free port");
+        let server = started("127.0.0.1:0").expect("a free port");
         let address = here(&server);
         // A plain thread asks while this runtime, whose only worker this is, does nothing but wait for it.
         let answer = std::thread::spawn(move || {

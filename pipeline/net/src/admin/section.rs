@@ -2,10 +2,11 @@
 
 use super::{AdminServer, Begun, CONNECTIONS_BYTES, contained, serve_http, supervision};
 use crate::admission::Admission;
-use crate::config::{GrpcServerConfig, HttpServerConfig, TlsServerConfig, listen};
+use crate::config::{GrpcServerConfig, HttpServerConfig, TlsServerConfig};
 use crate::connections::{Door, Refusals, Windows};
 use crate::grpc::{self, Unary};
 use crate::http::{Accepted, Front, ServerOptions, Turned};
+use crate::listeners::reserve;
 use crate::measures::HttpServer;
 use crate::tls::{ALPN_H2, ALPN_HTTP1, Site, TlsError};
 use axum::Router;
@@ -73,7 +74,7 @@ impl AdminServer {
             async move { border.cross(request, next).await }
         }));
         let (door, site) = (door(context, "http"), Site::of(context));
-        let (config, endpoint) = (config.clone(), config.endpoint.clone());
+        let (config, endpoint, shared) = (config.clone(), config.endpoint.clone(), context.shared.clone());
         let started = Self::on_a_thread(name, async move |stopping| {
             let tls = acceptor(config.tls.as_option(), &site, &[ALPN_H2, ALPN_HTTP1])?;
             let options = ServerOptions {
@@ -82,8 +83,8 @@ impl AdminServer {
                 door: Door { tls, ..door },
                 windows: None,
             };
-            let listener = listen(&config.transport, &config.endpoint).await?;
-            Ok(serve_http(listener, router, options, stopping))
+            let reserved = reserve(&shared, &config.transport, &config.endpoint)?;
+            serve_http(&reserved, router, options, stopping)
         });
         started.map_err(|error: StartError| error.of(context, &endpoint))
     }
@@ -102,7 +103,7 @@ impl AdminServer {
         let admission = Admission::of(&context.shared.offers, authenticator, &config.middlewares);
         let admission = admission.map_err(|error| context.error(error))?;
         let (door, site) = (door(context, "grpc"), Site::transport(context, "grpc"));
-        let (config, endpoint) = (config.clone(), config.endpoint.clone());
+        let (config, endpoint, shared) = (config.clone(), config.endpoint.clone(), context.shared.clone());
         let started = Self::on_a_thread(name, async move |stopping| {
             let budget = Budget::new(MESSAGES_BYTES);
             let tls = acceptor(config.tls.as_option(), &site, &[ALPN_H2])?;
@@ -116,10 +117,10 @@ impl AdminServer {
                 keepalive: config.lives(),
                 pings: config.pings(),
             };
-            let listener = listen(&config.transport, &config.endpoint).await?;
-            let address = listener.address();
-            let server = grpc::Server::new(service, options, supervision());
-            Ok(Begun { address, serving: Box::pin(server.serve(listener, stopping)) })
+            let reserved = reserve(&shared, &config.transport, &config.endpoint)?;
+            let listener = reserved.listener()?;
+            let (server, _) = grpc::Server::new(service, options, supervision());
+            Ok(Begun { reserved, serving: Box::pin(server.serve(listener, stopping)) })
         });
         started.map_err(|error: StartError| error.of(context, &endpoint))
     }

@@ -15,7 +15,7 @@ pub use client::{
 };
 pub use server::{
     CorsConfig, EnforcementPolicyConfig, GrpcServerConfig, HttpServerConfig, KeepaliveServerConfig,
-    MAX_RECEIVE_MIB, ServerParametersConfig, check_listen, listen, listen_address,
+    MAX_RECEIVE_MIB, ServerParametersConfig, check_listen, listen_address,
 };
 pub use tls::{TlsClientConfig, TlsClientKeys, TlsConfig, TlsServerConfig, TlsServerKeys};
 

@@ -5,14 +5,10 @@ use super::{
 };
 use crate::grpc::{Keepalive, PingPolicy};
 use crate::http::{Accepted, Encodings, Timeouts};
-use crate::stream::Listener;
-use crate::tcp::{self, Family};
 use millrace_config::{Checker, Duration, GivenOnly, Secret, Thing, Validate};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::io;
-use std::path::Path;
 
 /// A server of gRPC (`protocols::grpc`).
 #[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
@@ -382,21 +378,4 @@ fn check_endpoint(at: &mut Checker<'_>, transport: &str, endpoint: &str) {
         "unix" => {}
         _ => at.error("transport", format!("`{transport}` is not supported; use tcp, tcp4, tcp6 or unix")),
     }
-}
-
-/// Listens where a configuration says that has been checked.
-///
-/// # Errors
-/// Why that is not possible.
-pub async fn listen(transport: &str, endpoint: &str) -> io::Result<Listener> {
-    if transport == "unix" {
-        return Listener::unix(Path::new(endpoint));
-    }
-    let (host, port) = listen_address(endpoint).map_err(io::Error::other)?;
-    let family = match transport {
-        "tcp4" => Family::V4,
-        "tcp6" => Family::V6,
-        _ => Family::Any,
-    };
-    tcp::listen_on(&host, port, family).await.map(Listener::Tcp)
 }

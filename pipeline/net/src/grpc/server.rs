@@ -17,7 +17,7 @@ use h2::RecvStream;
 use h2::server::SendResponse;
 use http::{HeaderMap, HeaderValue, Request, Response};
 use millrace_engine::extension::Denied;
-use millrace_engine::{BoxFuture, Budget, Charge, Failure, Identity, Tasks};
+use millrace_engine::{BoxFuture, Budget, Charge, Current, Failure, Gone, Identity, Tasks};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -90,20 +90,37 @@ pub trait Unary: Send + Sync + 'static {
     fn answered(&self, _path: &str, _code: Code, _received: Instant) {}
 }
 
-/// A gRPC server for one service.
+/// A gRPC server for one service at a time.
 pub struct Server<U> {
-    service: Arc<U>,
+    calls: Current<Calls<U>>,
     pub(super) options: ServerOptions,
     pub(super) tasks: Tasks,
     /// Our settings, which every connection begins with.
     pub(super) greeting: Bytes,
 }
 
+/// What it does with requests, whatever connection they come on.
+struct Calls<U> {
+    service: Arc<U>,
+    max_message: usize,
+    budget: Budget,
+    admission: Admission,
+}
+
 impl<U: Unary> Server<U> {
-    /// A server of `service`.
-    pub fn new(service: Arc<U>, options: ServerOptions, tasks: Tasks) -> Arc<Self> {
+    /// A server of `service`, and what tells when the last of its requests is over.
+    pub fn new(service: Arc<U>, options: ServerOptions, tasks: Tasks) -> (Arc<Self>, Gone) {
         let greeting = connection::greeting(&options);
-        Arc::new(Self { service, options, tasks, greeting })
+        let (calls, gone) = Current::new(Calls::new(service, &options));
+        (Arc::new(Self { calls, options, tasks, greeting }), gone)
+    }
+
+    /// Serves `service` from the next request on, also on connections that are open. Of the options everything counts
+    /// that is asked of single requests, and certificates for new connections; the rest stays as it was. Tells when the
+    /// last request of `service` is over.
+    pub fn replace(&self, service: Arc<U>, options: &ServerOptions) -> Gone {
+        self.options.door.take_certificates_of(&options.door);
+        self.calls.replace(Calls::new(service, options))
     }
 
     /// Serves until `stopping`, and then until every connection has ended.
@@ -111,21 +128,6 @@ impl<U: Unary> Server<U> {
         let (tasks, door) = (self.tasks.clone(), self.options.door.clone());
         let serve = |socket, peer, stopping| Arc::clone(&self).connection(socket, peer, stopping);
         accept(listener.into(), tasks, door, stopping, serve).await;
-    }
-
-    /// Who sent a request, if it may come in.
-    async fn admit(&self, headers: &HeaderMap, latest: Instant) -> Result<Option<Arc<Identity>>, Status> {
-        let admission = &self.options.admission;
-        let identity = match timeout_at(latest.into(), admission.authenticate(headers)).await {
-            Ok(Ok(identity)) => identity,
-            Ok(Err(Denied::Unauthenticated(denied))) => {
-                return Err(Status::new(Code::Unauthenticated, denied.to_string()));
-            }
-            Ok(Err(Denied::NotNow(failure))) => return Err(self.service.status(&failure)),
-            Err(_) => return Err(Status::new(Code::DeadlineExceeded, "authentication took too long")),
-        };
-        admission.pass().map_err(|failure| self.service.status(&failure))?;
-        Ok(identity)
     }
 
     /// One request and its answer.
@@ -136,8 +138,30 @@ impl<U: Unary> Server<U> {
         peer: Peer,
         conduct: Arc<Conduct>,
     ) {
-        self.answer(request, &mut respond, peer, &conduct).await;
+        self.calls.read().answer(request, &mut respond, peer, &conduct).await;
         conduct.answered();
+    }
+}
+
+impl<U: Unary> Calls<U> {
+    fn new(service: Arc<U>, options: &ServerOptions) -> Self {
+        let ServerOptions { max_message, budget, admission, .. } = options.clone();
+        Self { service, max_message, budget, admission }
+    }
+
+    /// Who sent a request, if it may come in.
+    async fn admit(&self, headers: &HeaderMap, latest: Instant) -> Result<Option<Arc<Identity>>, Status> {
+        let admission = &self.admission;
+        let identity = match timeout_at(latest.into(), admission.authenticate(headers)).await {
+            Ok(Ok(identity)) => identity,
+            Ok(Err(Denied::Unauthenticated(denied))) => {
+                return Err(Status::new(Code::Unauthenticated, denied.to_string()));
+            }
+            Ok(Err(Denied::NotNow(failure))) => return Err(self.service.status(&failure)),
+            Err(_) => return Err(Status::new(Code::DeadlineExceeded, "authentication took too long")),
+        };
+        admission.pass().map_err(|failure| self.service.status(&failure))?;
+        Ok(identity)
     }
 
     async fn answer(
@@ -172,7 +196,7 @@ impl<U: Unary> Server<U> {
         };
         let latest = received + RECEIVE_TIMEOUT;
         let latest = deadline.map_or(latest, |deadline| deadline.min(latest));
-        let identity = if self.options.admission.asks_nothing() {
+        let identity = if self.admission.asks_nothing() {
             None
         } else {
             match self.admit(&request.headers, latest).await {
@@ -184,7 +208,7 @@ impl<U: Unary> Server<U> {
                 }
             }
         };
-        let receiving = receive(&mut body, encoding, self.options.max_message, &self.options.budget);
+        let receiving = receive(&mut body, encoding, self.max_message, &self.budget);
         let message = timeout_at(latest.into(), receiving).await.unwrap_or_else(|_| {
             Err(Status::new(Code::DeadlineExceeded, "the request took too long to arrive"))
         });

@@ -80,7 +80,7 @@ impl Server {
         let tls = stream.over_tls();
         let mut builder = http1::Builder::new();
         builder.max_buf_size(read_buffer).keep_alive(self.options.keep_alive);
-        let service = service_fn(|request| paced(pace, answer(self.router.clone(), peer, tls, request)));
+        let service = service_fn(|request| paced(pace, answer(self.router.read(), peer, tls, request)));
         let stream = Paced { stream, pace: pace.clone(), read };
         let mut serving = builder.serve_connection(TokioIo::new(stream), service);
         let mut finishing = false;
@@ -189,7 +189,7 @@ mod tests {
         let (_stop, stopping) = watch::channel(false);
         let timeouts = Timeouts::same(Duration::from_secs(60));
         let options = ServerOptions { timeouts, keep_alive: true, door: Door::default(), windows: None };
-        let server = Server::new(Router::new(), options, Tasks::new(Health::starting()));
+        let (server, _gone) = Server::new(Router::new(), options, Tasks::new(Health::starting()));
         let size = size_of_val(&Arc::new(server).connection(Socket::Unix(socket), Peer(None), stopping));
         assert!(size <= 1024, "{size}");
     }

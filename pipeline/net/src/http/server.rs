@@ -20,7 +20,7 @@ use hyper::rt::Executor;
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use millrace_engine::Tasks;
+use millrace_engine::{Current, Gone, Reading, Tasks};
 use std::convert::Infallible;
 use std::future::Future;
 use std::sync::Arc;
@@ -54,19 +54,28 @@ pub struct ServerOptions {
     pub windows: Option<Arc<Windows>>,
 }
 
-/// An HTTP server for one router. Handlers find out who is at the other end by the extension [`Peer`].
+/// An HTTP server for one router at a time. Handlers find out who is at the other end by the extension [`Peer`]. Clones are
+/// the same server.
 #[derive(Debug, Clone)]
 pub struct Server {
-    pub(super) router: Router,
+    pub(super) router: Arc<Current<Router>>,
     pub(super) options: ServerOptions,
     tasks: Tasks,
 }
 
 impl Server {
-    /// A server of `router`.
+    /// A server of `router`, and what tells when the last of its requests is over.
     #[must_use]
-    pub fn new(router: Router, options: ServerOptions, tasks: Tasks) -> Self {
-        Self { router, options, tasks }
+    pub fn new(router: Router, options: ServerOptions, tasks: Tasks) -> (Self, Gone) {
+        let (router, gone) = Current::new(router);
+        (Self { router: Arc::new(router), options, tasks }, gone)
+    }
+
+    /// Serves `router` from the next request on, also on connections that are open, and shows new ones the certificates
+    /// of `door`. Tells when the last request of `router` is over.
+    pub fn replace(&self, router: Router, door: &Door) -> Gone {
+        self.options.door.take_certificates_of(door);
+        self.router.replace(router)
     }
 
     /// Serves until `stopping`, and then until every connection has ended.
@@ -124,7 +133,7 @@ impl Server {
         let service = service_fn(|request| {
             let under_way = Arc::clone(&requests);
             under_way.fetch_add(1, Relaxed);
-            let answering = answer(self.router.clone(), peer, tls, request);
+            let answering = answer(self.router.read(), peer, tls, request);
             async move {
                 let answer = answering.await;
                 drop(under_way);
@@ -181,7 +190,7 @@ async fn farewell<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S) -> std::io:
 
 /// Hands a request to the router, if it can mean one thing only.
 pub(super) async fn answer(
-    router: Router,
+    router: Reading<Router>,
     peer: Peer,
     tls: Option<OverTls>,
     mut request: Request<Incoming>,
@@ -204,7 +213,8 @@ pub(super) async fn answer(
     if let Some(tls) = tls {
         request.extensions_mut().insert(tls);
     }
-    router.oneshot(request.map(Body::new)).await
+    // What was read is held until there is an answer.
+    Router::clone(&router).oneshot(request.map(Body::new)).await
 }
 
 /// Runs what HTTP/2 does beside its connection under supervision.

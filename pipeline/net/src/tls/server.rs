@@ -9,7 +9,7 @@ use crate::read_ahead::ReadAhead;
 use rustls::{Error, ServerConfig};
 use std::fmt;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsAcceptor;
@@ -20,7 +20,7 @@ pub(crate) const HELLO: u8 = 0x16;
 /// Accepts with TLS as a section `tls` says; clones share what they have read. Follows the files if it is told to.
 #[derive(Clone)]
 pub struct Acceptor {
-    live: Arc<Live<ServerConfig>>,
+    live: Arc<Mutex<Arc<Live<ServerConfig>>>>,
 }
 
 impl fmt::Debug for Acceptor {
@@ -43,7 +43,7 @@ impl TlsServerConfig {
             client_ca_reload: self.server.client_ca_file_reload,
             make: Box::new(move |texts| material::server(&config, texts, alpn)),
         };
-        Ok(Acceptor { live: Arc::new(Live::start(recipe, site)?) })
+        Ok(Acceptor { live: Arc::new(Mutex::new(Arc::new(Live::start(recipe, site)?))) })
     }
 }
 
@@ -76,6 +76,16 @@ pub struct Rejected<S> {
 }
 
 impl Acceptor {
+    /// From now on accepts with what another has read, and follows its files.
+    pub(crate) fn follow(&self, other: &Self) {
+        let theirs = other.live();
+        *self.live.lock().unwrap_or_else(PoisonError::into_inner) = theirs;
+    }
+
+    fn live(&self) -> Arc<Live<ServerConfig>> {
+        Arc::clone(&self.live.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
     /// Speaks TLS over a connection that has just been accepted, within [`HANDSHAKE_TIMEOUT`].
     ///
     /// # Errors
@@ -96,7 +106,7 @@ impl Acceptor {
             Ok(Err(error)) => return Err(rejected(Unsecured::Broken, error.to_string())),
             Err(_) => return Err(too_slow()),
         }
-        let config = self.live.current();
+        let config = self.live().current();
         match timeout_at(deadline, TlsAcceptor::from(config).accept(stream)).await {
             Ok(Ok(secured)) => {
                 let (stream, session) = secured.into_inner();

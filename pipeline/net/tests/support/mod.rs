@@ -125,7 +125,7 @@ pub async fn serve_with(
     };
     set(&mut options);
     let tasks = Tasks::new(Health::starting());
-    let server = Server::new(Arc::clone(&service), options, tasks.clone());
+    let (server, _gone) = Server::new(Arc::clone(&service), options, tasks.clone());
     let running = Running::start(&tasks, "server", |stopping| server.serve(listener, stopping));
     Fixture { address, budget, service, running, door, registry }
 }

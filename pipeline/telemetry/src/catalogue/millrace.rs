@@ -139,6 +139,29 @@ pub static RETRY_WAITING: Def = Def::updown(
 )
 .labelled(&["exporter", "data_type"]);
 
+/// Configurations that were to be put in the place of the one at work. Label: `outcome`.
+pub static RELOADS: Def = Def::counter(
+    "otelcol_millrace_reloads",
+    "Number of times that the configuration was read again, by whether it was put in the place of the one before.",
+    "{reload}",
+)
+.labelled(&["outcome"]);
+
+/// When the configuration at work began to be, in seconds since 1970.
+pub static RELOAD_LAST_SUCCESS: Def = Def::gauge(
+    "otelcol_millrace_reload_last_success",
+    "When the configuration at work was loaded, in seconds since 1970.",
+    "s",
+);
+
+/// Which configuration is at work. Label: `hash`.
+pub static CONFIG_INFO: Def = Def::gauge(
+    "otelcol_millrace_config_info",
+    "1, with a label that tells the configuration at work from others.",
+    "{configuration}",
+)
+.labelled(&["hash"]);
+
 /// What is left of the retries that the whole process shares; below zero, retries that are booked ahead. Observed.
 pub static RETRY_BALANCE: Def = Def::gauge(
     "otelcol_millrace_retry_balance",
@@ -362,6 +385,9 @@ pub(super) const ALL: &[&Def] = &[
     &RETRY_HELD_BACK,
     &RETRY_WAITING,
     &RETRY_BALANCE,
+    &RELOADS,
+    &RELOAD_LAST_SUCCESS,
+    &CONFIG_INFO,
     &EXPORTER_CONCURRENCY,
     &STORAGE_BYTES,
     &STORAGE_LIMIT,

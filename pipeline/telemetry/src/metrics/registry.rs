@@ -253,6 +253,18 @@ impl Registry {
             self.inner.families().get_mut(def.name).and_then(|family| family.series.remove(labels));
     }
 
+    /// Takes away the series that `of` selects and that nobody can change any more: all handles are gone, and nobody is
+    /// asked for their values.
+    pub fn forget(&self, of: impl Fn(&Labels) -> bool) {
+        let is_used = |series: &Series| {
+            let has_handles = series.cells.as_ref().is_some_and(|cells| Arc::strong_count(cells) > 1);
+            has_handles || !series.observers.is_empty()
+        };
+        for family in self.inner.families().values_mut() {
+            family.series.retain(|labels, series| is_used(series) || !of(labels));
+        }
+    }
+
     /// What all touched series hold now, by name of the metric.
     #[must_use]
     pub fn snapshot(&self) -> Vec<FamilySnapshot> {

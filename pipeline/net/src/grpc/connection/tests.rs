@@ -49,7 +49,7 @@ fn server(set: impl FnOnce(&mut ServerOptions)) -> Arc<Server<Echo>> {
         pings: PingPolicy { min_time: Duration::ZERO, permit_without_stream: true },
     };
     set(&mut options);
-    Server::new(Arc::new(Echo), options, Tasks::new(Health::starting()))
+    Server::new(Arc::new(Echo), options, Tasks::new(Health::starting())).0
 }
 
 /// One end of a conversation.

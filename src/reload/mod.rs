@@ -1,0 +1,193 @@
+//! Reading the configuration again while the process runs, and putting what it says in the place of what runs.
+//!
+//! One reload at a time; whatever asks for another in the meantime asks for one. The new configuration is read, checked,
+//! built, and given its addresses before anything of the old one ends, so that a mistake changes nothing.
+
+mod changes;
+mod record;
+mod watch;
+
+pub use record::Reloads;
+pub use watch::{Files, Occasion};
+
+use crate::cli::Input;
+use crate::plan::{Plan, plan};
+use crate::run::{invalid, limits};
+use crate::telemetry::Served;
+use changes::restart_only;
+use millrace_engine::graph::Graph;
+use millrace_telemetry::config::TelemetryConfig;
+use millrace_telemetry::logs::LogGuard;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{oneshot, watch as latest};
+use tokio::time::timeout;
+
+/// How long reading a configuration may take: files on a network, and pages.
+const READING: Duration = Duration::from_secs(60);
+
+/// What runs, and how it is replaced.
+pub struct Reloader<'a> {
+    input: &'a Input,
+    files: Files,
+    logs: &'a LogGuard,
+    served: &'a Served,
+    reloads: Reloads,
+    /// What a graph that has been replaced may take to pass on what it holds.
+    patience: Duration,
+    state: Mutex<State>,
+}
+
+struct State {
+    graph: Arc<Graph>,
+    telemetry: TelemetryConfig,
+    /// Whether the graph before has ended.
+    retired: latest::Receiver<bool>,
+}
+
+impl<'a> Reloader<'a> {
+    /// Of a process that runs `plan`.
+    pub fn new(
+        input: &'a Input,
+        files: Files,
+        plan: &Plan,
+        graph: Graph,
+        (logs, served): (&'a LogGuard, &'a Served),
+        patience: Duration,
+    ) -> Self {
+        let shared = graph.shared();
+        let reloads = Reloads::new(&shared.registry, &shared.health, plan.print);
+        let telemetry = plan.telemetry.clone();
+        // There was none.
+        let (_, retired) = latest::channel(true);
+        let state = Mutex::new(State { graph: Arc::new(graph), telemetry, retired });
+        Self { input, files, logs, served, reloads, patience, state }
+    }
+
+    /// Reloads whenever that is asked for, for ever.
+    pub async fn run(&self, mut hangup: Option<Signal>) {
+        let mut watch = self.files.watch();
+        loop {
+            let why = tokio::select! {
+                () = hung_up(&mut hangup) => "SIGHUP",
+                () = watch.changed() => "the configuration has changed",
+            };
+            tracing::info!(why, "Reading the configuration again");
+            match self.reload().await {
+                Ok(()) => self.reloads.succeeded(),
+                Err(problem) => {
+                    self.reloads.failed(&problem);
+                    tracing::error!(
+                        "the configuration was not replaced; what ran before goes on\n{}",
+                        problem.trim_end()
+                    );
+                }
+            }
+            // The next one waits until this one has left nothing behind.
+            let retired = self.state().retired.clone();
+            ended(retired).await;
+        }
+    }
+
+    /// Stops what runs.
+    pub async fn stop(&self, deadline: Instant) {
+        let (graph, retired) = {
+            let state = self.state();
+            (Arc::clone(&state.graph), state.retired.clone())
+        };
+        graph.stop_beside(deadline, ended(retired)).await;
+    }
+
+    async fn reload(&self) -> Result<(), String> {
+        let plan = self.read().await?;
+        let (old, telemetry) = {
+            let state = self.state();
+            (Arc::clone(&state.graph), state.telemetry.clone())
+        };
+        restart_only(&telemetry, &plan.telemetry)?;
+        for warning in plan.warnings.lines().filter(|line| !line.is_empty()) {
+            tracing::warn!("{warning}");
+        }
+        let new = old.successor(&plan.config, &plan.plans).map_err(|error| error.to_string())?;
+        let readers = self.served.prepare(&plan.telemetry, new.shared())?;
+        new.prepare().await.map_err(|error| error.to_string())?;
+        // From here on nothing is expected to fail.
+        let limits = limits(&plan.limits);
+        new.shared().intake.set_limit(limits.intake_bytes);
+        new.shared().work.set_limit(limits.work_bytes);
+        self.logs.set_level(plan.telemetry.logs.level);
+        let new = Arc::new(new);
+        let taken_over = new.take_over(&old, &plan.config).await;
+        self.served.replace(readers).await;
+        let (built, kept) = new.built_and_kept();
+        self.replace(&old, &new, plan);
+        taken_over.map_err(|error| format!("{error}; everything else of the new configuration works"))?;
+        tracing::info!(built, kept, "The new configuration is at work");
+        Ok(())
+    }
+
+    /// Puts a graph in the place of another, which ends in its own time.
+    fn replace(&self, old: &Arc<Graph>, new: &Arc<Graph>, plan: Plan) {
+        let (before, after) = (Arc::clone(old), Arc::clone(new));
+        let deadline = Instant::now() + self.patience;
+        let shared = new.shared().clone();
+        let (done, retired) = latest::channel(false);
+        drop(shared.tasks.clone().spawn("retire", async move {
+            before.retire(&after, deadline).await;
+            drop(before);
+            shared.ledger.close_unused();
+            shared.registry.forget(|labels| after.lacks(labels));
+            done.send_replace(true);
+        }));
+        let mut state = self.state();
+        state.graph = Arc::clone(new);
+        state.telemetry = plan.telemetry;
+        state.retired = retired;
+        drop(state);
+        self.reloads.loaded(plan.print);
+    }
+
+    /// Reads and checks the configuration, off the workers. What does not let itself be read is left behind.
+    async fn read(&self) -> Result<Plan, String> {
+        let (tell, told) = oneshot::channel();
+        let (input, files) = (self.input.clone(), self.files.clone());
+        let read = move || {
+            // Nobody waits if it took too long.
+            let _ = tell.send(plan(files.read(&input, Occasion::Reload), input.gates));
+        };
+        std::thread::Builder::new()
+            .name("configuration".to_owned())
+            .spawn(read)
+            .map_err(|error| format!("cannot start a thread to read the configuration: {error}"))?;
+        match timeout(READING, told).await {
+            Ok(Ok(plan)) => plan.map_err(|problems| invalid(&problems)),
+            Ok(Err(_)) => Err("reading the configuration panicked; this is a bug".to_owned()),
+            Err(_) => Err(format!("the configuration could not be read within {READING:?}")),
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Waits for the end of a graph that is being retired.
+async fn ended(mut retired: latest::Receiver<bool>) {
+    // An error says that retiring has panicked, which is an end as well.
+    let _ = retired.wait_for(|retired| *retired).await;
+}
+
+/// Takes note of SIGHUP from now on. Without that it ends the process.
+pub fn hangups() -> Option<Signal> {
+    signal(SignalKind::hangup()).ok()
+}
+
+async fn hung_up(hangup: &mut Option<Signal>) {
+    match hangup {
+        Some(hangup) => {
+            hangup.recv().await;
+        }
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,73 @@
+//! What makes it reload, and what ends it meanwhile.
+
+use crate::support::{Setup, eventually, http1};
+use crate::{outcomes, text};
+use std::fs;
+
+#[tokio::test]
+async fn watched_files_are_read_when_they_have_changed() {
+    let collector = Setup::to("nop: {}").with(&["--watch-config"]).start().await;
+    let base = text(&collector);
+    fs::write(&collector.setup.config, base.replace("limit_mib: 128", "limit_mib: 64")).expect("written");
+    let metrics = collector.metrics_when("it is read", |metrics| outcomes(metrics, "success") == 1.0).await;
+    let limit = metrics.sum("otelcol_millrace_budget_limit", &[]);
+    assert!(limit <= f64::from(64 << 20), "{limit}");
+    // As a mounted file is replaced: by another of that name.
+    let next = collector.setup.folder.path().join("next.yaml");
+    fs::write(&next, &base).expect("written");
+    fs::rename(&next, &collector.setup.config).expect("moved");
+    collector.metrics_when("it is read again", |metrics| outcomes(metrics, "success") == 2.0).await;
+    collector.finish().await;
+}
+
+#[tokio::test]
+async fn signals_that_come_together_are_answered_together() {
+    let collector = Setup::to("nop: {}").start().await;
+    for _ in 0..50 {
+        collector.signal("HUP");
+    }
+    collector.metrics_when("one at least", |metrics| outcomes(metrics, "success") >= 1.0).await;
+    eventually("none is left", || async {
+        let now = outcomes(&collector.metrics().await, "success");
+        tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+        let later = outcomes(&collector.metrics().await, "success");
+        if now == later { Ok(()) } else { Err(format!("{now}, then {later}")) }
+    })
+    .await;
+    assert_eq!(outcomes(&collector.metrics().await, "failure"), 0.0);
+    collector.finish().await;
+}
+
+#[tokio::test]
+async fn it_can_be_stopped_in_the_middle_of_a_reload() {
+    for _ in 0..5 {
+        let collector = Setup::to("nop: {}").start().await;
+        let base = text(&collector);
+        fs::write(&collector.setup.config, base.replace("limit_mib: 128", "limit_mib: 64")).expect("written");
+        collector.signal("HUP");
+        let stopped = collector.stopped_by("TERM").await;
+        stopped.assert_clean();
+    }
+}
+
+#[tokio::test]
+async fn which_configuration_is_at_work_is_told() {
+    let collector = Setup::to("nop: {}").start().await;
+    let hash = async || {
+        let page = http1::get(collector.setup.metrics, "/metrics").await.expect("a page").text().to_owned();
+        let lines: Vec<_> =
+            page.lines().filter(|line| line.starts_with("otelcol_millrace_config_info{")).collect();
+        assert_eq!(lines.len(), 1, "{lines:?}");
+        lines[0].to_owned()
+    };
+    let before = hash().await;
+    let base = text(&collector);
+    crate::reload(&collector, &base.replace("limit_mib: 128", "limit_mib: 64"), "success").await;
+    let after = hash().await;
+    assert_ne!(before, after);
+    crate::reload(&collector, &base, "success").await;
+    assert_eq!(hash().await, before);
+    let now = collector.metrics().await.sum("otelcol_millrace_reload_last_success", &[]);
+    assert!(now > 1.7e9, "{now}");
+    collector.finish().await;
+}
