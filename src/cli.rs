@@ -3,6 +3,7 @@
 //! Flags are those of the Go collector.
 
 use crate::describe::{PrintConfig, SchemaOptions};
+use crate::storage::{DeadLetters, Queue};
 use clap::builder::RangedU64ValueParser;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
@@ -102,6 +103,17 @@ pub enum Command {
         /// Which one.
         id: Option<String>,
     },
+    /// Look at what waits on disk for its destination (`sending_queue::storage`).
+    ///
+    /// Works while the collector runs, and while it is stopped. Which directories: those of the `file_storage`
+    /// extensions of --config, or --directory, or /var/lib/otelcol/file_storage.
+    Queue(Queue),
+    /// Look at what could not be delivered, and replay or drop it.
+    ///
+    /// An exporter with `sending_queue::storage` puts aside what the destination refuses for good, what has been tried
+    /// for too long, and records that are too large, each with its reason. Works while the collector runs, and while it
+    /// is stopped; which directories: as for `queue`.
+    DeadLetters(DeadLetters),
     /// Show a collector at work: run a pipeline and send it the telemetry of a little web shop.
     ///
     /// Starts configs/quickstart.yaml, or the copy of it in this binary, and sends it traces, metrics and logs over
@@ -241,14 +253,17 @@ impl Cli {
     fn understand(args: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
         let matches = Self::command().try_get_matches_from(args)?;
         let mut cli = Self::from_arg_matches(&matches)?;
-        if let Some(
-            Command::Validate { source, .. }
-            | Command::Demo(Demo { source, .. })
-            | Command::PrintConfig(PrintConfig { source, .. }),
-        ) = &mut cli.command
-        {
-            source.inherit(&cli.source);
-        }
+        let source = match &mut cli.command {
+            Some(
+                Command::Validate { source, .. }
+                | Command::Demo(Demo { source, .. })
+                | Command::PrintConfig(PrintConfig { source, .. }),
+            ) => source,
+            Some(Command::Queue(queue)) => &mut queue.place().source,
+            Some(Command::DeadLetters(letters)) => &mut letters.place().source,
+            _ => return Ok(cli),
+        };
+        source.inherit(&cli.source);
         Ok(cli)
     }
 }

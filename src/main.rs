@@ -11,6 +11,7 @@ mod plan;
 mod prints;
 mod reload;
 mod run;
+mod storage;
 mod telemetry;
 
 use cli::{Cli, Command};
@@ -40,6 +41,8 @@ fn main() -> ExitCode {
         Some(Command::Schema(options)) => describe::schema(options),
         Some(Command::Components) => Ok(components::list()),
         Some(Command::Featuregate { id }) => featuregate::tell(id.as_deref()),
+        Some(Command::Queue(options)) => storage::queue(options),
+        Some(Command::DeadLetters(options)) => storage::dead_letters(options),
         Some(Command::Demo(options)) => demo::demo(options, cli.shutdown_timeout),
     };
     done.unwrap_or_else(|problem| cli::fail(&problem))

@@ -3,6 +3,7 @@
 //! What was acknowledged is known by the ids that its senders gave it, and what was delivered by those that a
 //! destination finds in the bytes it is sent.
 
+mod dead_letters;
 mod faults;
 mod kills;
 #[path = "../support/mod.rs"]

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 
 /// What is done with each request after it was read.
 #[derive(Debug, Clone, Copy)]
@@ -51,8 +51,11 @@ impl Stub {
         let bodies = Bodies::default();
         let (count, kept) = (Arc::clone(&requests), Arc::clone(&bodies));
         let serving = tokio::spawn(async move {
+            // They end with it: who has left answers nobody.
+            let mut connections = JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(connection(stream, manner, Arc::clone(&count), Arc::clone(&kept)));
+                connections.spawn(connection(stream, manner, Arc::clone(&count), Arc::clone(&kept)));
+                while connections.try_join_next().is_some() {}
             }
         });
         Self { address, requests, bodies, serving }
@@ -75,6 +78,15 @@ impl Stub {
             if seen >= requests { Ok(()) } else { Err(format!("{seen} of {requests}")) }
         })
         .await;
+    }
+}
+
+impl Stub {
+    /// Goes away, and returns when somebody else can be there instead.
+    pub async fn leave(mut self) {
+        self.serving.abort();
+        // It ends by being cut off, which is what was wanted.
+        let _ = (&mut self.serving).await;
     }
 }
 

@@ -13,7 +13,7 @@ use std::sync::mpsc::sync_channel;
 use std::time::Duration;
 
 /// Locked for as long as a process uses the directory.
-const LOCK: &str = ".millrace.lock";
+pub(super) const LOCK: &str = ".millrace.lock";
 /// Where the database files of the Go collector say what they are, and what they say.
 const BBOLT_MAGIC: (u64, [u8; 4]) = (16, 0xED0C_DAED_u32.to_le_bytes());
 /// How many names are shown.

@@ -4,6 +4,7 @@
 //! files alive. The directory is locked: two collectors in one would each send what the other has sent.
 
 mod config;
+pub mod control;
 mod directory;
 mod names;
 #[cfg(test)]
@@ -14,9 +15,10 @@ pub use config::{Compaction, Config};
 use millrace_config::Role;
 use millrace_engine::component::{BuildError, Context, Extension, ExtensionConfig, Factory, Stability};
 use millrace_engine::storage::{Directory, NoPlace, Owner, Place, Rules};
-use millrace_engine::{BoxFuture, Status, Storage};
-use std::sync::Arc;
+use millrace_engine::{BoxFuture, Status, Storage, Tasks};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use tokio::task::JoinHandle;
 
 /// The `file_storage` extension.
 pub const FACTORY: Factory<dyn ExtensionConfig> = Factory {
@@ -40,7 +42,14 @@ impl ExtensionConfig for Config {
                 "fsync is off: what was acknowledged can be lost when the machine loses power"
             );
         }
-        Ok(Arc::new(FileStorage { directory, rules: self.rules(), status: context.status(None), name }))
+        Ok(Arc::new(FileStorage {
+            directory,
+            rules: self.rules(),
+            status: context.status(None),
+            tasks: context.shared.tasks.clone(),
+            control: Mutex::default(),
+            name,
+        }))
     }
 
     fn offers(&self) -> &'static [Role] {
@@ -72,6 +81,9 @@ struct FileStorage {
     directory: Arc<Directory>,
     rules: Rules,
     status: Status,
+    tasks: Tasks,
+    /// Answers commands.
+    control: Mutex<Option<JoinHandle<Option<()>>>>,
     name: String,
 }
 
@@ -97,10 +109,24 @@ impl Extension for FileStorage {
                 "folders of components that are not configured are left alone, and what they hold is not sent; configure the component under its former name to send it, or remove the folder"
             );
         }
+        match control::serve(&self.directory, &self.tasks) {
+            Ok(task) => *self.control.lock().unwrap_or_else(PoisonError::into_inner) = Some(task),
+            Err(error) => tracing::warn!(
+                otelcol.component.id = self.name,
+                otelcol.component.kind = "extension",
+                directory = %self.directory.path().display(),
+                %error,
+                "`millrace dead-letters replay` and `drop` will not work while this runs: no socket can be made there"
+            ),
+        }
         Box::pin(std::future::ready(Ok(())))
     }
 
     fn stop(&self) -> BoxFuture<'_, ()> {
+        if let Some(task) = self.control.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            task.abort();
+            control::close(self.directory.path());
+        }
         Box::pin(std::future::ready(()))
     }
 

@@ -53,10 +53,46 @@ pub struct QueueConfig {
     ///
     /// Go: has no such key, and refuses.
     pub millrace_on_full: OnFull,
+    /// What cannot be delivered is put aside with its reason, instead of being dropped. Needs a `storage`.
+    ///
+    /// Go: has no such key, and drops it.
+    pub millrace_dead_letters: DeadLettersConfig,
     /// Send less at once while the destination refuses or does not answer, instead of always `num_consumers`.
     ///
     /// Go: has no such key, and always sends as much.
     pub millrace_adaptive_concurrency: bool,
+}
+
+/// `sending_queue::millrace_dead_letters`: where what cannot be delivered is put aside.
+#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct DeadLettersConfig {
+    /// Put aside what cannot be delivered. Without a `storage` there is nowhere to put it.
+    pub enabled: bool,
+    /// The most bytes on disk for each signal; the oldest make room for new ones.
+    pub max_size: u64,
+    /// What is older is dropped, and counted; 0 keeps it until there is no room.
+    pub max_age: Duration,
+}
+
+/// The smallest store of dead letters: a few of the smallest segments.
+const DEAD_LETTERS_MIN: u64 = 1 << 20;
+
+impl Default for DeadLettersConfig {
+    fn default() -> Self {
+        Self { enabled: true, max_size: 64 << 20, max_age: Duration::from_secs(0) }
+    }
+}
+
+impl Validate for DeadLettersConfig {
+    fn validate(&self, at: &mut Checker<'_>) {
+        if self.max_size < DEAD_LETTERS_MIN {
+            at.error(
+                "max_size",
+                "must be at least 1048576 (1 MiB)\nset `enabled: false` to drop what cannot be delivered",
+            );
+        }
+    }
 }
 
 /// What becomes of new requests when there is no room in a queue on disk.
@@ -81,6 +117,7 @@ impl Default for QueueConfig {
             batch: Optional::Off,
             storage: None,
             millrace_on_full: OnFull::Refuse,
+            millrace_dead_letters: DeadLettersConfig::default(),
             millrace_adaptive_concurrency: true,
         }
     }
@@ -107,8 +144,12 @@ impl Validate for QueueConfig {
             None if self.millrace_on_full != OnFull::Refuse => {
                 at.error("millrace_on_full", "is for queues on disk\nname a `storage`, or remove it")
             }
+            None if at.is_set("millrace_dead_letters") && self.millrace_dead_letters.enabled => {
+                at.error("millrace_dead_letters", "have to be on disk\nname a `storage`, or remove it")
+            }
             None => {}
         }
+        at.nested("millrace_dead_letters", &self.millrace_dead_letters);
         at.nested("batch", &self.batch);
         if let Some(batch) = self.batch.as_option()
             && batch.effective_sizer(self.sizer) == self.sizer

@@ -2,6 +2,7 @@
 
 use crate::budget::RetryBudget;
 use crate::concurrency::{Outcome, Slot, Slots};
+use crate::dead_letters::DeadLetters;
 use crate::measures::Measures;
 use crate::parts::Report;
 use crate::retry::Backoff;
@@ -32,6 +33,8 @@ pub(crate) struct Courier {
     pub(crate) cut_off: AtomicBool,
     pub(crate) tasks: Tasks,
     pub(crate) name: String,
+    /// Where what cannot be delivered is put aside, and what the destination is called there.
+    pub(crate) dead_letters: Option<(Arc<DeadLetters>, String)>,
 }
 
 /// Where to.
@@ -148,7 +151,7 @@ impl Courier {
             let failed = if refusal.cut_short {
                 report.cut_short(items, &refusal.failure)
             } else {
-                report.failed(items, &refusal.failure);
+                self.give_up(&part, &refusal.failure, report).await;
                 items
             };
             if failed > 0 {
@@ -156,6 +159,25 @@ impl Courier {
                 self.measures.failed(failed, &refusal.failure);
             }
         }
+    }
+
+    /// What will not be delivered is put aside where there is a place for it, unless all who handed it in are waiting
+    /// to have it back.
+    async fn give_up(&self, part: &Batch, failure: &Failure, report: &mut impl Report) {
+        let items = part.cost().items;
+        if let Some((letters, destination)) = &self.dead_letters
+            && report.has_nobody(items)
+            && letters.keep(part, failure, destination).await
+        {
+            tracing::warn!(
+                exporter = self.name,
+                error = %failure,
+                items,
+                "a request cannot be delivered; putting it aside (`millrace dead-letters list` shows it)"
+            );
+            return report.dead_lettered(items, failure);
+        }
+        report.failed(items, failure);
     }
 
     /// As in Go, `sent` counts the whole request, whatever the destination refused of it.

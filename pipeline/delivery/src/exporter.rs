@@ -5,6 +5,7 @@ use crate::budget::RetryBudget;
 use crate::concurrency::Slots;
 use crate::config::{QueueConfig, RetryConfig};
 use crate::courier::{Courier, Destination, Phase, Protocol, panicked};
+use crate::dead_letters::{self, DeadLetters};
 use crate::measures::{Measures, watch_concurrency, watch_queue};
 use crate::queue::{Queue, now};
 use crate::ticket::{Request, Ticket};
@@ -17,8 +18,8 @@ use millrace_telemetry::Labels;
 use millrace_wire::Signal;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Weak};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
@@ -86,14 +87,21 @@ impl Exporter {
             slots,
         }));
         let measures = Measures::new(context, signal, &delivery.destination);
-        let courier = courier(context, destination, context.account(signal), measures);
+        let letters = match delivery.queue.as_option() {
+            Some(queue) => open_letters(context, signal, queue)?,
+            None => None,
+        };
+        let account = context.account(signal);
+        let to = delivery.destination.iter().map(|(_, value)| value).collect::<Vec<_>>().join(":");
+        let courier =
+            courier(context, destination, account, measures, letters.clone().map(|letters| (letters, to)));
         let Some(config) = delivery.queue.as_option() else {
             return Ok(Arc::new(Self { courier, queue: None }));
         };
         let mut queue = Queue::start(context, signal, config, &delivery.metadata, &courier)?;
         queue.visible.extend(watch_queue(context, signal, &queue.gauges()));
         queue.visible.extend(visible);
-        Ok(Arc::new(Self { courier, queue: Some(queue) }))
+        Ok(Self::replaying(context, courier, queue, letters))
     }
 
     /// The same queue with the rest of a pipeline as its destination, for processors and connectors. The account is
@@ -114,9 +122,29 @@ impl Exporter {
     ) -> Result<Arc<Self>, BuildError> {
         let destination = Destination::Pipeline { next: Arc::clone(next), holds: !queue.wait_for_result };
         let measures = Measures::of_batches(context, signal, names);
-        let courier = courier(context, destination, Arc::clone(account), measures);
+        let letters = open_letters(context, signal, queue)?;
+        let put_aside = letters.clone().map(|letters| (letters, String::new()));
+        let courier = courier(context, destination, Arc::clone(account), measures, put_aside);
         let queue = Queue::start(context, signal, queue, &[], &courier)?;
-        Ok(Arc::new(Self { courier, queue: Some(queue) }))
+        Ok(Self::replaying(context, courier, queue, letters))
+    }
+
+    /// With a queue that what has been put aside comes back to when it is replayed.
+    fn replaying(
+        context: &Context,
+        courier: Arc<Courier>,
+        mut queue: Queue,
+        letters: Option<Arc<DeadLetters>>,
+    ) -> Arc<Self> {
+        if let Some(letters) = &letters {
+            queue.visible.extend(dead_letters::watch(context, letters));
+        }
+        let exporter = Arc::new(Self { courier, queue: Some(queue) });
+        if let Some(letters) = letters {
+            let weak: Weak<Self> = Arc::downgrade(&exporter);
+            letters.replay_to(weak);
+        }
+        exporter
     }
 
     /// Without a queue: on the request's own task, and the answer is the destination's.
@@ -170,11 +198,24 @@ impl Exporter {
     }
 }
 
+/// Where what cannot be delivered is put aside, if there is a place for it.
+fn open_letters(
+    context: &Context,
+    signal: Signal,
+    queue: &QueueConfig,
+) -> Result<Option<Arc<DeadLetters>>, BuildError> {
+    let Some(storage) = queue.storage.as_ref().filter(|_| queue.millrace_dead_letters.enabled) else {
+        return Ok(None);
+    };
+    DeadLetters::open(context, signal, storage, &queue.millrace_dead_letters).map(Some)
+}
+
 fn courier(
     context: &Context,
     destination: Destination,
     account: Arc<Account>,
     measures: Measures,
+    dead_letters: Option<(Arc<DeadLetters>, String)>,
 ) -> Arc<Courier> {
     Arc::new(Courier {
         destination,
@@ -184,6 +225,7 @@ fn courier(
         cut_off: AtomicBool::new(false),
         tasks: context.shared.tasks.clone(),
         name: context.id.to_string(),
+        dead_letters,
     })
 }
 

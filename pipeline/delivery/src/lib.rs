@@ -14,6 +14,7 @@ mod budget;
 mod concurrency;
 pub mod config;
 mod courier;
+pub mod dead_letters;
 mod exporter;
 mod measures;
 pub mod partition;
@@ -24,7 +25,9 @@ mod spans;
 mod status_codes;
 mod ticket;
 
-pub use config::{BatchConfig, DeliveryConfig, OnFull, PartitionConfig, QueueConfig, RetryConfig, Sizer};
+pub use config::{
+    BatchConfig, DeadLettersConfig, DeliveryConfig, OnFull, PartitionConfig, QueueConfig, RetryConfig, Sizer,
+};
 pub use exporter::{BatchNames, Delivery, Exporter};
 pub use status_codes::{StatusCode, StatusCodes};
 

@@ -20,6 +20,12 @@ pub(crate) trait Report {
     /// The next `items` have failed for good.
     fn failed(&mut self, items: u64, failure: &Failure);
 
+    /// Whether nobody waits for some of the next `items`: what fails of these is lost.
+    fn has_nobody(&self, items: u64) -> bool;
+
+    /// The next `items` have failed for good, and are put aside.
+    fn dead_lettered(&mut self, items: u64, failure: &Failure);
+
     /// The next `items` could not be sent before the end, and have failed unless they are on disk; how many have.
     fn cut_short(&mut self, items: u64, failure: &Failure) -> u64;
 
@@ -75,6 +81,20 @@ impl Report for Parts {
         self.next(items, |ticket, items| ticket.failed(items, failure));
     }
 
+    fn has_nobody(&self, items: u64) -> bool {
+        let mut before = 0;
+        let mut next = self.0.iter().take_while(|(_, left)| {
+            let is_next = before < items;
+            before += left;
+            is_next
+        });
+        next.any(|(ticket, _)| ticket.has_nobody())
+    }
+
+    fn dead_lettered(&mut self, items: u64, failure: &Failure) {
+        self.next(items, |ticket, items| ticket.dead_lettered(items, failure));
+    }
+
     fn cut_short(&mut self, items: u64, failure: &Failure) -> u64 {
         let mut failed = 0;
         self.next(items, |ticket, items| {
@@ -102,6 +122,14 @@ impl Report for &Ticket<&Account> {
     }
 
     fn failed(&mut self, items: u64, failure: &Failure) {
+        Ticket::failed(self, items, failure);
+    }
+
+    fn has_nobody(&self, _items: u64) -> bool {
+        false
+    }
+
+    fn dead_lettered(&mut self, items: u64, failure: &Failure) {
         Ticket::failed(self, items, failure);
     }
 

@@ -155,6 +155,16 @@ impl<A: Deref<Target = Account>> Ticket<A> {
         self.state().failed(self.hold.account(), self.request.cost, items, failure);
     }
 
+    /// Whether nobody waits for its outcome.
+    pub(crate) fn has_nobody(&self) -> bool {
+        matches!(self.state().caller, Caller::None)
+    }
+
+    /// `items` more of it have failed for good, and are put aside. Whoever waits has them back all the same.
+    pub(crate) fn dead_lettered(&self, items: u64, failure: &Failure) {
+        self.state().dead_lettered(self.hold.account(), self.request.cost, items, failure);
+    }
+
     /// `items` more of it could not be sent before the end. On disk they stay, and whether they do is the answer;
     /// otherwise they have failed for good.
     pub(crate) fn cut_short(&self, items: u64, failure: &Failure) -> bool {
@@ -199,6 +209,17 @@ impl State {
         account.record(Term::Out, Cost { items: cost.items - lost.items, bytes: cost.bytes - lost.bytes });
         if lost.items > 0 {
             account.record(Term::Lost(Reason::Rejected), lost);
+        }
+    }
+
+    fn dead_lettered(&mut self, account: &Account, whole: Cost, items: u64, failure: &Failure) {
+        if !matches!(self.caller, Caller::None) {
+            return self.failed(account, whole, items, failure);
+        }
+        let cost = self.advance(whole, items);
+        if cost.items > 0 {
+            account.record(Term::DeadLettered, cost);
+            self.recorded += cost;
         }
     }
 

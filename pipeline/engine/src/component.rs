@@ -100,8 +100,14 @@ impl Context {
     /// Opens this component's account of one signal.
     #[must_use]
     pub fn account(&self, signal: Signal) -> Arc<Account> {
+        self.account_of(self.kind, signal)
+    }
+
+    /// Opens an account of its own for what the component keeps beside what passes through it; `kind` says what.
+    #[must_use]
+    pub fn account_of(&self, kind: &'static str, signal: Signal) -> Arc<Account> {
         let holder = Holder {
-            kind: self.kind,
+            kind,
             component: self.id.to_string(),
             pipeline: self.pipeline.as_ref().map(ToString::to_string),
             signal,

@@ -58,13 +58,15 @@ pub enum Reason {
     Evicted,
     /// What was on disk cannot be read any more.
     Damaged,
+    /// Dead letters that somebody has dropped by command.
+    Discarded,
     /// A bug: a task panicked or a result was lost.
     Internal,
 }
 
 impl Reason {
     /// Every reason, for tables and for accounts that pre-make a counter for each.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Malformed,
         Self::TooLarge,
         Self::OverBudget,
@@ -80,6 +82,7 @@ impl Reason {
         Self::Expired,
         Self::Evicted,
         Self::Damaged,
+        Self::Discarded,
         Self::Internal,
     ];
 
@@ -102,6 +105,7 @@ impl Reason {
             Self::Expired => "expired",
             Self::Evicted => "evicted",
             Self::Damaged => "damaged",
+            Self::Discarded => "discarded",
             Self::Internal => "internal",
         }
     }

@@ -96,10 +96,13 @@ impl Term {
 
 const TERMS: usize = 9 + Reason::ALL.len();
 
+/// The kind of account that an exporter's dead letters are kept under, beside the exporter's own.
+pub const DEAD_LETTERS: &str = "dead_letters";
+
 /// Which component an account belongs to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Holder {
-    /// `receiver`, `processor`, `connector` or `exporter`.
+    /// `receiver`, `processor`, `connector` or `exporter`; or [`DEAD_LETTERS`].
     pub kind: &'static str,
     /// The component's id as configured, e.g. `otlp/internal`.
     pub component: String,
@@ -343,6 +346,8 @@ pub struct Closing {
     pub opening: u64,
     /// Items that are on disk when the process ends; more than received when there are several exporters.
     pub kept: u64,
+    /// Items that were put aside because they cannot be delivered.
+    pub dead_lettered: u64,
     /// Items lost; what is still held in memory when the process ends is lost too.
     pub lost: u64,
     /// The losses, by component and reason.
@@ -367,8 +372,12 @@ impl Closing {
         }
         self.filtered += account.total(Term::Filtered).items + account.total(Term::SampledOut).items;
         self.lost += account.lost().items;
-        self.opening += account.total(Term::Opening).items;
-        self.kept += account.kept().items;
+        self.dead_lettered += account.total(Term::DeadLettered).items;
+        // What was put aside has left its exporter, and waits for nothing.
+        if holder.kind != DEAD_LETTERS {
+            self.opening += account.total(Term::Opening).items;
+            self.kept += account.kept().items;
+        }
         // What a receiver still holds has not been acknowledged: its sender has it.
         let left = account.sum(HELD).items;
         if holder.kind != "receiver" && left > 0 {
@@ -399,6 +408,9 @@ impl fmt::Display for Closing {
         )?;
         if self.opening + self.kept > 0 {
             write!(f, "{} kept on disk, ", self.kept)?;
+        }
+        if self.dead_lettered > 0 {
+            write!(f, "{} put aside as dead letters, ", self.dead_lettered)?;
         }
         write!(f, "{} lost", self.lost)?;
         for (holder, reason, items) in &self.losses {

@@ -15,6 +15,7 @@ pub mod batch;
 pub mod budget;
 pub mod component;
 pub mod current;
+mod custody;
 pub mod entry;
 mod expose;
 pub mod extension;

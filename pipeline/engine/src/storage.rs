@@ -5,6 +5,7 @@
 //! whoever asks for the same place while it is open. So a component that takes another one's place on a reload finds
 //! everything open where that one has it, and nothing is ever open twice.
 
+pub use crate::custody::{Custodian, Outcome, Selection, Task};
 use crate::status::Status;
 use millrace_config::ComponentId;
 use millrace_wire::Signal;
@@ -117,6 +118,14 @@ impl Place {
         things.insert(self.name.clone(), weak);
         Ok(opened)
     }
+
+    /// What is kept here is `custodian`'s, for as long as that is there: it can be asked for by the name of the folder.
+    pub fn answer_with<C: Custodian + 'static>(&self, custodian: &Arc<C>) {
+        let weak: Weak<C> = Arc::downgrade(custodian);
+        let mut custodians = lock(&self.directory.custodians);
+        custodians.retain(|_, custodian| custodian.strong_count() > 0);
+        custodians.insert(self.name.clone(), weak);
+    }
 }
 
 /// A directory that this process has for itself, for as long as anybody holds this.
@@ -125,6 +134,8 @@ pub struct Directory {
     open: Mutex<HashMap<String, Weak<dyn Any + Send + Sync>>>,
     /// The places in it that cannot be written to.
     failing: Mutex<BTreeSet<String>>,
+    /// Whom to ask about what is in its folders.
+    custodians: Mutex<HashMap<String, Weak<dyn Custodian>>>,
     /// Keeps other processes out.
     _lock: Box<dyn Any + Send + Sync>,
 }
@@ -140,6 +151,12 @@ impl Directory {
     #[must_use]
     pub fn is_open(&self, name: &str) -> bool {
         lock(&self.open).get(name).is_some_and(|open| open.strong_count() > 0)
+    }
+
+    /// Whom to ask about what is in the folder of that name.
+    #[must_use]
+    pub fn custodian(&self, name: &str) -> Option<Arc<dyn Custodian>> {
+        lock(&self.custodians).get(name)?.upgrade()
     }
 }
 
@@ -172,6 +189,7 @@ impl Directories {
             path: path.to_owned(),
             open: Mutex::default(),
             failing: Mutex::default(),
+            custodians: Mutex::default(),
             _lock: Box::new(claim()?),
         });
         known.insert(path.to_owned(), Arc::downgrade(&directory));

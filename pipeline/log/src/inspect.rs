@@ -200,15 +200,34 @@ impl Inspector {
                     continue;
                 };
                 let sequence = delivery.lease.sequence;
-                let done = |facts: &CursorFacts| {
-                    facts.position.as_ref().is_some_and(|position| position.is_done(segment.number, sequence))
-                };
-                let done = !cursors.is_empty() && cursors.iter().all(done);
+                let done = is_done(&cursors, segment.number, sequence);
                 let inspected = Inspected { segment: segment.number, offset, done, delivery };
                 if visit(inspected).is_break() {
                     return Ok(());
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// Names every entry whose header is whole and that some cursor does not say to be done with, in order. Reads headers
+    /// only, so it is quick however much there is.
+    ///
+    /// # Errors
+    /// If a file cannot be read.
+    pub fn waiting(&self, mut visit: impl FnMut(Lease)) -> Result<(), OpenError> {
+        let reading = |source| OpenError::Io { doing: "reading the segments", source };
+        let cursors = self.cursors()?;
+        for segment in self.segments().map_err(reading)? {
+            let Some((file, header, _, to)) = self.segment(segment.number).map_err(reading)? else {
+                continue;
+            };
+            walk_through(file.as_ref(), &header, to, Depth::Headers, |found| {
+                if !is_done(&cursors, segment.number, found.header.sequence) {
+                    visit(Lease::of(&found.header));
+                }
+            })
+            .map_err(reading)?;
         }
         Ok(())
     }
@@ -295,6 +314,14 @@ impl Position {
     pub fn is_done(&self, segment: u64, sequence: u64) -> bool {
         self.cursor.is_done(self.cursor.part(segment), sequence)
     }
+}
+
+/// Whether all that has been persisted says so.
+fn is_done(cursors: &[CursorFacts], segment: u64, sequence: u64) -> bool {
+    let done = |facts: &CursorFacts| {
+        facts.position.as_ref().is_some_and(|position| position.is_done(segment, sequence))
+    };
+    !cursors.is_empty() && cursors.iter().all(done)
 }
 
 fn header(file: &dyn File, number: u64) -> io::Result<Decoded> {

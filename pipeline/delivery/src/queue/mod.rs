@@ -5,7 +5,7 @@ mod dispatcher;
 mod partitions;
 mod space;
 
-pub(crate) use disk::Lent;
+pub(crate) use disk::{Lent, entry};
 pub(crate) use space::now;
 
 use crate::QueueConfig;

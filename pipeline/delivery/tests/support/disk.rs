@@ -4,7 +4,7 @@ use super::process::Trial;
 use millrace_delivery::{Delivery, Exporter, QueueConfig, Sender};
 use millrace_engine::component::{BuildError, Context, Extension, Shared};
 use millrace_engine::status::Instance;
-use millrace_engine::storage::{Directory, NoPlace, Owner, Place, Rules};
+use millrace_engine::storage::{Custodian, Directory, NoPlace, Owner, Place, Rules};
 use millrace_engine::{BoxFuture, Health, Status, Storage};
 use millrace_telemetry::metrics::{Level, Registry};
 use millrace_wire::Signal;
@@ -59,6 +59,14 @@ impl Disk {
         Trial { exporter: exporter.unwrap_or_else(|error| panic!("{error}")), context }
     }
 
+    /// Whoever keeps the dead letters of that process.
+    pub fn dead_letters(&self, context: &Context) -> Arc<dyn Custodian> {
+        let path = self.folder.path();
+        let directory =
+            context.shared.directories.get(path, || Err::<(), _>("not claimed")).expect("claimed");
+        directory.custodian("test-logs.dead-letters").expect("there are dead letters")
+    }
+
     /// The sizes of all files, in bytes.
     pub fn bytes(&self) -> u64 {
         let folders = std::fs::read_dir(self.folder.path()).expect("a folder");
@@ -81,7 +89,7 @@ struct Places {
 
 impl Storage for Places {
     fn place(&self, owner: &Owner) -> Result<Place, NoPlace> {
-        let name = format!("{}-{}", owner.id, owner.signal);
+        let name = format!("{}-{}.{}", owner.id, owner.signal, owner.what);
         Ok(Place::new(&self.directory, name, self.rules, self.status.clone()))
     }
 }

@@ -235,6 +235,30 @@ pub static STORAGE_LOST: Def = Def::counter(
 )
 .labelled(&["component", "kind", "pipeline", "signal", "reason"]);
 
+/// What was put aside because it could not be delivered, in requests. Labels as above; observed.
+pub static DEAD_LETTERS: Def = Def::gauge(
+    "otelcol_millrace_dead_letters",
+    "Number of requests that were put aside because they could not be delivered.",
+    "{request}",
+)
+.labelled(STORAGE_LABELS);
+
+/// The same, in items. Labels as above; observed.
+pub static DEAD_LETTER_ITEMS: Def = Def::gauge(
+    "otelcol_millrace_dead_letter_items",
+    "Number of items that were put aside because they could not be delivered.",
+    "{item}",
+)
+.labelled(STORAGE_LABELS);
+
+/// The disk space that these take. Labels as above; observed.
+pub static DEAD_LETTER_BYTES: Def = Def::gauge(
+    "otelcol_millrace_dead_letter_bytes",
+    "Bytes on disk that dead letters take, files prepared for what is to come included.",
+    "By",
+)
+.labelled(STORAGE_LABELS);
+
 const STORAGE_LABELS: &[&str] = &["component", "kind", "pipeline", "signal"];
 
 /// Bytes of the memory budget that are taken. Label: `pool`; observed.

@@ -32,8 +32,8 @@ pub(crate) use source::{Source, Taken};
 
 use free::Free;
 use memory::Memory;
-use millrace_engine::{Account, Cost};
-use millrace_log::{Consumer, Lease, Log, Totals};
+use millrace_engine::{Account, Batch, Cost};
+use millrace_log::{Consumer, Entry, Lease, Log, Totals};
 use millrace_wire::Signal;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -65,4 +65,9 @@ fn cost(lease: &Lease) -> Cost {
 
 fn totals(totals: Totals) -> Cost {
     Cost { items: totals.items, bytes: totals.bytes }
+}
+
+/// A batch as it lies in a queue on disk, handed in now.
+pub(crate) fn entry(batch: &Batch) -> Entry {
+    record::entry(batch, None, record::Now::get())
 }

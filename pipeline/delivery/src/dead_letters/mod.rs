@@ -1,0 +1,184 @@
+//! Dead letters: what could not be delivered and never will be by itself, put aside on disk with its reason instead of
+//! being dropped.
+//!
+//! A destination that refuses for good, retries that have run out, and records that are too large for it on their own
+//! end here, in a log of their own beside the queue of the same exporter and signal: whatever the destination refuses
+//! takes no room from what it may still take. They stay until somebody replays or drops them
+//! (`millrace dead-letters`), until they are too old, or until newer ones need the room.
+//!
+//! # Invariants
+//! - A request is counted as dead-lettered only when it is on disk. If it cannot be put there, it is lost by its reason,
+//!   as it would be without dead letters.
+//! - What the store holds is in an account of its own, as kept. It leaves it by name: replayed, dropped, too old, evicted.
+
+mod keeper;
+mod record;
+mod replay;
+
+pub use record::{Cause, DEAD_LETTER, Unreadable};
+pub use replay::as_queued;
+
+use crate::DeadLettersConfig;
+use millrace_config::ComponentId;
+use millrace_engine::component::{BuildError, Context};
+use millrace_engine::ledger::{DEAD_LETTERS, Term};
+use millrace_engine::storage::{NoPlace, Owner, Place};
+use millrace_engine::{Account, Batch, Cost, Failure, Stage};
+use millrace_log::{Consumer, Log, OnFull, Options, Refusal};
+use millrace_telemetry::catalogue::millrace as ours;
+use millrace_telemetry::{Labels, Registration};
+use millrace_wire::Signal;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Instant;
+
+/// The only one that reads.
+const CONSUMER: &str = "default";
+
+/// The dead letters of one component and signal.
+pub(crate) struct DeadLetters {
+    name: String,
+    signal: Signal,
+    log: Log,
+    consumer: Consumer,
+    account: Arc<Account>,
+    place: Place,
+    is_failing: AtomicBool,
+    /// Where they go when they are replayed. On a reload, the exporter that came last.
+    exporter: Mutex<Weak<dyn Stage>>,
+    /// Held while somebody goes through them.
+    turn: tokio::sync::Mutex<()>,
+}
+
+impl DeadLetters {
+    /// Opens the store of the component of `context`, or joins those who have it open.
+    ///
+    /// # Errors
+    /// Why there is none, and what to do.
+    pub(crate) fn open(
+        context: &Context,
+        signal: Signal,
+        storage: &ComponentId,
+        config: &DeadLettersConfig,
+    ) -> Result<Arc<Self>, BuildError> {
+        let storage = context.shared.offers.storage(storage).map_err(|problem| context.error(problem))?;
+        let owner = Owner {
+            kind: context.kind,
+            id: context.id.clone(),
+            pipeline: context.pipeline.as_ref().map(ToString::to_string),
+            signal,
+            what: "dead-letters",
+        };
+        let place = storage.place(&owner).map_err(|problem| context.error(problem))?;
+        let open = |place: &Place| Self::opened(context, signal, place, config);
+        let opened = place.open(open).map_err(|problem: NoPlace| context.error(problem))?;
+        place.answer_with(&opened);
+        Ok(opened)
+    }
+
+    fn opened(
+        context: &Context,
+        signal: Signal,
+        place: &Place,
+        config: &DeadLettersConfig,
+    ) -> Result<Self, NoPlace> {
+        let account = context.account_of(DEAD_LETTERS, signal);
+        let observer = Arc::new(keeper::Keeper::new(context, &account, place));
+        let folder = place.folder();
+        let options = Options {
+            max_size: config.max_size,
+            max_age: (!config.max_age.is_zero()).then(|| config.max_age.get()),
+            on_full: OnFull::DropOldest,
+            fsync: place.rules.sync,
+            observer: Arc::clone(&observer) as _,
+            ..Options::default()
+        };
+        let opened = Log::open(&folder, options);
+        let (log, recovered) = opened.map_err(|error| NoPlace(format!("{}: {error}", folder.display())))?;
+        observer.opened(&recovered);
+        let consumer = log.consumer(CONSUMER).expect("every log has this consumer");
+        Ok(Self {
+            name: context.id.to_string(),
+            signal,
+            log,
+            consumer,
+            account,
+            place: place.clone(),
+            is_failing: AtomicBool::new(false),
+            exporter: Mutex::new(nobody()),
+            turn: tokio::sync::Mutex::default(),
+        })
+    }
+
+    /// What is replayed goes to this one.
+    pub(crate) fn replay_to(&self, exporter: Weak<dyn Stage>) {
+        *self.exporter.lock().unwrap_or_else(PoisonError::into_inner) = exporter;
+    }
+
+    /// Puts a batch aside. When this returns `true`, it is on disk; otherwise nothing of it is kept.
+    pub(crate) async fn keep(&self, batch: &Batch, failure: &Failure, destination: &str) -> bool {
+        let cause = Cause::new(batch, failure, destination, Instant::now());
+        let entry = cause.entry(batch);
+        let cost = Cost { items: batch.cost().items, bytes: entry.framed_len() };
+        let room = match self.log.reserve(cost.bytes) {
+            Ok(room) => room,
+            Err(refusal) => return self.refused(&refusal, cost),
+        };
+        let account = Arc::clone(&self.account);
+        // Called only if it is taken, and before it can be handed out.
+        let placed = move |_| {
+            account.record(Term::In, cost);
+            account.keep(cost);
+        };
+        match self.log.append_with(room, entry, placed).await {
+            Ok(_) => {
+                if self.is_failing.load(Relaxed) && self.is_failing.swap(false, Relaxed) {
+                    self.place.works();
+                }
+                true
+            }
+            Err(refusal) => self.refused(&refusal, cost),
+        }
+    }
+
+    fn refused(&self, refusal: &Refusal, cost: Cost) -> bool {
+        tracing::error!(
+            otelcol.component.id = self.name,
+            folder = %self.place.folder().display(),
+            error = %refusal,
+            dropped_items = cost.items,
+            "a request that cannot be delivered could not be put aside either; dropping it"
+        );
+        if matches!(refusal, Refusal::DiskFull | Refusal::Disk(_)) {
+            self.is_failing.store(true, Relaxed);
+            self.place.fails(&refusal.to_string());
+        }
+        false
+    }
+}
+
+/// Makes a store visible until the registrations are dropped.
+pub(crate) fn watch(context: &Context, letters: &Arc<DeadLetters>) -> Vec<Registration> {
+    let mut labels = Labels::new()
+        .with("component", context.id.to_string())
+        .with("kind", context.kind)
+        .with("signal", letters.signal.name());
+    if let Some(pipeline) = &context.pipeline {
+        labels.set("pipeline", pipeline.to_string());
+    }
+    let observe = |def, read: fn(&DeadLetters) -> f64| {
+        let letters = Arc::downgrade(letters);
+        let read = move || letters.upgrade().map_or(f64::NAN, |letters| read(&letters));
+        context.shared.registry.observe(def, &labels, read)
+    };
+    vec![
+        observe(&ours::DEAD_LETTERS, |letters| letters.log.stats().held.entries as f64),
+        observe(&ours::DEAD_LETTER_ITEMS, |letters| letters.log.stats().held.items as f64),
+        observe(&ours::DEAD_LETTER_BYTES, |letters| letters.log.stats().disk_bytes as f64),
+    ]
+}
+
+/// A stage that is not there.
+fn nobody() -> Weak<dyn Stage> {
+    Weak::<crate::Exporter>::new()
+}

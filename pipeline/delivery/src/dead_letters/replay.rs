@@ -1,0 +1,140 @@
+//! Going through the dead letters of a running exporter: giving them back to it, or dropping them.
+
+use super::record::Cause;
+use super::{DeadLetters, Unreadable};
+use crate::queue;
+use bytes::Bytes;
+use millrace_engine::ledger::Term;
+use millrace_engine::storage::{Custodian, Outcome, Selection, Task};
+use millrace_engine::{Batch, BoxFuture, Charge, Cost, Origin, Piece, Reason, Until};
+use millrace_log::{Delivery, Entry, Lease};
+use millrace_wire::Signal;
+use millrace_wire::validate::{Policy, validate};
+use std::sync::{Arc, PoisonError};
+use tokio::task::spawn_blocking;
+
+impl Custodian for DeadLetters {
+    fn go_through(self: Arc<Self>, task: Task, which: Selection) -> BoxFuture<'static, Outcome> {
+        Box::pin(async move {
+            let _turn = self.turn.lock().await;
+            let mut visit =
+                Visit { letters: &self, task, which, outcome: Outcome::default(), left: Vec::new() };
+            // Those that come meanwhile, perhaps because of this, are not among so many of the oldest.
+            let there = self.log.stats().held.entries;
+            for _ in 0..there {
+                if visit.is_over() || !visit.next().await {
+                    break;
+                }
+            }
+            visit.end().await
+        })
+    }
+}
+
+/// One walk through the store.
+struct Visit<'a> {
+    letters: &'a Arc<DeadLetters>,
+    task: Task,
+    which: Selection,
+    outcome: Outcome,
+    /// Looked at, and not touched.
+    left: Vec<u64>,
+}
+
+impl Visit<'_> {
+    fn is_over(&self) -> bool {
+        self.outcome.stopped.is_some() || self.which.limit.is_some_and(|limit| self.outcome.requests >= limit)
+    }
+
+    /// The next one; whether there was one.
+    async fn next(&mut self) -> bool {
+        let consumer = self.letters.consumer.clone();
+        let delivery = match spawn_blocking(move || consumer.read_next()).await {
+            Ok(Ok(Some(delivery))) => delivery,
+            Ok(Ok(None)) => return false,
+            Ok(Err(error)) => {
+                self.outcome.stopped = Some(error.to_string());
+                return false;
+            }
+            Err(_) => {
+                self.outcome.stopped = Some("reading panicked; this is a bug".to_owned());
+                return false;
+            }
+        };
+        let Delivery { lease, meta, payload } = delivery;
+        let is_meant = match Cause::read(lease.kind, &meta) {
+            Ok(cause) => self.which.takes(lease.sequence, &cause.reason),
+            // It is none of this version's business, unless it is asked for by its number.
+            Err(Unreadable::Newer | Unreadable::Torn) => {
+                self.task == Task::Drop && self.which.numbers.contains(&lease.sequence)
+            }
+        };
+        if !is_meant {
+            self.left.push(lease.sequence);
+            return true;
+        }
+        match self.task {
+            Task::Drop => self.ended(lease, Term::Lost(Reason::Discarded)),
+            Task::Replay => self.replay(lease, payload).await,
+        }
+        true
+    }
+
+    async fn replay(&mut self, lease: Lease, payload: Bytes) {
+        let result = match read(self.letters.signal, payload) {
+            Ok(batch) => self.hand_in(batch).await,
+            Err(problem) => Err(problem),
+        };
+        match result {
+            Ok(()) => self.ended(lease, Term::Out),
+            Err(problem) => {
+                self.left.push(lease.sequence);
+                self.outcome.stopped = Some(problem);
+            }
+        }
+    }
+
+    /// As from a receiver: when it is taken, it is the exporter's again.
+    async fn hand_in(&self, batch: Batch) -> Result<(), String> {
+        let exporter = self.letters.exporter.lock().unwrap_or_else(PoisonError::into_inner).upgrade();
+        let exporter = exporter.ok_or_else(|| "the exporter is stopping".to_owned())?;
+        let permit = exporter.reserve(batch.cost()).decided().await.map_err(|failure| failure.to_string())?;
+        exporter.commit(permit, batch, Until::Stored).await.map_err(|failure| failure.to_string())
+    }
+
+    /// It is done with, and left by that name.
+    fn ended(&mut self, lease: Lease, term: Term) {
+        let cost = Cost { items: lease.items.into(), bytes: lease.framed_len };
+        if self.letters.consumer.ack(lease.sequence) {
+            self.letters.account.record(term, cost);
+            self.letters.account.release(cost);
+        }
+        self.outcome.requests += 1;
+        self.outcome.items += cost.items;
+    }
+
+    async fn end(self) -> Outcome {
+        for sequence in self.left {
+            let _ = self.letters.consumer.defer(sequence);
+        }
+        let log = self.letters.log.clone();
+        // What was not written down would be there again after a kill.
+        let _ = spawn_blocking(move || log.tidy()).await;
+        self.outcome
+    }
+}
+
+/// A request that was put aside; checked like anything that comes from outside.
+fn read(signal: Signal, payload: Bytes) -> Result<Batch, String> {
+    let validated = validate(signal, payload, &Policy::default()).map_err(|problem| problem.to_string())?;
+    Ok(Batch::of(Piece { payload: validated.payload, origin: Origin::local(), charge: Charge::none() }))
+}
+
+/// A request that was put aside, as it lies in the queue of the same exporter and signal: for putting it there while no
+/// collector runs.
+///
+/// # Errors
+/// If it is not OTLP.
+pub fn as_queued(signal: Signal, payload: Bytes) -> Result<Entry, String> {
+    read(signal, payload).map(|batch| queue::entry(&batch))
+}

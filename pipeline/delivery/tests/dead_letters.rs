@@ -1,0 +1,200 @@
+//! What cannot be delivered is put aside with its reason, and comes back when somebody says so.
+
+mod support;
+
+use millrace_config::{Duration as Configured, Optional};
+use millrace_delivery::{BatchConfig, DeadLettersConfig, Delivery, QueueConfig, RetryConfig};
+use millrace_engine::component::Context;
+use millrace_engine::ledger::{DEAD_LETTERS, Term};
+use millrace_engine::storage::{Outcome, Selection, Task};
+use millrace_engine::{Account, Reason, Until};
+use std::sync::Arc;
+use std::time::Duration;
+use support::batch;
+use support::disk::{Disk, on_disk, until};
+use support::process::{Trial, queued};
+use support::sender::{Go, Scripted, later, never};
+
+fn delivery(queue: QueueConfig) -> Delivery {
+    let retry = RetryConfig {
+        initial_interval: Configured::from_millis(1),
+        max_interval: Configured::from_millis(2),
+        ..RetryConfig::default()
+    };
+    Delivery { retry, ..queued(queue) }
+}
+
+fn one_at_a_time() -> QueueConfig {
+    QueueConfig { num_consumers: 1, ..on_disk() }
+}
+
+/// The account of what has been put aside.
+fn letters(context: &Context) -> Arc<Account> {
+    let accounts = context.shared.ledger.accounts();
+    accounts.into_iter().find(|account| account.holder().kind == DEAD_LETTERS).expect("there is a store")
+}
+
+fn kept(context: &Context) -> u64 {
+    letters(context).kept().items
+}
+
+fn assert_balanced(trial: &Trial) {
+    for account in trial.context.shared.ledger.accounts() {
+        assert_eq!((account.imbalance(), account.imbalance_bytes()), (0, 0), "{account:?}");
+    }
+}
+
+async fn end(trial: Trial) {
+    trial.drain(Duration::from_secs(5)).await;
+    assert_balanced(&trial);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_refused_for_good_is_there_after_a_restart_and_comes_back() {
+    let disk = Disk::new();
+    let sender = Scripted::new([Go::Take, Go::Fail(never()), Go::Take]);
+    let trial = disk.start(&delivery(one_at_a_time()), Arc::clone(&sender) as _);
+    for request in 0..3 {
+        trial.hand_in(batch(request * 10..request * 10 + 10)).await.expect("there is room");
+    }
+    until("all is accounted for", || trial.account().kept().items == 0).await;
+    assert_eq!((trial.total(Term::Out), trial.total(Term::DeadLettered)), (20, 10));
+    assert_eq!((trial.account().lost().items, kept(&trial.context)), (0, 10));
+    assert_eq!(trial.metric("otelcol_millrace_dead_letters"), 1.0);
+    assert_eq!(trial.metric("otelcol_millrace_dead_letter_items"), 10.0);
+    end(trial).await;
+
+    let sender = Scripted::new([]);
+    let trial = disk.start(&delivery(one_at_a_time()), Arc::clone(&sender) as _);
+    assert_eq!(letters(&trial.context).total(Term::Opening).items, 10);
+    let custodian = disk.dead_letters(&trial.context);
+    let outcome = custodian.go_through(Task::Replay, Selection::default()).await;
+    assert_eq!(outcome, Outcome { requests: 1, items: 10, stopped: None });
+    until("it is delivered", || trial.total(Term::Out) == 10).await;
+    assert_eq!(sender.delivered(), (10..20).collect::<Vec<_>>());
+    assert_eq!((kept(&trial.context), letters(&trial.context).total(Term::Out).items), (0, 10));
+    end(trial).await;
+    let again = disk.start(&delivery(one_at_a_time()), Scripted::new([]) as _);
+    assert_eq!(letters(&again.context).total(Term::Opening).items, 0, "it does not come back a second time");
+    end(again).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_fails_again_is_put_aside_again_and_replaying_ends() {
+    let disk = Disk::new();
+    let sender = Scripted::new(std::iter::repeat_n(Go::Fail(never()), 1000));
+    let trial = disk.start(&delivery(one_at_a_time()), Arc::clone(&sender) as _);
+    for request in 0..5 {
+        trial.hand_in(batch(request * 10..request * 10 + 10)).await.expect("there is room");
+    }
+    until("all is put aside", || kept(&trial.context) == 50).await;
+    let outcome = disk.dead_letters(&trial.context).go_through(Task::Replay, Selection::default()).await;
+    assert_eq!((outcome.requests, outcome.stopped), (5, None));
+    until("all is put aside again", || kept(&trial.context) == 50).await;
+    until("nothing waits", || trial.account().kept().items == 0).await;
+    assert_eq!(trial.total(Term::DeadLettered), 100);
+    end(trial).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn retries_that_run_out_and_records_that_are_too_large_are_put_aside_with_their_reasons() {
+    let disk = Disk::new();
+    let retry = RetryConfig {
+        initial_interval: Configured::from_millis(1),
+        max_interval: Configured::from_millis(2),
+        max_elapsed_time: Some(Configured::from_millis(20)),
+        ..RetryConfig::default()
+    };
+    let config = Delivery { retry, ..queued(one_at_a_time()) };
+    let sender = Scripted::new(std::iter::repeat_n(Go::Fail(later()), 10_000));
+    let trial = disk.start(&config, Arc::clone(&sender) as _);
+    trial.hand_in(batch(0..10)).await.expect("there is room");
+    until("it is put aside", || kept(&trial.context) == 10).await;
+    end(trial).await;
+
+    // One record in ten can never be taken; the others are.
+    let sender = Scripted::poisoned([17]);
+    let trial = disk.start(&config, Arc::clone(&sender) as _);
+    trial.hand_in(batch(10..20)).await.expect("there is room");
+    until("it is accounted for", || trial.account().kept().items == 0).await;
+    let aside = trial.total(Term::DeadLettered);
+    assert_eq!(trial.total(Term::Out) + aside, 10);
+    assert!(aside >= 1);
+    let custodian = disk.dead_letters(&trial.context);
+    let exhausted = Selection { reason: Some("retries_exhausted".to_owned()), ..Selection::default() };
+    let outcome = Arc::clone(&custodian).go_through(Task::Drop, exhausted).await;
+    assert_eq!(outcome, Outcome { requests: 1, items: 10, stopped: None });
+    assert_eq!(letters(&trial.context).total(Term::Lost(Reason::Discarded)).items, 10);
+    assert_eq!(kept(&trial.context), aside);
+    end(trial).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_selection_leaves_the_others_where_they_are() {
+    let disk = Disk::new();
+    let sender = Scripted::new(std::iter::repeat_n(Go::Fail(never()), 4));
+    let trial = disk.start(&delivery(one_at_a_time()), Arc::clone(&sender) as _);
+    for request in 0..4 {
+        trial.hand_in(batch(request * 10..request * 10 + 10)).await.expect("there is room");
+    }
+    until("all is put aside", || kept(&trial.context) == 40).await;
+    let custodian = disk.dead_letters(&trial.context);
+    let two = Selection { limit: Some(2), ..Selection::default() };
+    assert_eq!(Arc::clone(&custodian).go_through(Task::Replay, two).await.requests, 2);
+    until("they are delivered", || trial.total(Term::Out) == 20).await;
+    assert_eq!(sender.delivered(), (0..20).collect::<Vec<_>>());
+    let none = Selection { reason: Some("timeout".to_owned()), ..Selection::default() };
+    assert_eq!(Arc::clone(&custodian).go_through(Task::Drop, none).await, Outcome::default());
+    assert_eq!(custodian.go_through(Task::Replay, Selection::default()).await.requests, 2);
+    until("all are delivered", || trial.total(Term::Out) == 40).await;
+    end(trial).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_waits_for_the_outcome_has_the_request_back_instead() {
+    let disk = Disk::new();
+    let trial = disk.start(&delivery(one_at_a_time()), Scripted::new([Go::Fail(never())]) as _);
+    let failure = trial.hand_in_until(batch(0..10), Until::Settled).await.expect_err("it is refused");
+    assert_eq!(failure.reason, Reason::Rejected);
+    assert_eq!((trial.total(Term::Refused), kept(&trial.context)), (10, 0));
+    end(trial).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_store_is_bounded_and_the_newest_are_kept() {
+    let disk = Disk::new();
+    let letters_config = DeadLettersConfig { max_size: 1 << 20, ..DeadLettersConfig::default() };
+    let batching = BatchConfig { min_size: 1000, max_size: 1000, ..BatchConfig::default() };
+    let queue = QueueConfig {
+        millrace_dead_letters: letters_config,
+        batch: Optional::On(batching),
+        queue_size: 10_000,
+        ..one_at_a_time()
+    };
+    let sender = Scripted::new(std::iter::repeat_n(Go::Fail(never()), 100_000));
+    let trial = disk.start(&delivery(queue), sender as _);
+    let items = 60_000;
+    for request in 0..items / 1000 {
+        trial.hand_in(batch(request * 1000..request * 1000 + 1000)).await.expect("there is room");
+    }
+    until("all is accounted for", || trial.account().kept().items == 0).await;
+    assert_eq!(trial.total(Term::DeadLettered), items);
+    let account = letters(&trial.context);
+    let evicted = account.total(Term::Lost(Reason::Evicted)).items;
+    assert!(evicted > 0 && account.kept().items > 0, "{account:?}");
+    assert_eq!(evicted + account.kept().items, items);
+    assert!(trial.metric("otelcol_millrace_dead_letter_bytes") <= (1 << 20) as f64);
+    end(trial).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn turned_off_it_is_dropped_and_counted_as_before() {
+    let disk = Disk::new();
+    let off = DeadLettersConfig { enabled: false, ..DeadLettersConfig::default() };
+    let queue = QueueConfig { millrace_dead_letters: off, ..one_at_a_time() };
+    let trial = disk.start(&delivery(queue), Scripted::new([Go::Fail(never())]) as _);
+    trial.hand_in(batch(0..10)).await.expect("there is room");
+    until("it is accounted for", || trial.account().kept().items == 0).await;
+    assert_eq!((trial.lost(Reason::Rejected), trial.total(Term::DeadLettered)), (10, 0));
+    end(trial).await;
+}

@@ -1,0 +1,179 @@
+//! Finding what is kept on disk: the directories, and the folders in them.
+
+use crate::cli::Source;
+use crate::plan;
+use clap::Args;
+use millrace_config::Value;
+use millrace_wire::Signal;
+use std::collections::BTreeSet;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Where the `file_storage` extension keeps things unless the configuration says otherwise.
+const DIRECTORY: &str = "/var/lib/otelcol/file_storage";
+
+/// Where to look.
+#[derive(Debug, Args)]
+pub struct Where {
+    /// The configuration whose `file_storage` extensions say which directories.
+    #[command(flatten)]
+    pub source: Source,
+
+    /// A directory, instead of those of a configuration.
+    #[arg(long, value_name = "DIR")]
+    directory: Vec<PathBuf>,
+}
+
+/// One component's folder.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Folder {
+    /// The directory that it is in.
+    pub directory: PathBuf,
+    /// Its name, e.g. `exporter-otlp_grpc-traces.queue`.
+    pub name: String,
+}
+
+/// What is kept in a folder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kept {
+    /// What waits for a destination.
+    Queue,
+    /// What could not be delivered.
+    DeadLetters,
+}
+
+impl Kept {
+    fn suffix(self) -> &'static str {
+        match self {
+            Self::Queue => ".queue",
+            Self::DeadLetters => ".dead-letters",
+        }
+    }
+}
+
+impl Where {
+    /// The folders that hold such things and have one of these names, or all of them where there is none.
+    ///
+    /// # Errors
+    /// If a directory cannot be read, or a name fits nothing.
+    pub fn folders(&self, kept: Kept, names: &[String]) -> Result<Vec<Folder>, String> {
+        let directories = self.directories()?;
+        let mut folders = BTreeSet::new();
+        for directory in &directories {
+            let found = list(directory, kept);
+            folders.extend(found.map_err(|error| format!("{}: {error}", directory.display()))?);
+        }
+        let all: Vec<Folder> = folders.into_iter().collect();
+        if let Some(name) = names.iter().find(|name| !all.iter().any(|folder| folder.is(kept, name))) {
+            let known: Vec<_> = all.iter().map(|folder| folder.name.as_str()).collect();
+            return Err(if known.is_empty() {
+                format!("there is no {name}, nor anything else of the kind, in {}", shown(&directories))
+            } else {
+                format!("there is no {name}; there is {}", known.join(", "))
+            });
+        }
+        let wanted = |folder: &Folder| names.is_empty() || names.iter().any(|name| folder.is(kept, name));
+        Ok(all.into_iter().filter(wanted).collect())
+    }
+
+    /// Where to look, for people.
+    pub fn shown(&self) -> String {
+        self.directories().map(|directories| shown(&directories)).unwrap_or_default()
+    }
+
+    fn directories(&self) -> Result<Vec<PathBuf>, String> {
+        if !self.directory.is_empty() {
+            return Ok(self.directory.clone());
+        }
+        let input = self.source.given()?;
+        if input.configs.is_empty() {
+            return Ok(vec![DIRECTORY.into()]);
+        }
+        let parsed = plan::read(&input);
+        let Some(node) = parsed.node else {
+            return Err(parsed.diagnostics.render(&parsed.sources));
+        };
+        let extensions = node.as_map().and_then(|map| map.get("extensions")).and_then(|node| node.as_map());
+        let directories: Vec<PathBuf> = extensions
+            .into_iter()
+            .flat_map(|extensions| extensions.entries())
+            .filter(|entry| entry.key.split('/').next() == Some("file_storage"))
+            .map(|entry| {
+                let directory = entry.value.as_map().and_then(|section| section.get("directory"));
+                match directory.map(|node| &node.value) {
+                    Some(Value::String(directory)) => directory.to_string().into(),
+                    _ => DIRECTORY.into(),
+                }
+            })
+            .collect();
+        if directories.is_empty() {
+            return Err(
+                "the configuration has no `file_storage` extension\nname a directory with --directory".into(),
+            );
+        }
+        Ok(directories)
+    }
+}
+
+fn shown(directories: &[PathBuf]) -> String {
+    directories.iter().map(|directory| directory.display().to_string()).collect::<Vec<_>>().join(", ")
+}
+
+fn list(directory: &Path, kept: Kept) -> io::Result<Vec<Folder>> {
+    let mut folders = Vec::new();
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        if let Ok(name) = entry.file_name().into_string()
+            && name.ends_with(kept.suffix())
+            && entry.file_type()?.is_dir()
+        {
+            folders.push(Folder { directory: directory.to_owned(), name });
+        }
+    }
+    Ok(folders)
+}
+
+impl Folder {
+    /// Where it is.
+    pub fn path(&self) -> PathBuf {
+        self.directory.join(&self.name)
+    }
+
+    /// Whether that is what it is called, with or without what it is.
+    fn is(&self, kept: Kept, name: &str) -> bool {
+        self.name == name || self.name.strip_suffix(kept.suffix()) == Some(name)
+    }
+
+    /// The folder of what else is kept for the same component and signal.
+    pub fn beside(&self, kept: Kept) -> Self {
+        let stem = self.name.rsplit_once('.').map_or(self.name.as_str(), |(stem, _)| stem);
+        Self { directory: self.directory.clone(), name: format!("{stem}{}", kept.suffix()) }
+    }
+
+    /// The kind of telemetry in it: the last part of its name, or the beginning of that where it is a pipeline.
+    pub fn signal(&self) -> Option<Signal> {
+        let stem = self.name.rsplit_once('.')?.0;
+        let last = stem.rsplit_once('-')?.1;
+        Signal::from_name(last.split('~').next()?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn folder(name: &str) -> Folder {
+        Folder { directory: "/d".into(), name: name.to_owned() }
+    }
+
+    #[test]
+    fn a_folder_says_what_is_in_it() {
+        let queue = folder("exporter-otlp_grpc-eu-traces.queue");
+        assert_eq!(queue.signal(), Some(Signal::Traces));
+        assert_eq!(queue.beside(Kept::DeadLetters).name, "exporter-otlp_grpc-eu-traces.dead-letters");
+        assert!(queue.is(Kept::Queue, "exporter-otlp_grpc-eu-traces") && !queue.is(Kept::Queue, "exporter"));
+        assert_eq!(folder("processor-queue_batch-logs~002Fa.queue").signal(), Some(Signal::Logs));
+        assert_eq!(folder("something").signal(), None);
+    }
+}

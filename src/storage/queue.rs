@@ -1,0 +1,389 @@
+//! `millrace queue`: what waits on disk for its destination.
+
+use super::folders::{Folder, Kept, Where};
+use super::text::{bytes, table, time};
+use crate::cli;
+use clap::{Args, Subcommand};
+use millrace_extensions::file_storage::control::is_in_use;
+use millrace_log::{
+    ConsumerOptions, Inspected, Inspector, Log, Loss, Notice, Observer, OpenError, Options, SegmentState,
+    Totals,
+};
+use millrace_wire::json::to_json;
+use millrace_wire::validate::{Policy, validate};
+use serde_json::json;
+use std::io::{BufWriter, Write as _};
+use std::ops::ControlFlow;
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// What to do with queues on disk.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Queue {
+    #[command(subcommand)]
+    action: Action,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  millrace queue list --config=gateway.yaml         what waits, for how long, and how much disk it takes
+  millrace queue verify --directory /var/lib/queues  read every byte, and say what is damaged
+  millrace queue dump exporter-otlp-traces --payload --limit 1
+  millrace queue repair                              cut off what is torn, drop what is damaged";
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// List the queues: how much waits in each, how old it is, and how much disk it takes.
+    List {
+        #[command(flatten)]
+        place: Where,
+        /// Show the files, too.
+        #[arg(long)]
+        files: bool,
+    },
+    /// Read every byte and say what is damaged. The exit code is 1 if something is.
+    ///
+    /// Nothing is changed, and a collector that runs is not disturbed; what it is writing at the moment may look torn.
+    Verify {
+        #[command(flatten)]
+        place: Where,
+        /// Which; all of them where none is named.
+        folders: Vec<String>,
+    },
+    /// Print what is in a queue, one JSON object a line.
+    Dump {
+        #[command(flatten)]
+        place: Where,
+        /// Which one, as `list` shows it.
+        folder: String,
+        /// Print the telemetry, too, as OTLP/JSON.
+        #[arg(long)]
+        payload: bool,
+        /// Only the one with this number.
+        #[arg(long)]
+        number: Option<u64>,
+        /// So many at most.
+        #[arg(long)]
+        limit: Option<u64>,
+        /// Also what has been delivered, and is still in a file.
+        #[arg(long)]
+        done: bool,
+    },
+    /// Cut off what is torn, and drop what is damaged, now and not when it is found.
+    ///
+    /// A collector does the same when it starts and as it reads, so this is never needed; it says beforehand what is
+    /// lost. The collector has to be stopped.
+    Repair {
+        #[command(flatten)]
+        place: Where,
+        /// Which; all of them where none is named.
+        folders: Vec<String>,
+    },
+}
+
+impl Queue {
+    /// The options that it has in common with the command line.
+    pub fn place(&mut self) -> &mut Where {
+        match &mut self.action {
+            Action::List { place, .. }
+            | Action::Verify { place, .. }
+            | Action::Dump { place, .. }
+            | Action::Repair { place, .. } => place,
+        }
+    }
+}
+
+/// Does it.
+///
+/// # Errors
+/// What is in the way.
+pub fn queue(options: &Queue) -> Result<ExitCode, String> {
+    match &options.action {
+        Action::List { place, files } => list(place, *files),
+        Action::Verify { place, folders } => verify(&place.folders(Kept::Queue, folders)?, place),
+        Action::Dump { place, folder, payload, number, limit, done } => {
+            let folders = place.folders(Kept::Queue, std::slice::from_ref(folder))?;
+            let dump = Dump { payload: *payload, number: *number, limit: *limit, done: *done };
+            folders.iter().try_for_each(|folder| dump.print(folder))?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Action::Repair { place, folders } => repair(&place.folders(Kept::Queue, folders)?, place),
+    }
+}
+
+fn list(place: &Where, files: bool) -> Result<ExitCode, String> {
+    let folders = place.folders(Kept::Queue, &[])?;
+    if folders.is_empty() {
+        cli::print(&format!("no queues in {}\n", place.shown()));
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut rows = Vec::new();
+    let mut segments = Vec::new();
+    for folder in &folders {
+        let looked = look(folder)?;
+        rows.push([
+            folder.name.clone(),
+            looked.waiting.entries.to_string(),
+            looked.waiting.items.to_string(),
+            bytes(looked.waiting.bytes),
+            bytes(looked.disk),
+            time(looked.oldest_ns),
+            if is_in_use(&folder.directory).unwrap_or(false) { "running" } else { "stopped" }.to_owned(),
+        ]);
+        segments.extend(looked.files);
+    }
+    let mut out = table(["QUEUE", "REQUESTS", "ITEMS", "WAITING", "ON DISK", "OLDEST", "COLLECTOR"], &rows);
+    if files {
+        out.push('\n');
+        out.push_str(&table(["FILE", "STATE", "FROM", "TO", "ITEMS", "SIZE", "NEWEST"], &segments));
+    }
+    cli::print(&out);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What there is to say about a queue.
+struct Looked {
+    waiting: Totals,
+    disk: u64,
+    oldest_ns: u64,
+    files: Vec<[String; 7]>,
+}
+
+fn look(folder: &Folder) -> Result<Looked, String> {
+    let told = |error: &dyn std::fmt::Display| format!("{}: {error}", folder.path().display());
+    let inspector = Inspector::open(&folder.path()).map_err(|error| told(&error))?;
+    let mut looked = Looked { waiting: Totals::default(), disk: 0, oldest_ns: 0, files: Vec::new() };
+    for segment in inspector.segments().map_err(|error| told(&error))? {
+        looked.disk += segment.file_len;
+        let state = match segment.state {
+            SegmentState::Complete => "complete".to_owned(),
+            SegmentState::Open => "open".to_owned(),
+            SegmentState::Blank => "prepared".to_owned(),
+            SegmentState::Damaged => "damaged".to_owned(),
+            SegmentState::Newer(version) => format!("version {version}"),
+        };
+        looked.files.push([
+            format!("{}/{}", folder.name, segment.file),
+            state,
+            segment.base.to_string(),
+            segment.end.to_string(),
+            segment.totals.items.to_string(),
+            bytes(segment.file_len),
+            time(segment.newest_ns),
+        ]);
+    }
+    inspector
+        .waiting(|lease| {
+            looked.waiting.entries += 1;
+            looked.waiting.items += u64::from(lease.items);
+            looked.waiting.bytes += lease.framed_len;
+            if looked.oldest_ns == 0 || lease.time_ns < looked.oldest_ns {
+                looked.oldest_ns = lease.time_ns;
+            }
+        })
+        .map_err(|error| told(&error))?;
+    Ok(looked)
+}
+
+fn verify(folders: &[Folder], place: &Where) -> Result<ExitCode, String> {
+    if folders.is_empty() {
+        cli::print(&format!("no queues in {}\n", place.shown()));
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut is_well = true;
+    let mut out = String::new();
+    for folder in folders {
+        let told = |error: &dyn std::fmt::Display| format!("{}: {error}", folder.path().display());
+        let inspector = Inspector::open(&folder.path()).map_err(|error| told(&error))?;
+        let (mut whole, mut found) = (Totals::default(), Vec::new());
+        for segment in inspector.segments().map_err(|error| told(&error))? {
+            let file = &segment.file;
+            match segment.state {
+                SegmentState::Damaged => {
+                    found.push(format!("{file}: its header is damaged; the collector sets it aside"))
+                }
+                SegmentState::Newer(version) => {
+                    found
+                        .push(format!("{file}: written by a newer version (format {version}); use that one"));
+                }
+                _ => {}
+            }
+            let Some(verified) = inspector.verify(segment.number).map_err(|error| told(&error))? else {
+                continue;
+            };
+            whole.entries += verified.whole.entries;
+            whole.items += verified.whole.items;
+            if verified.broken.entries > 0 {
+                let Totals { entries, items, .. } = verified.broken;
+                found.push(format!("{file}: {entries} requests with {items} items are damaged"));
+            }
+            if verified.missing > verified.broken.entries {
+                found.push(format!("{file}: {} requests are missing", verified.missing));
+            }
+            if verified.gaps > 0 {
+                found.push(format!("{file}: {} stretches hold nothing that can be read", verified.gaps));
+            }
+            if verified.torn_bytes > 0 {
+                out.push_str(&format!(
+                    "{}/{file}: {} at the end are not complete: being written now, or cut short by a kill (nobody was \
+                     told that it was there)\n",
+                    folder.name,
+                    bytes(verified.torn_bytes)
+                ));
+            }
+        }
+        let verdict = if found.is_empty() { "well" } else { "damaged" };
+        out.push_str(&format!(
+            "{}: {verdict}: {} requests, {} items\n",
+            folder.name, whole.entries, whole.items
+        ));
+        for problem in &found {
+            out.push_str(&format!("  {problem}\n"));
+        }
+        is_well &= found.is_empty();
+    }
+    cli::print(&out);
+    Ok(if is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+struct Dump {
+    payload: bool,
+    number: Option<u64>,
+    limit: Option<u64>,
+    done: bool,
+}
+
+impl Dump {
+    fn print(&self, folder: &Folder) -> Result<(), String> {
+        let told = |error: &dyn std::fmt::Display| format!("{}: {error}", folder.path().display());
+        let inspector = Inspector::open(&folder.path()).map_err(|error| told(&error))?;
+        let mut out = BufWriter::new(std::io::stdout().lock());
+        let mut printed = 0;
+        let mut failed = None;
+        let visit = |inspected: Inspected| {
+            let lease = inspected.delivery.lease;
+            if (inspected.done && !self.done) || self.number.is_some_and(|number| number != lease.sequence) {
+                return ControlFlow::Continue(());
+            }
+            if self.limit.is_some_and(|limit| printed >= limit) {
+                return ControlFlow::Break(());
+            }
+            printed += 1;
+            if let Err(error) = writeln!(out, "{}", self.line(folder, &inspected)) {
+                failed = Some(error);
+                return ControlFlow::Break(());
+            }
+            ControlFlow::Continue(())
+        };
+        inspector.entries(visit).map_err(|error| told(&error))?;
+        // A closed pipe has seen enough.
+        let _ = out.flush();
+        match failed {
+            Some(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.to_string()),
+            _ => Ok(()),
+        }
+    }
+
+    fn line(&self, folder: &Folder, inspected: &Inspected) -> serde_json::Value {
+        let Inspected { segment, offset, done, delivery } = inspected;
+        let lease = delivery.lease;
+        let mut line = json!({
+            "number": lease.sequence,
+            "appended": time(lease.time_ns),
+            "items": lease.items,
+            "bytes": delivery.payload.len(),
+            "done": done,
+            "segment": segment,
+            "offset": offset,
+        });
+        if self.payload {
+            line["payload"] = payload(folder, delivery.payload.clone());
+        }
+        line
+    }
+}
+
+/// Telemetry as OTLP/JSON; a text where it cannot be.
+pub fn payload(folder: &Folder, payload: bytes::Bytes) -> serde_json::Value {
+    let Some(signal) = folder.signal() else {
+        return json!("the folder's name does not say which signal it is");
+    };
+    let mut out = Vec::new();
+    let written = validate(signal, payload, &Policy::default())
+        .map_err(|problem| problem.to_string())
+        .and_then(|validated| to_json(&validated.payload, &mut out).map_err(|problem| problem.to_string()));
+    match written.and_then(|()| serde_json::from_slice(&out).map_err(|problem| problem.to_string())) {
+        Ok(value) => value,
+        Err(problem) => json!(format!("cannot be shown as JSON: {problem}")),
+    }
+}
+
+/// What repairing finds.
+#[derive(Default)]
+struct Found(Mutex<(Vec<Loss>, Vec<Notice>)>);
+
+impl Observer for Found {
+    fn lost(&self, loss: &Loss) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).0.push(*loss);
+    }
+
+    fn noticed(&self, notice: &Notice) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).1.push(notice.clone());
+    }
+}
+
+fn repair(folders: &[Folder], place: &Where) -> Result<ExitCode, String> {
+    if folders.is_empty() {
+        cli::print(&format!("no queues in {}\n", place.shown()));
+    }
+    for folder in folders {
+        let text = repair_one(folder).map_err(|error| match error {
+            OpenError::Locked(path) => format!(
+                "{} is in use by a collector, which repairs it as it goes; stop it first, or see `millrace queue verify`",
+                path.display()
+            ),
+            error => format!("{}: {error}", folder.path().display()),
+        })?;
+        cli::print(&text);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn repair_one(folder: &Folder) -> Result<String, OpenError> {
+    let found = Arc::new(Found::default());
+    let all = ConsumerOptions { max_outstanding: usize::MAX, ..ConsumerOptions::default() };
+    let options = Options {
+        max_size: u64::MAX,
+        consumers: vec![all],
+        observer: Arc::clone(&found) as _,
+        ..Options::default()
+    };
+    let (log, recovered) = Log::open(&folder.path(), options)?;
+    let consumer = log.consumer("default").expect("every log has this consumer");
+    let mut read = Vec::new();
+    // Reading finds what is damaged, and counts it; what is whole is given back.
+    loop {
+        match consumer.read_next() {
+            Ok(Some(delivery)) => read.push(delivery.lease.sequence),
+            Ok(None) => break,
+            // Tried three times in all, then it is given up.
+            Err(_) => {}
+        }
+    }
+    for sequence in &read {
+        let _ = consumer.defer(*sequence);
+    }
+    log.tidy();
+    let held = log.stats().held;
+    log.close();
+    let (losses, notices) = std::mem::take(&mut *found.0.lock().unwrap_or_else(PoisonError::into_inner));
+    let mut out = format!("{}: {} requests, {} items are well\n", folder.name, held.entries, held.items);
+    for Loss { reason, lost } in recovered.losses.iter().chain(&losses) {
+        out.push_str(&format!("  lost, {reason}: {} requests, {} items\n", lost.entries, lost.items));
+    }
+    for notice in recovered.notices.iter().chain(&notices) {
+        out.push_str(&format!("  {notice}\n"));
+    }
+    Ok(out)
+}

@@ -1,0 +1,118 @@
+//! The commands that look at what is kept on disk and decide what becomes of it, while the collector runs and while it
+//! is stopped.
+
+use crate::support::Collector;
+use crate::support::stub::{Manner, Stub};
+use crate::{assert_delivered, delivered, durable, send};
+use std::path::Path;
+use std::process::Command;
+
+const REFUSES: Manner = Manner::Answer(
+    "HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain\r\ncontent-length: 11\r\n\r\nnot like it",
+);
+
+/// Runs a command on the directory; what it printed, and whether it says that all went well.
+fn millrace(storage: &Path, arguments: &[&str]) -> (String, bool) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_millrace"));
+    command.args(arguments).arg("--directory").arg(storage);
+    let output = command.output().expect("the binary runs");
+    let text = [output.stdout, output.stderr].concat();
+    (String::from_utf8(text).expect("text"), output.status.success())
+}
+
+async fn put_aside(collector: &Collector, items: f64) {
+    collector
+        .metrics_when("all is put aside", |metrics| {
+            metrics.sum("otelcol_millrace_dead_letter_items", &[]) == items
+                && metrics.sum("otelcol_exporter_queue_size", &[]) == 0.0
+        })
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_refused_is_listed_shown_replayed_and_dropped_while_the_collector_runs() {
+    let (setup, destination) = durable("", "");
+    let refusing = Stub::start_at(destination, REFUSES).await;
+    let collector = setup.start().await;
+    let storage = collector.setup.folder.path().join("storage");
+    let acknowledged = send(&collector, 3).await;
+    put_aside(&collector, 30.0).await;
+    collector.assert_balanced().await;
+
+    let (list, ok) = millrace(&storage, &["dead-letters", "list"]);
+    assert!(
+        ok && list.contains("exporter-otlp_http-logs.dead-letters") && list.contains("rejected"),
+        "{list}"
+    );
+    let (each, _) = millrace(&storage, &["dead-letters", "list", "--each"]);
+    let rows: Vec<_> = each.lines().skip(1).map(|row| row.split_whitespace().collect::<Vec<_>>()).collect();
+    assert_eq!(rows.len(), 3, "{each}");
+    assert!(each.contains("HTTP Status Code 400"), "{each}");
+    let number = rows[0][1];
+    let (shown, ok) = millrace(&storage, &["dead-letters", "show", "exporter-otlp_http-logs", number]);
+    let shown: serde_json::Value =
+        serde_json::from_str(&shown).unwrap_or_else(|error| panic!("{error}: {shown}"));
+    assert!(ok && shown["items"] == 10 && shown["payload"]["resourceLogs"].is_array(), "{shown}");
+
+    let (refused, ok) = millrace(&storage, &["dead-letters", "drop"]);
+    assert!(!ok && refused.contains("--all"), "{refused}");
+    let (dropped, ok) = millrace(&storage, &["dead-letters", "drop", "--number", number]);
+    assert!(ok && dropped.contains("1 requests, 10 items dropped"), "{dropped}");
+
+    // What still is not taken is put aside again.
+    let (replayed, ok) = millrace(&storage, &["dead-letters", "replay"]);
+    assert!(ok && replayed.contains("2 requests, 20 items given back"), "{replayed}");
+    put_aside(&collector, 20.0).await;
+    refusing.leave().await;
+    let stub = Stub::start_at(destination, Manner::Keep).await;
+    let (replayed, ok) = millrace(&storage, &["dead-letters", "replay", "--reason", "rejected"]);
+    assert!(ok && replayed.contains("2 requests, 20 items given back"), "{replayed}");
+    assert_delivered(&stub, &acknowledged[10..]).await;
+    assert_eq!(delivered(&stub).len(), 20, "each once");
+    collector.assert_balanced().await;
+    let (list, _) = millrace(&storage, &["dead-letters", "list"]);
+    assert_eq!(list, "no dead letters\n");
+    let stopped = collector.stopped_by("TERM").await;
+    stopped.assert_clean();
+    assert_eq!(stopped.account("put aside as dead letters"), 50, "{}", stopped.log);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_refused_outlives_the_process_and_goes_back_into_the_queue_of_a_stopped_one() {
+    let (setup, destination) = durable("", "");
+    let refusing = Stub::start_at(destination, REFUSES).await;
+    let collector = setup.start().await;
+    let storage = collector.setup.folder.path().join("storage");
+    let acknowledged = send(&collector, 2).await;
+    put_aside(&collector, 20.0).await;
+    let stopped = collector.stopped_by("TERM").await;
+    stopped.assert_clean();
+    refusing.leave().await;
+
+    let (replayed, ok) =
+        millrace(&storage, &["dead-letters", "replay", "exporter-otlp_http-logs", "--limit", "1"]);
+    assert!(ok && replayed.contains("1 requests, 10 items put into the queue"), "{replayed}");
+    let (list, ok) = millrace(&storage, &["queue", "list"]);
+    let row = list.lines().find(|line| line.starts_with("exporter-otlp_http-logs.queue")).expect("a row");
+    assert!(ok && row.split_whitespace().nth(1) == Some("1") && row.ends_with("stopped"), "{list}");
+    let (dump, ok) = millrace(&storage, &["queue", "dump", "exporter-otlp_http-logs", "--payload"]);
+    let line: serde_json::Value =
+        serde_json::from_str(&dump).unwrap_or_else(|error| panic!("{error}: {dump}"));
+    assert!(ok && line["items"] == 10 && line["payload"]["resourceLogs"].is_array(), "{dump}");
+    for action in ["verify", "repair"] {
+        let (text, ok) = millrace(&storage, &["queue", action]);
+        assert!(ok && text.contains("exporter-otlp_http-logs.queue: ") && text.contains("well"), "{text}");
+    }
+
+    let stub = Stub::start_at(destination, Manner::Keep).await;
+    let collector = stopped.setup.start().await;
+    assert_delivered(&stub, &acknowledged[..10]).await;
+    let (list, _) = millrace(&storage, &["dead-letters", "list", "--each"]);
+    assert_eq!(list.lines().count(), 2, "one is left: {list}");
+    let (list, _) = millrace(&storage, &["queue", "list"]);
+    assert!(list.lines().any(|line| line.ends_with("running")), "{list}");
+    let (repaired, ok) = millrace(&storage, &["queue", "repair"]);
+    assert!(!ok && repaired.contains("in use by a collector"), "{repaired}");
+    collector.assert_balanced().await;
+    collector.stopped_by("TERM").await.assert_clean();
+}
