@@ -63,6 +63,11 @@ bench *args: (compare "--cases" "all" "--json" "target/bench.json" args) && benc
 # A first look at the same, about two minutes
 bench-quick *args: (compare "--quick" args)
 
+# A durable collector killed (`kill`), or its disk taken away with it (`power`, as root), at random moments under load
+chaos how="kill" rounds="200" *args:
+    cargo build --release -p millrace
+    tests/chaos/chaos.py {{ how }} --millrace target/release/millrace --rounds {{ rounds }} {{ args }}
+
 # What many connections take beside the budget, into the table of docs/memory.md; about five minutes
 memory *args:
     cargo build --release -p millrace -p millrace-bench

@@ -10,10 +10,11 @@ const LINES_ABOVE: usize = 500;
 /// What is to be hidden in `line`, which begins at byte `start` of `text`.
 pub(super) fn ranges(text: &str, start: usize, line: &str) -> Vec<Range<usize>> {
     let indent = indent(line);
-    if is_key_material(text.get(..start).unwrap_or_default()) || line.contains("-----BEGIN") {
-        return vec![indent..line.len()];
-    }
     let mut hidden = Vec::new();
+    if is_key_material(text.get(..start).unwrap_or_default()) || line.contains("-----BEGIN") {
+        hidden.push(indent..line.len());
+        return hidden;
+    }
     for (at, key) in keys(line) {
         if nearly_secret(key) {
             hidden.push(value(line, at));
