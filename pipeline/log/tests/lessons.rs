@@ -5,10 +5,10 @@ mod support;
 
 use bytes::Bytes;
 use millrace_log::{
-    ConsumerOptions, Entry, Inspector, Log, LossReason, Next, Notice, OpenError, Options, Order, Recovered,
-    Refusal, SegmentState, Steps, Totals,
+    ConsumerOptions, Entry, Inspected, Inspector, Log, LossReason, Next, Notice, OpenError, Options, Order,
+    Recovered, Refusal, SegmentState, Steps, Totals,
 };
-use std::ops::Range;
+use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
@@ -494,4 +494,62 @@ fn repair_leaves_only_what_is_whole() {
     let (log, recovered) = Log::open(directory.path(), small()).expect("opens");
     assert_eq!((recovered.held.entries, recovered.losses), (18, vec![]));
     drop(log);
+}
+
+#[test]
+fn a_log_can_be_looked_at_while_it_is_in_use() {
+    let sim = Sim::default();
+    let mut opened = open(&sim, small());
+    opened.fill(0..30, 5_000);
+    let consumer = opened.log.consumer("default").expect("there");
+    for _ in 0..10 {
+        let delivery = consumer.read_next().expect("readable").expect("there");
+        assert!(consumer.ack(delivery.lease.sequence));
+    }
+    opened.steps.keep(true);
+    opened.append(30, 100);
+    let inspector = Inspector::new(Arc::new(sim.clone()));
+    let mut facts = inspector.segments().expect("readable");
+    // The next one has been prepared.
+    assert_eq!(facts.pop().expect("some").state, SegmentState::Blank);
+    assert!(facts.iter().rev().skip(1).all(|facts| facts.state == SegmentState::Complete), "{facts:?}");
+    assert_eq!(facts.last().expect("some").state, SegmentState::Open);
+    let [cursor] = &inspector.cursors().expect("readable")[..] else { panic!("one cursor") };
+    let position = cursor.position.as_ref().expect("usable");
+    assert_eq!((cursor.consumer.as_str(), position.low(), position.next_sequence()), ("default", 11, 31));
+    assert_eq!(position.left().entries, 20);
+    let mut shown = Vec::new();
+    let visit = |inspected: Inspected| {
+        assert_eq!(inspected.done, inspected.delivery.lease.sequence <= 10);
+        shown.push(id_of(&inspected.delivery));
+        if shown.len() == 29 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    };
+    inspector.entries(visit).expect("readable");
+    assert!(shown.is_sorted() && shown.len() == 29, "{shown:?}");
+    let whole: u64 = facts
+        .iter()
+        .map(|facts| inspector.verify(facts.number).expect("readable").expect("there").whole.entries)
+        .sum();
+    assert_eq!(whole, 31);
+    assert_eq!(opened.drain(), (10..31).collect::<Vec<_>>(), "nothing was changed");
+}
+
+#[test]
+fn options_that_cannot_work_are_refused() {
+    let named = |name: &str| ConsumerOptions { name: name.into(), ..ConsumerOptions::default() };
+    let wrong = [
+        Options { max_size: 1000, ..Options::default() },
+        Options { max_size: 1 << 20, segment_size: Some(1 << 20), ..Options::default() },
+        Options { segment_size: Some(100), ..Options::default() },
+        Options { segment_size: Some(100_001), ..Options::default() },
+        Options { consumers: vec![], ..Options::default() },
+        Options { consumers: vec![named("a"), named("a")], ..Options::default() },
+        Options { consumers: vec![named("../a")], ..Options::default() },
+    ];
+    for options in wrong {
+        let sim = Sim::default();
+        let opened = open_at(&sim, &HandClock::new(1), options).map(drop);
+        assert!(matches!(opened, Err(OpenError::Options(_))));
+        assert_eq!(sim.calls(), 0, "nothing was touched");
+    }
 }

@@ -26,6 +26,9 @@ use std::io::{self, IoSlice};
 /// How far numbers jump where it cannot be known which have been used.
 const JUMP: u64 = 1 << 40;
 
+/// What the name of a segment ends in that cannot be used.
+const ASIDE: &str = ".damaged";
+
 /// What opening leads to.
 pub(crate) struct Opened {
     pub(crate) index: Index,
@@ -154,8 +157,11 @@ impl Recovery<'_> {
                 self.notices.push(Notice::Foreign { file: file.name.clone() });
             }
         }
-        let next = segments.last_key_value().map_or(Some(1), |(number, _)| number.checked_add(1));
-        self.index.next_number = next.unwrap_or(u64::MAX);
+        // No number is used twice while anything remembers it.
+        let aside = listed.iter().filter_map(|file| segment_number(file.name.strip_suffix(ASIDE)?));
+        let named = self.cursors.iter().flatten().flat_map(|cursor| &cursor.parts).map(|part| part.segment);
+        let last = segments.keys().copied().chain(aside).chain(named).max();
+        self.index.next_number = last.map_or(1, |last| last.saturating_add(1));
         segments
     }
 
@@ -344,7 +350,7 @@ impl Recovery<'_> {
     fn set_aside(&mut self, number: u64, len: u64) {
         self.leave_out(number, Some(LossReason::Damaged));
         let name = segment_name(number);
-        let aside = format!("{name}.damaged");
+        let aside = format!("{name}{ASIDE}");
         let renamed = self.writable && self.files.rename(&name, &aside).is_ok();
         let file = if renamed { aside } else { name };
         self.notices.push(Notice::SetAside { file, bytes: len });
