@@ -145,7 +145,8 @@ fn reports(text: &str, file: &str, messages: &mut Vec<Message>) -> usize {
 
 /// As `Checker` has it.
 fn begins_with_a_verb(message: &str) -> bool {
-    let verbs = ["must", "has", "is", "needs", "requires", "cannot", "belongs", "does", "stands"];
+    let verbs =
+        ["contain", "may", "must", "has", "is", "needs", "requires", "cannot", "belongs", "does", "stands"];
     verbs.contains(&message.split(' ').next().unwrap_or_default())
 }
 

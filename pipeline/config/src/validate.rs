@@ -200,6 +200,7 @@ impl<'a> Checker<'a> {
 
 /// Whether a message says something of the key that it is about without naming it.
 fn begins_with_a_verb(message: &str) -> bool {
-    let verbs = ["must", "has", "is", "needs", "requires", "cannot", "belongs", "does", "stands"];
+    let verbs =
+        ["contain", "may", "must", "has", "is", "needs", "requires", "cannot", "belongs", "does", "stands"];
     verbs.contains(&message.split(' ').next().unwrap_or_default())
 }

@@ -102,7 +102,7 @@ impl Validate for Consul {
         }
         for (key, value) in [("datacenter", &self.datacenter), ("namespace", &self.namespace)] {
             if !value.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte)) {
-                at.error(key, "may have letters, digits, `-`, `_` and `.` only");
+                at.error(key, "may have letters, digits, `-`, `_` and `.` only\nremove the other characters");
             }
         }
         check_attributes(at, Kind::Consul, &self.resource_attributes);

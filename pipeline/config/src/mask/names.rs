@@ -25,7 +25,8 @@ const WORDS: [&str; 17] = [
 
 /// Names of keys whose values are secrets although the name does not say so, and names that are worth recognising when
 /// they are spelt wrongly.
-const NAMES: [&str; 28] = [
+const NAMES: [&str; 29] = [
+    "client_certificate_key",
     "password",
     "passwd",
     "passphrase",
