@@ -28,8 +28,8 @@ const DEMO_RATE_MAX: u64 = 10_000;
 /// printed. A second signal stops the waiting.
 ///
 /// SIGHUP has the configuration read again, from wherever it was given. If there is nothing wrong with it, it takes the
-/// place of what runs: addresses stay open, what has not changed goes on, and what waits is passed on. If there is, it is
-/// logged, and what runs goes on.
+/// place of what runs: addresses stay open, what has not changed goes on, and what waits is passed on. If there is, it
+/// is logged, and what runs goes on.
 #[derive(Debug, Parser)]
 #[command(name = "millrace", version, disable_version_flag = true, max_term_width = 100, after_help = EXAMPLES)]
 pub struct Cli {
@@ -43,8 +43,8 @@ pub struct Cli {
 
     /// Read the configuration again when one of its files has changed, as on SIGHUP.
     ///
-    /// Files are looked at every second, and read when they have stayed the same for a second. Pages and the environment
-    /// are read again only then.
+    /// Files are looked at every second, and read when they have stayed the same for a second. Pages and the
+    /// environment are read again only then.
     #[arg(long)]
     pub watch_config: bool,
 

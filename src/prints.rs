@@ -1,5 +1,5 @@
-//! What tells whether a component has changed since it was built: its section, the files that the section names, and the
-//! extensions that it refers to.
+//! What tells whether a component has changed since it was built: its section, the files that the section names, and
+//! the extensions that it refers to.
 
 use millrace_config::catalog::Kind;
 use millrace_config::load::{Component, Wanted};

@@ -1,7 +1,7 @@
 //! Reading the configuration again while the process runs, and putting what it says in the place of what runs.
 //!
-//! One reload at a time; whatever asks for another in the meantime asks for one. The new configuration is read, checked,
-//! built, and given its addresses before anything of the old one ends, so that a mistake changes nothing.
+//! One reload at a time; whatever asks for another in the meantime asks for one. The new configuration is read,
+//! checked, built, and given its addresses before anything of the old one ends, so that a mistake changes nothing.
 
 mod changes;
 mod record;

@@ -53,8 +53,8 @@ impl Served {
         })
     }
 
-    /// The pages of another configuration: those that it has in common with the present one, and new ones that do not answer
-    /// yet.
+    /// The pages of another configuration: those that it has in common with the present one, and new ones that do not
+    /// answer yet.
     ///
     /// # Errors
     /// Which address could not be listened on, and why.

@@ -226,3 +226,29 @@ async fn a_hundred_reloads_leave_nothing_behind() {
     assert_eq!(stopped.account("lost"), 0);
     assert_eq!(stopped.account("delivered"), 4, "the account goes over all graphs: {}", stopped.log);
 }
+
+#[tokio::test]
+async fn what_waits_for_a_dead_destination_goes_on_waiting_in_the_new_graph() {
+    let sink = sink().await;
+    let relay = Setup::of(&RELAY.replace("{sink}", "127.0.0.1:1")).start().await;
+    for id in 0..40 {
+        let reply = http1::post(relay.setup.http, "/v1/logs", http1::PROTOBUF, &record(id)).await;
+        assert_eq!(reply.expect("an answer").status, 200);
+    }
+    // Some wait between retries, some in line, and some to be batched.
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let base = text(&relay);
+    reload(&relay, &base.replace("num_consumers: 2", "num_consumers: 3"), "success").await;
+    reload(&relay, &base.replace("send_batch_size: 50", "send_batch_size: 7"), "success").await;
+    let repaired = base.replace("127.0.0.1:1", &sink.setup.http.to_string());
+    reload(&relay, &repaired, "success").await;
+
+    relay.metrics_when("everything is delivered", |metrics| metrics.ledger("exporter", "out") == 40.0).await;
+    let stopped = relay.stopped_by("TERM").await;
+    stopped.assert_clean();
+    assert_eq!((stopped.account("delivered"), stopped.account("lost")), (40, 0), "{}", stopped.log);
+    let sink = sink.stopped_by("TERM").await;
+    let mut ids = written(sink.setup.folder.path());
+    ids.sort_unstable();
+    assert_eq!(ids, (0..40).collect::<Vec<_>>(), "each once");
+}

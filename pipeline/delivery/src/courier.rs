@@ -5,6 +5,7 @@ use crate::concurrency::{Outcome, Slot, Slots};
 use crate::dead_letters::DeadLetters;
 use crate::measures::Measures;
 use crate::parts::Report;
+use crate::queue::Space;
 use crate::retry::Backoff;
 use crate::spans::Told;
 use crate::{Accepted, RetryConfig, Sender};
@@ -12,8 +13,8 @@ use millrace_engine::{
     Account, Batch, Entry, Failure, Fault, Piece, Reason, Retry, Submission, Tasks, Until,
 };
 use millrace_wire::split::halve;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
@@ -35,6 +36,8 @@ pub(crate) struct Courier {
     pub(crate) name: String,
     /// Where what cannot be delivered is put aside, and what the destination is called there.
     pub(crate) dead_letters: Option<(Arc<DeadLetters>, String)>,
+    /// The queue that goes on with what is left here, once there is one.
+    pub(crate) heir: OnceLock<Arc<Space>>,
 }
 
 /// Where to.
@@ -145,6 +148,13 @@ impl Courier {
                 left.extend([second, first]);
                 continue;
             }
+            if refusal.cut_short
+                && let Some(heir) = self.heir.get()
+                && let Some(requests) = report.take_back(part.clone())
+            {
+                heir.take_over(requests);
+                continue;
+            }
             if self.measures.spans.are_made() {
                 told.error = Some(refusal.failure.to_string());
             }
@@ -245,8 +255,8 @@ impl Destination {
                 };
                 result.map_err(|failure| Refusal {
                     divisible: failure.reason == Reason::TooLarge && submission.is_untouched(),
+                    cut_short: failure.is_transient() && courier.heir.get().is_some(),
                     failure,
-                    cut_short: false,
                 })
             }
         }
@@ -388,6 +398,11 @@ async fn hand_on(
         };
         let Retry::After(asked) = failure.retry else { return Err(failure) };
         if courier.is_in(Phase::Draining) {
+            // Whoever goes on with it would hand it once more to the branches that have taken it: only in the end.
+            let is_late = !submission.is_untouched() && !courier.is_in(Phase::CutOff);
+            if courier.heir.get().is_some() && !is_late {
+                return Err(failure);
+            }
             sleep(HOLD_MIN).await;
             continue;
         }

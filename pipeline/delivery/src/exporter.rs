@@ -6,6 +6,7 @@ use crate::concurrency::Slots;
 use crate::config::{QueueConfig, RetryConfig};
 use crate::courier::{Courier, Destination, Phase, Protocol, panicked};
 use crate::dead_letters::{self, DeadLetters};
+use crate::direct::Direct;
 use crate::measures::{Measures, watch_concurrency, watch_queue};
 use crate::queue::{Queue, now};
 use crate::ticket::{Request, Ticket};
@@ -16,18 +17,16 @@ use millrace_engine::{
 };
 use millrace_telemetry::Labels;
 use millrace_wire::Signal;
+use std::any::Any;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
-use tokio::time::{sleep, timeout_at};
+use tokio::time::timeout_at;
 
-/// How often a drain looks whether requests that deliver themselves are done. They are not counted one by one, which
-/// would be a cell that all workers write to.
-const LOOK: Duration = Duration::from_millis(5);
 /// How long requests that were cut off may take to end.
 const TAKE_DOWN: Duration = Duration::from_secs(1);
 
@@ -60,6 +59,7 @@ pub enum BatchNames {
 /// An exporter of one signal: a [`Sender`] with a queue (or none) and retries in front.
 pub struct Exporter {
     courier: Arc<Courier>,
+    direct: Direct,
     queue: Option<Queue>,
 }
 
@@ -96,7 +96,7 @@ impl Exporter {
         let courier =
             courier(context, destination, account, measures, letters.clone().map(|letters| (letters, to)));
         let Some(config) = delivery.queue.as_option() else {
-            return Ok(Arc::new(Self { courier, queue: None }));
+            return Ok(Arc::new(Self { courier, direct: Direct::default(), queue: None }));
         };
         let mut queue = Queue::start(context, signal, config, &delivery.metadata, &courier)?;
         queue.visible.extend(watch_queue(context, signal, &queue.gauges()));
@@ -139,12 +139,20 @@ impl Exporter {
         if let Some(letters) = &letters {
             queue.visible.extend(dead_letters::watch(context, letters));
         }
-        let exporter = Arc::new(Self { courier, queue: Some(queue) });
+        let exporter = Arc::new(Self { courier, direct: Direct::default(), queue: Some(queue) });
         if let Some(letters) = letters {
             let weak: Weak<Self> = Arc::downgrade(&exporter);
             letters.replay_to(weak);
         }
         exporter
+    }
+
+    /// On a reload: has the exporter in its place go on with what waits in its queue, what is batched, and what would
+    /// be tried again.
+    pub fn hand_over_to(&self, heir: &Self) {
+        if let (Some(queue), Some(next)) = (&self.queue, &heir.queue) {
+            queue.hand_over(&self.courier, next);
+        }
     }
 
     /// Without a queue: on the request's own task, and the answer is the destination's.
@@ -158,6 +166,7 @@ impl Exporter {
         }
         let span = self.courier.measures.spans.current();
         let request = Request { cost: batch.cost(), until, arrived: now(), span };
+        let _under_way = self.direct.begin();
         let ticket = Ticket::direct(&self.courier.account, request);
         let mut report = &ticket;
         let ended = {
@@ -185,15 +194,9 @@ impl Exporter {
 
     /// Waits for the requests that deliver themselves, and cuts them off when there is no time left.
     async fn drain_direct(&self, deadline: Instant) {
-        if timeout_at(deadline.into(), self.idle()).await.is_err() {
+        if timeout_at(deadline.into(), self.direct.idle()).await.is_err() {
             self.courier.advance(Phase::CutOff);
-            let _ = timeout_at((now() + TAKE_DOWN).into(), self.idle()).await;
-        }
-    }
-
-    async fn idle(&self) {
-        while self.courier.account.held().items > 0 {
-            sleep(LOOK).await;
+            let _ = timeout_at((now() + TAKE_DOWN).into(), self.direct.idle()).await;
         }
     }
 }
@@ -223,6 +226,7 @@ fn courier(
         measures,
         phase: watch::Sender::new(Phase::Running),
         cut_off: AtomicBool::new(false),
+        heir: OnceLock::new(),
         tasks: context.shared.tasks.clone(),
         name: context.id.to_string(),
         dead_letters,
@@ -257,6 +261,16 @@ impl Stage for Exporter {
             Some(queue) => Box::pin(queue.put(&self.courier, permit, batch, until)),
             None => Box::pin(self.deliver(batch, until)),
         }
+    }
+
+    fn hand_over(&self, successor: &Arc<dyn Stage>) {
+        if let Some(heir) = successor.as_any().and_then(|any| any.downcast_ref::<Self>()) {
+            self.hand_over_to(heir);
+        }
+    }
+
+    fn as_any(&self) -> Option<&dyn Any> {
+        Some(self)
     }
 
     fn begin(&self) {

@@ -15,6 +15,7 @@ mod concurrency;
 pub mod config;
 mod courier;
 pub mod dead_letters;
+mod direct;
 mod exporter;
 mod measures;
 pub mod partition;

@@ -4,7 +4,7 @@ use millrace_engine::{Batch, Origin};
 use std::collections::HashMap;
 
 /// The metadata keys by whose values requests are kept apart. Without any, nothing is.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Keys(Vec<Box<str>>);
 
 /// The values of the keys, in their order. Each key may have several or none, and none differs from an empty one.

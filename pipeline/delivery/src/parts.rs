@@ -1,8 +1,9 @@
 //! Which requests the items of a batch belong to, in order.
 
+use crate::queue::Queued;
 use crate::ticket::Ticket;
 use millrace_engine::ledger::Account;
-use millrace_engine::{Cost, Failure, Until};
+use millrace_engine::{Batch, Cost, Failure, Piece, Until};
 use millrace_telemetry::trace::SpanContext;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -28,6 +29,10 @@ pub(crate) trait Report {
 
     /// The next `items` could not be sent before the end, and have failed unless they are on disk; how many have.
     fn cut_short(&mut self, items: u64, failure: &Failure) -> u64;
+
+    /// The next items, which are `batch`, are not told of here any more but put in line again, request by request.
+    /// `None` where they are in no line.
+    fn take_back(&mut self, batch: Batch) -> Option<Vec<Queued>>;
 
     /// How far responsibility must have moved before it counts as delivered.
     fn until(&self) -> Until;
@@ -105,6 +110,20 @@ impl Report for Parts {
         failed
     }
 
+    fn take_back(&mut self, batch: Batch) -> Option<Vec<Queued>> {
+        let take = |piece: Piece| {
+            // What was put in by one request is in pieces of its own.
+            let (ticket, left) = self.0.front_mut()?;
+            let ticket = Arc::clone(ticket);
+            *left = left.saturating_sub(piece.cost().items);
+            if *left == 0 {
+                self.0.pop_front();
+            }
+            Some(Queued { batch: Batch::of(piece), ticket })
+        };
+        Some(batch.into_pieces().into_iter().filter_map(take).collect())
+    }
+
     fn until(&self) -> Until {
         let settled = self.0.iter().any(|(ticket, _)| ticket.until() == Until::Settled);
         if settled { Until::Settled } else { Until::Stored }
@@ -136,6 +155,10 @@ impl Report for &Ticket<&Account> {
     fn cut_short(&mut self, items: u64, failure: &Failure) -> u64 {
         Ticket::failed(self, items, failure);
         items
+    }
+
+    fn take_back(&mut self, _: Batch) -> Option<Vec<Queued>> {
+        None
     }
 
     fn until(&self) -> Until {

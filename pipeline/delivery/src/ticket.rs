@@ -3,6 +3,7 @@
 
 use crate::queue::Lent;
 use millrace_engine::ledger::{Account, Held, Term};
+use millrace_engine::stage::Room;
 use millrace_engine::{Cost, Failure, Fault, Permit, Reason, Until};
 use millrace_telemetry::trace::SpanContext;
 use std::ops::Deref;
@@ -30,7 +31,7 @@ pub(crate) struct Ticket<A: Deref<Target = Account> = Arc<Account>> {
 /// Where a request is while it is on its way.
 enum Hold<A: Deref<Target = Account>> {
     /// In memory only, and in the room of its queue.
-    Memory(Held<A>, #[expect(dead_code, reason = "held")] Permit),
+    Memory(Held<A>, Mutex<Permit>),
     /// On disk, too.
     Disk(Lent),
 }
@@ -142,7 +143,7 @@ impl<A: Deref<Target = Account>> Ticket<A> {
 
     fn new(held: Held<A>, request: Request, room: Permit, caller: Caller) -> Self {
         held.account().record(Term::In, request.cost);
-        Self { request, state: Mutex::new(State::new(caller)), hold: Hold::Memory(held, room) }
+        Self { request, state: Mutex::new(State::new(caller)), hold: Hold::Memory(held, Mutex::new(room)) }
     }
 
     /// The destination has `items` more of it, and refused `rejected` of these all the same.
@@ -173,6 +174,16 @@ impl<A: Deref<Target = Account>> Ticket<A> {
             self.failed(items, failure);
         }
         stays
+    }
+
+    /// Gives up its room for that of another queue in memory, unless it is there already. `room` sets it aside.
+    pub(crate) fn move_to(&self, queue: &Arc<dyn Room>, room: impl FnOnce(Cost) -> Permit) {
+        if let Hold::Memory(_, present) = &self.hold {
+            let mut present = present.lock().unwrap_or_else(PoisonError::into_inner);
+            if !present.is_of(queue) {
+                *present = room(self.request.cost);
+            }
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -226,8 +226,8 @@ pub trait Receiver: Send + Sync {
         Box::pin(async { Ok(()) })
     }
 
-    /// Starts to listen or to fetch. Returns when requests are welcome. After [`Receiver::prepare`] this is not expected
-    /// to fail.
+    /// Starts to listen or to fetch. Returns when requests are welcome. After [`Receiver::prepare`] this is not
+    /// expected to fail.
     fn start(&self) -> BoxFuture<'_, Result<(), BuildError>>;
 
     /// Takes nothing new, and returns when every request under way has been answered, or at `deadline`.

@@ -293,8 +293,8 @@ impl Ledger {
         account
     }
 
-    /// Closes the accounts that nobody but the ledger holds any more, whose components are gone. They are no longer among
-    /// the metrics; what stands in them is remembered for the closing.
+    /// Closes the accounts that nobody but the ledger holds any more, whose components are gone. They are no longer
+    /// among the metrics; what stands in them is remembered for the closing.
     pub fn close_unused(&self) {
         let mut accounts = self.accounts_now();
         let (unused, open) = std::mem::take(&mut accounts.open)

@@ -60,8 +60,8 @@ pub trait Stage: Send + Sync {
     /// The graph that it is built for begins to work. What others would notice (answering at an address) begins here.
     fn begin(&self) {}
 
-    /// On a reload: gives state and whatever is held to the stage that takes this one's place, as far as it can. Whoever
-    /// still holds this one may go on handing in. It is drained afterwards, as soon as all that feed it have.
+    /// On a reload: gives state and whatever is held to the stage that takes this one's place, as far as it can.
+    /// Whoever still holds this one may go on handing in. It is drained afterwards, as soon as all that feed it have.
     fn hand_over(&self, _successor: &Arc<dyn Stage>) {}
 
     /// What one that takes its place, or whose place it takes, may know it by.
@@ -142,6 +142,12 @@ impl Permit {
     /// What it carries for one batch, if that is what it is for.
     pub fn into_carried<T: Any>(mut self) -> Option<T> {
         self.carried.pop()?.downcast().ok().map(|carried| *carried)
+    }
+
+    /// Whether it is room of that.
+    #[must_use]
+    pub fn is_of(&self, room: &Arc<dyn Room>) -> bool {
+        self.room.as_ref().is_some_and(|own| std::ptr::addr_eq(Arc::as_ptr(own), Arc::as_ptr(room)))
     }
 
     /// How much room it stands for, in the stage's own unit.

@@ -191,8 +191,8 @@ impl Components {
         *self.0.groups.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(groups);
     }
 
-    /// Makes known which components a configuration has that is put in the place of another: those in `kept` go on as they
-    /// are, the others begin as `drafts` has them.
+    /// Makes known which components a configuration has that is put in the place of another: those in `kept` go on as
+    /// they are, the others begin as `drafts` has them.
     pub(crate) fn replace(&self, config: &Config, drafts: &Self, kept: &BTreeSet<Instance>) {
         let groups = groups(config);
         let mut statuses = self.statuses();

@@ -1,9 +1,9 @@
 //! Addresses that this process listens on, across graphs: a reload finds them open and never closes one that it still
 //! needs.
 //!
-//! A component reserves an address while its graph is being prepared, which is when it is told that somebody else has it,
-//! and begins to listen when its graph takes over. From then on whoever listened there before gets no connection any
-//! more.
+//! A component reserves an address while its graph is being prepared, which is when it is told that somebody else has
+//! it, and begins to listen when its graph takes over. From then on whoever listened there before gets no connection
+//! any more.
 //!
 //! # Invariants
 //! - An address that the old graph and the new one have in common is open at every moment.
@@ -51,8 +51,8 @@ pub(crate) struct Turn {
     turn: watch::Receiver<u64>,
 }
 
-/// Sets an address aside for a component of the graph that `shared` is of: `transport` is `tcp`, `tcp4`, `tcp6` or `unix`.
-/// Opens it, unless an earlier graph has done so. Blocks while a name is looked up.
+/// Sets an address aside for a component of the graph that `shared` is of: `transport` is `tcp`, `tcp4`, `tcp6` or
+/// `unix`. Opens it, unless an earlier graph has done so. Blocks while a name is looked up.
 ///
 /// # Errors
 /// Why it cannot be listened on; that another component of the same graph has it is one reason.
@@ -132,8 +132,8 @@ impl Bound {
 }
 
 impl Reserved {
-    /// What connections arrive on, once it is this component's turn ([`Reserved::take_turn`]). Must be called within the
-    /// runtime that will accept them.
+    /// What connections arrive on, once it is this component's turn ([`Reserved::take_turn`]). Must be called within
+    /// the runtime that will accept them.
     ///
     /// # Errors
     /// When there are no file descriptors left.

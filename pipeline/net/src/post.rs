@@ -59,8 +59,8 @@ impl<S: Any + Send + Sync> Post<S> {
 }
 
 impl<S> Watch<S> {
-    /// Returns when every request of this graph has been answered, or at `deadline`. If the post works for no later graph,
-    /// it takes nothing new and its connections are closed.
+    /// Returns when every request of this graph has been answered, or at `deadline`. If the post works for no later
+    /// graph, it takes nothing new and its connections are closed.
     pub async fn end(mut self, deadline: Instant) {
         if self.post.generation.load(SeqCst) == self.generation {
             let running = self.post.running.lock().unwrap_or_else(PoisonError::into_inner).take();

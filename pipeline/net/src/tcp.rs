@@ -71,8 +71,8 @@ fn of_family(addresses: impl Iterator<Item = SocketAddr>, family: Family) -> Vec
     addresses
 }
 
-/// Listens on the first of these addresses that this machine has. `ours` are on the same port, for other graphs: one for
-/// every interface may stand beside one for a single address, which it would not let anybody else do.
+/// Listens on the first of these addresses that this machine has. `ours` are on the same port, for other graphs: one
+/// for every interface may stand beside one for a single address, which it would not let anybody else do.
 ///
 /// # Errors
 /// Why none of them can be listened on.

@@ -5,6 +5,7 @@ use futures_util::future::join_all;
 use millrace_delivery::Exporter;
 use millrace_delivery::partition::{Combination, Keys};
 use millrace_engine::{Batch, BoxFuture, Cost, Failure, Fault, Permit, Reason, Reservation, Stage, Until};
+use std::any::Any;
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -69,6 +70,18 @@ impl ByMetadata {
         Ok(groups.iter().map(|(combination, _)| Arc::clone(&open.shards[combination])).collect())
     }
 
+    /// The batcher of a combination that an earlier one has: there is one even beyond the limit.
+    fn shard(&self, combination: &Combination) -> Arc<Exporter> {
+        let mut open = self.open();
+        if let Some(shard) = open.shards.get(combination) {
+            return Arc::clone(shard);
+        }
+        let shard = self.shards.start();
+        open.shards.insert(combination.clone(), Arc::clone(&shard));
+        open.cardinality.grow();
+        shard
+    }
+
     fn open(&self) -> MutexGuard<'_, Open> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -90,6 +103,18 @@ impl Stage for ByMetadata {
             let results = join_all(commits).await;
             results.into_iter().filter_map(Result::err).reduce(Failure::worse).map_or(Ok(()), Err)
         })
+    }
+
+    fn hand_over(&self, successor: &Arc<dyn Stage>) {
+        let heir = successor.as_any().and_then(|any| any.downcast_ref::<Self>());
+        let Some(heir) = heir.filter(|heir| heir.keys == self.keys) else { return };
+        for (combination, shard) in &self.open().shards {
+            shard.hand_over_to(&heir.shard(combination));
+        }
+    }
+
+    fn as_any(&self) -> Option<&dyn Any> {
+        Some(self)
     }
 
     fn drain(&self, deadline: Instant) -> BoxFuture<'_, ()> {

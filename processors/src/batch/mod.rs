@@ -19,6 +19,7 @@ use millrace_engine::{Account, Batch, BoxFuture, Cost, Entry, Failure, Permit, R
 use millrace_telemetry::catalogue::processor as catalogue;
 use millrace_telemetry::{Labels, UpDown};
 use millrace_wire::Signal;
+use std::any::Any;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -139,6 +140,16 @@ impl Stage for Single {
         until: Until,
     ) -> BoxFuture<'a, Result<(), Failure>> {
         self.shard.commit(permit, batch, until)
+    }
+
+    fn hand_over(&self, successor: &Arc<dyn Stage>) {
+        if let Some(heir) = successor.as_any().and_then(|any| any.downcast_ref::<Self>()) {
+            self.shard.hand_over_to(&heir.shard);
+        }
+    }
+
+    fn as_any(&self) -> Option<&dyn Any> {
+        Some(self)
     }
 
     fn drain(&self, deadline: Instant) -> BoxFuture<'_, ()> {

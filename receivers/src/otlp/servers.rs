@@ -1,5 +1,5 @@
-//! The receiver's servers: prepared while an earlier graph may still be at work at the same addresses, and then either new
-//! ones or those of that graph, which go on with other requests in mind.
+//! The receiver's servers: prepared while an earlier graph may still be at work at the same addresses, and then either
+//! new ones or those of that graph, which go on with other requests in mind.
 
 use super::grpc::Service;
 use axum::Router;
@@ -152,8 +152,8 @@ impl Place {
 }
 
 impl Serving {
-    /// Returns when every request has been answered that came for this receiver, or at `deadline`; if no later one goes on
-    /// with the server, that is ended.
+    /// Returns when every request has been answered that came for this receiver, or at `deadline`; if no later one goes
+    /// on with the server, that is ended.
     pub(super) async fn end(self, deadline: Instant) {
         match self.watch {
             AnyWatch::Grpc(watch) => watch.end(deadline).await,

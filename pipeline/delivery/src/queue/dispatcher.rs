@@ -7,20 +7,23 @@ use crate::QueueConfig;
 use crate::batcher::{Ready, Rules, Trigger};
 use crate::courier::{Courier, Phase, panicked};
 use crate::partition::Keys;
-use crate::parts::Parts;
+use crate::parts::{Parts, Report as _};
 use crate::ticket::Ticket;
 use millrace_engine::Batch;
 use millrace_wire::Signal;
 use std::collections::{BTreeSet, VecDeque};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 use tokio::time::{Sleep, sleep_until};
 
 /// How many batches are handed on at once while draining, where what is refused is held: those that one branch refuses
 /// are not to keep others from the branches that would take them.
 const DRAIN_CONSUMERS: usize = 1024;
+
+/// How long what holds a batch may take to notice that it is to hand it over.
+const NOTICE: Duration = Duration::from_millis(500);
 
 /// Takes requests out of the queue, batches them if the configuration says so, and sends up to `num_consumers`
 /// batches at once. Ends when the queue has been closed and everything taken has been accounted for; cut off before
@@ -109,7 +112,8 @@ impl Dispatcher {
         let courier = Arc::clone(&self.courier);
         let mut cut_off = pin!(courier.reached(Phase::CutOff));
         let mut draining = pin!(courier.reached(Phase::Draining));
-        let mut in_order = self.courier.destination.holds();
+        let in_order = self.courier.destination.holds();
+        let mut is_draining = false;
         let mut timer = Timer::new();
         let mut open = true;
         while open || !self.ready.is_empty() || !self.sends.is_empty() {
@@ -124,9 +128,13 @@ impl Dispatcher {
             tokio::select! {
                 biased;
                 () = &mut cut_off => return self.abandon().await,
-                () = &mut draining, if in_order => {
-                    in_order = false;
-                    self.consumers = self.consumers.max(DRAIN_CONSUMERS);
+                () = &mut draining, if !is_draining => {
+                    is_draining = true;
+                    if let Some(heir) = courier.heir.get() {
+                        heir.take_over(self.what_is_left());
+                    } else if in_order {
+                        self.consumers = self.consumers.max(DRAIN_CONSUMERS);
+                    }
                 }
                 Some(ended) = self.sends.join_next() => {
                     if let Ok(sent) = ended {
@@ -194,8 +202,22 @@ impl Dispatcher {
         sending.into_iter().chain(ready).chain(batching).chain(self.source.oldest()).min()
     }
 
+    /// What has been taken out of the line and is not being sent, request by request.
+    fn what_is_left(&mut self) -> Vec<Queued> {
+        let batching = self.batches.as_mut().map(Partitions::flush).unwrap_or_default();
+        let ready = std::mem::take(&mut self.ready).into_iter().chain(batching);
+        ready
+            .flat_map(|Ready { batch, parts, .. }| Parts::new(parts).take_back(batch).unwrap_or_default())
+            .collect()
+    }
+
     /// Takes down every send and drops what is left; the tickets say that it is lost.
     async fn abandon(mut self) {
+        if self.courier.heir.get().is_some() {
+            // They notice, and hand over what they have.
+            let ended = async { while self.sends.join_next().await.is_some() {} };
+            let _ = tokio::time::timeout(NOTICE, ended).await;
+        }
         self.sends.shutdown().await;
         self.source.abandon();
         self.source.note_oldest_taken(None);

@@ -6,7 +6,7 @@ mod partitions;
 mod space;
 
 pub(crate) use disk::{Lent, entry};
-pub(crate) use space::now;
+pub(crate) use space::{Queued, Space, now};
 
 use crate::QueueConfig;
 use crate::courier::{Courier, Phase};
@@ -19,7 +19,6 @@ use millrace_engine::component::{BuildError, Context};
 use millrace_engine::{Batch, Cost, Failure, Fault, Permit, Reason, Reservation, Until};
 use millrace_telemetry::Registration;
 use millrace_wire::Signal;
-use space::{Queued, Space};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::task::JoinHandle;
@@ -165,6 +164,16 @@ impl Queue {
                 exporter = courier.name,
                 "writing down what has been sent takes too long; some of it may be sent once more"
             );
+        }
+    }
+
+    /// Has the queue in its place go on with what waits here, if both are in memory; one on disk finds everything
+    /// there.
+    pub(crate) fn hand_over(&self, courier: &Courier, heir: &Self) {
+        let (Place::Memory(own), Place::Memory(heir)) = (&self.place, &heir.place) else { return };
+        if courier.heir.set(Arc::clone(heir)).is_ok() {
+            own.hand_over(heir);
+            courier.advance(Phase::Draining);
         }
     }
 

@@ -37,6 +37,8 @@ const NONE: u64 = u64::MAX;
 struct Line {
     requests: VecDeque<Queued>,
     closed: bool,
+    /// Where requests go that still come here.
+    heir: Option<Arc<Space>>,
 }
 
 /// A request in the queue.
@@ -101,7 +103,11 @@ impl Space {
             let freed = self.freed.notified();
             tokio::pin!(freed);
             freed.as_mut().enable();
-            if self.line().closed {
+            let is_over = {
+                let line = self.line();
+                line.closed && line.heir.is_none()
+            };
+            if is_over {
                 return Err(shutting_down());
             }
             match self.try_reserve(units) {
@@ -114,6 +120,10 @@ impl Space {
     /// Puts a request in line, unless the queue has been closed.
     pub(crate) fn put(&self, request: impl FnOnce() -> Queued) -> Result<(), Failure> {
         let mut line = self.line();
+        if let Some(heir) = line.heir.clone() {
+            drop(line);
+            return heir.put_over(request());
+        }
         if line.closed {
             return Err(shutting_down());
         }
@@ -145,6 +155,63 @@ impl Space {
         self.line().closed = true;
         self.freed.notify_waiters();
         self.arrived.notify_one();
+    }
+
+    /// Puts a request in line that has come to a queue before this one.
+    fn put_over(self: &Arc<Self>, request: Queued) -> Result<(), Failure> {
+        let request = self.housed(request);
+        let mut line = self.line();
+        if let Some(heir) = line.heir.clone() {
+            drop(line);
+            return heir.put_over(request);
+        }
+        if line.closed {
+            return Err(shutting_down());
+        }
+        line.requests.push_back(request);
+        drop(line);
+        self.arrived.notify_one();
+        Ok(())
+    }
+
+    /// Has another queue go on with everything that waits here, and with what still comes. Nothing waits here any more.
+    pub(crate) fn hand_over(&self, heir: &Arc<Self>) {
+        let waiting = {
+            let mut line = self.line();
+            line.heir = Some(Arc::clone(heir));
+            line.closed = true;
+            std::mem::take(&mut line.requests)
+        };
+        heir.take_over(waiting);
+        self.freed.notify_waiters();
+        self.arrived.notify_one();
+    }
+
+    /// Puts requests of another queue in front of all others. They have been accepted: they are taken even if there is
+    /// no room for them, and nothing new is until there is.
+    pub(crate) fn take_over(self: &Arc<Self>, requests: impl IntoIterator<Item = Queued>) {
+        let requests: Vec<_> = requests.into_iter().map(|request| self.housed(request)).collect();
+        let mut line = self.line();
+        if let Some(heir) = line.heir.clone() {
+            drop(line);
+            return heir.take_over(requests);
+        }
+        for request in requests.into_iter().rev() {
+            line.requests.push_front(request);
+        }
+        drop(line);
+        self.arrived.notify_one();
+    }
+
+    /// Gives a request room here instead of where it had it.
+    fn housed(self: &Arc<Self>, request: Queued) -> Queued {
+        let own: Arc<dyn Room> = Arc::clone(self) as _;
+        request.ticket.move_to(&own, |cost| {
+            let units = self.units(cost);
+            self.used.fetch_add(units, SeqCst);
+            Permit::of(Arc::clone(&own), units)
+        });
+        request
     }
 
     /// Takes out what is still waiting, when there is no time left to send it; its tickets say that it is lost.

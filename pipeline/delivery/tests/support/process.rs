@@ -46,6 +46,13 @@ impl Trial {
         Self { context, exporter }
     }
 
+    /// Another exporter of the same id in the same process.
+    pub fn beside(&self, delivery: &Delivery, sender: Arc<dyn Sender>) -> Self {
+        let exporter =
+            Exporter::start(&self.context, Signal::Logs, delivery, sender).expect("it can be started");
+        Self { context: self.context.clone(), exporter }
+    }
+
     pub fn account(&self) -> Arc<Account> {
         self.context.shared.ledger.accounts().pop().expect("one account")
     }

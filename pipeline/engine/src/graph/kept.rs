@@ -1,7 +1,7 @@
 //! What a graph is made of, so that the one that takes its place can keep what has not changed.
 //!
-//! A component is kept if its section is the same, what it refers to is, and everything behind it has been kept. It does
-//! not notice the reload then: its connections, queues, series and caches stay what they are.
+//! A component is kept if its section is the same, what it refers to is, and everything behind it has been kept. It
+//! does not notice the reload then: its connections, queues, series and caches stay what they are.
 
 use crate::component::{Extension, Receiver};
 use crate::entry::Route;

@@ -1,8 +1,8 @@
 //! Putting one graph in the place of another while both work.
 //!
 //! The new graph is built and prepared beside the old one, which notices nothing if that fails. When the new receivers
-//! start, new requests take the new way; those under way finish on the old one. What the old graph holds is handed to the
-//! stages of the new one that were built in place of its own, or passed on by the old ones.
+//! start, new requests take the new way; those under way finish on the old one. What the old graph holds is handed to
+//! the stages of the new one that were built in place of its own, or passed on by the old ones.
 
 use super::{EXTENSION, Graph, Plans, half};
 use crate::component::{BuildError, Shared};
@@ -23,8 +23,8 @@ impl Graph {
         Self::assemble(config, plans, self.shared.next(), Some(&self.parts))
     }
 
-    /// Begins to work in the place of `before`, after [`Graph::prepare`]. From here on there is no way back; `before` is
-    /// to be retired.
+    /// Begins to work in the place of `before`, after [`Graph::prepare`]. From here on there is no way back; `before`
+    /// is to be retired.
     ///
     /// # Errors
     /// The first component that could not start although it was prepared. The others work.
@@ -41,8 +41,8 @@ impl Graph {
         started
     }
 
-    /// Ends what of this graph is not part of `successor`, which works in its place, by `deadline`: requests under way are
-    /// answered, stages drain from the front to the back.
+    /// Ends what of this graph is not part of `successor`, which works in its place, by `deadline`: requests under way
+    /// are answered, stages drain from the front to the back.
     pub async fn retire(&self, successor: &Self, deadline: Instant) {
         let half = half(deadline);
         let receivers =

@@ -54,8 +54,8 @@ pub struct ServerOptions {
     pub windows: Option<Arc<Windows>>,
 }
 
-/// An HTTP server for one router at a time. Handlers find out who is at the other end by the extension [`Peer`]. Clones are
-/// the same server.
+/// An HTTP server for one router at a time. Handlers find out who is at the other end by the extension [`Peer`]. Clones
+/// are the same server.
 #[derive(Debug, Clone)]
 pub struct Server {
     pub(super) router: Arc<Current<Router>>,
