@@ -5,6 +5,7 @@ use crate::support::stub::{Manner, Stub};
 use crate::support::{eventually, requests};
 use crate::{assert_delivered, delivered, durable, send, send_until_refused};
 use std::collections::BTreeSet;
+use std::fs;
 use std::time::{Duration, Instant};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -105,4 +106,31 @@ async fn a_long_queue_takes_no_more_memory_than_a_short_one() {
     assert!(peak < before + 64, "{before} MiB before, {peak} MiB at most");
     assert!(stub.requests() as u64 >= count);
     collector.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_configuration_of_the_exporter_goes_on_with_its_queue() {
+    let (setup, destination) = durable("", "");
+    let collector = setup.start().await;
+    let acknowledged = send(&collector, 50).await;
+    let config = fs::read_to_string(&collector.setup.config).expect("the configuration");
+    let changed = config.replace("queue_size: 100000", "queue_size: 50000");
+    assert_ne!(changed, config);
+    fs::write(&collector.setup.config, changed).expect("written");
+    collector.signal("HUP");
+    collector
+        .metrics_when("the new queue is there", |metrics| {
+            metrics.sum("otelcol_exporter_queue_capacity", &[("data_type", "logs")]) == 50_000.0
+        })
+        .await;
+
+    let stub = Stub::start_at(destination, Manner::Keep).await;
+    assert_delivered(&stub, &acknowledged).await;
+
+    collector
+        .metrics_when("the queue is empty", |metrics| metrics.sum("otelcol_exporter_queue_size", &[]) == 0.0)
+        .await;
+    assert_eq!(delivered(&stub).len(), 500, "each once");
+    let stopped = collector.finish().await;
+    assert_eq!((stopped.account("lost"), stopped.account("delivered")), (0, 502), "{}", stopped.log);
 }
