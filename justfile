@@ -74,6 +74,12 @@ memory *args:
     target/release/millrace-compare --millrace target/release/millrace --no-yardstick --cases crowd --json target/memory.json {{ args }}
     bench/memory-table target/memory.json docs/memory.md
 
+# Queues on disk beside the Go collector's and a bare loop of syncs, on the disk of `target`, with a table of what is
+# asked, then the segment log by itself; about ten minutes, with --quick one
+bench-log *args: (compare "--cases" "durable" "--json" "target/bench-log.json" args)
+    cargo build --release -p millrace-log --example log_bench
+    target/release/examples/log_bench target/bench-disk/log {{ if args =~ "--quick" { "2" } else { "5" } }}
+
 # How the data plane scales from one thread to two, without sockets
 bench-threads *args:
     cargo build --release -p millrace-bench
@@ -84,14 +90,10 @@ instructions *args:
     cargo build --release -p millrace -p millrace-bench
     bench/instructions --check {{ args }}
 
-# The segment log beside a bare loop of appends and fdatasyncs on the same disk, half a minute
-bench-log *args:
-    cargo run --release -p millrace-log --example log_bench -- target/log_bench {{ args }}
-
 [private]
 compare *args:
     cargo build --release -p millrace -p millrace-bench
-    target/release/millrace-compare --millrace target/release/millrace \
+    target/release/millrace-compare --millrace target/release/millrace --disk target/bench-disk \
         {{ if path_exists(otelcol) == "true" { "--otelcol " + otelcol } else { "" } }} {{ args }}
 
 # Fuzz all targets, or those named, for some seconds each (20); needs nightly Rust and cargo-fuzz

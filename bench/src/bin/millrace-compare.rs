@@ -12,10 +12,13 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let outcome = run::runtime(1).and_then(|runtime| runtime.block_on(compare::run(&args)));
-    let written =
-        outcome.and_then(|results| args.json.as_ref().map_or(Ok(()), |path| run::write_json(path, &results)));
+    let written = outcome.and_then(|results| {
+        args.json.as_ref().map_or(Ok(()), |path| run::write_json(path, &results))?;
+        Ok(results.missed)
+    });
     match written {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(missed) if missed && args.check => ExitCode::FAILURE,
+        Ok(_) => ExitCode::SUCCESS,
         Err(error) => {
             run::complain(&format!("millrace-compare: {error}"));
             ExitCode::FAILURE

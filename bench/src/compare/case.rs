@@ -22,6 +22,10 @@ pub(super) enum Kind {
     Overload(Overload),
     /// Many connections beside a usual load.
     Crowd(Crowd),
+    /// Answering when the request is in a queue on disk.
+    Stored(Stored),
+    /// Started with much in a queue on disk.
+    Backlog,
 }
 
 #[derive(Debug, Clone)]
@@ -36,6 +40,29 @@ pub(super) struct Relay {
     pub(super) tls: bool,
     /// Ours acknowledges what is on disk, and sends it from there. The others are as ever: in memory.
     pub(super) durable: bool,
+    /// Connections and requests in flight on each, where they are not what the command line says.
+    pub(super) streams: Option<(usize, usize)>,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Stored {
+    pub(super) protocol: Protocol,
+    pub(super) items: usize,
+    /// With one request open at a time.
+    pub(super) connections: usize,
+    /// Whether the Go collector syncs. Ours does.
+    pub(super) go_syncs: bool,
+}
+
+/// Where an exporter keeps what it has acknowledged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Queue {
+    /// Nowhere: it acknowledges what the destination has.
+    None,
+    Memory,
+    Disk {
+        fsync: bool,
+    },
 }
 
 #[derive(Debug, Clone)]
@@ -88,6 +115,7 @@ pub(super) fn all() -> Vec<Case> {
             frame_size,
             tls: false,
             durable: false,
+            streams: None,
         }),
     };
     let tls = |name, about, protocol, items| Case {
@@ -101,20 +129,27 @@ pub(super) fn all() -> Vec<Case> {
             frame_size: SMALL_FRAMES,
             tls: true,
             durable: false,
+            streams: None,
         }),
     };
-    let durable = |name, about, items| Case {
+    let durable = |name, about, protocol, items, streams| Case {
         name,
         about,
         kind: Kind::Relay(Relay {
             signal: Traces,
-            protocol: Grpc,
+            protocol,
             items,
             compression: Plain,
             frame_size: SMALL_FRAMES,
             tls: false,
             durable: true,
+            streams,
         }),
+    };
+    let stored = |name, about, connections, go_syncs| Case {
+        name,
+        about,
+        kind: Kind::Stored(Stored { protocol: Grpc, items: 100, connections, go_syncs }),
     };
     let crowd = |name, about, protocol, tls, connections, manner| Case {
         name,
@@ -172,8 +207,44 @@ pub(super) fn all() -> Vec<Case> {
         tls("grpc-tls-100", "traces, gRPC, 100 spans/request, TLS on both hops", Grpc, 100),
         tls("grpc-tls-1000", "traces, gRPC, 1000 spans/request, TLS on both hops", Grpc, 1000),
         tls("http-tls-1000", "traces, HTTP/1.1, 1000 spans/request, TLS on both hops", Http, 1000),
-        durable("durable-grpc-100", "traces, gRPC, 100 spans/request, ours by way of the disk", 100),
-        durable("durable-grpc-1000", "traces, gRPC, 1000 spans/request, ours by way of the disk", 1000),
+        durable("durable-grpc-100", "gRPC, 100 spans/request; ours from a queue on disk", Grpc, 100, None),
+        durable("durable-grpc-1000", "gRPC, 1000 spans/request; ours from a queue on disk", Grpc, 1000, None),
+        durable(
+            "durable-http-100",
+            "HTTP/1.1, 100 spans/request; ours from a queue on disk",
+            Http,
+            100,
+            None,
+        ),
+        durable(
+            "durable-http-1000",
+            "HTTP/1.1, 1000 spans/request; ours from a queue on disk",
+            Http,
+            1000,
+            None,
+        ),
+        durable(
+            "durable-grpc-100-64",
+            "gRPC, 100 spans/request, 64 connections; ours from a queue on disk",
+            Grpc,
+            100,
+            Some((64, 1)),
+        ),
+        durable(
+            "durable-http-100-64",
+            "HTTP/1.1, 100 spans/request, 64 connections; ours from a queue on disk",
+            Http,
+            100,
+            Some((64, 1)),
+        ),
+        stored("stored-64-synced", "gRPC, 100 spans/request, 64 connections; all with fsync", 64, true),
+        stored("stored-64-unsynced", "gRPC, 100 spans/request, 64 connections; Go without fsync", 64, false),
+        stored("stored-1", "gRPC, 100 spans/request, one at a time; all with fsync", 1, true),
+        Case {
+            name: "backlog",
+            about: "started with a backlog on disk, Go without fsync",
+            kind: Kind::Backlog,
+        },
         Case { name: "idle", about: "start, time until the port accepts, memory at rest", kind: Kind::Idle },
         overload("overload-grpc-64", "gRPC, 64 connections, destination at a tenth", Grpc, 64, 8),
         overload("overload-grpc-1000", "gRPC, 1000 connections, destination at a tenth", Grpc, 1000, 1),
@@ -236,7 +307,8 @@ pub(super) fn all() -> Vec<Case> {
 impl Case {
     fn group(&self) -> &'static str {
         match self.kind {
-            Kind::Relay(_) => "relay",
+            Kind::Relay(Relay { durable: false, .. }) => "relay",
+            Kind::Relay(_) | Kind::Stored(_) | Kind::Backlog => "durable",
             Kind::Idle => "idle",
             Kind::Overload(_) => "overload",
             Kind::Crowd(_) => "crowd",

@@ -25,7 +25,7 @@ pub struct Args {
     #[arg(long)]
     pub no_yardstick: bool,
 
-    /// Cases to run, by name or group: `relay`, `idle`, `overload`, `crowd`, `all`.
+    /// Cases to run, by name or group: `relay`, `durable`, `idle`, `overload`, `crowd`, `all`.
     #[arg(long, value_delimiter = ',', default_value = "relay,idle")]
     pub cases: Vec<String>,
 
@@ -45,7 +45,8 @@ pub struct Args {
     #[arg(long, default_value_t = 5.0, value_name = "SECONDS")]
     pub measure: f64,
 
-    /// For a first look: one round, half a second of warm-up, two seconds of measuring, ten of overload.
+    /// For a first look: one round, half a second of warm-up, two seconds of measuring, ten of overload, a
+    /// backlog of 128 MiB.
     #[arg(long)]
     pub quick: bool,
 
@@ -69,6 +70,18 @@ pub struct Args {
     #[arg(long, default_value_t = 64)]
     pub limit_mib: u32,
 
+    /// Where queues on disk are written, and what the bare loop is compared on [default: the folder for temporary files].
+    #[arg(long, value_name = "DIRECTORY")]
+    pub disk: Option<PathBuf>,
+
+    /// How much waits on disk in the case `backlog`.
+    #[arg(long, default_value_t = 1024)]
+    pub backlog_mib: u64,
+
+    /// Fail where one of the bars of queues on disk is missed.
+    #[arg(long)]
+    pub check: bool,
+
     /// Write all results as JSON here (`-` for standard output).
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
@@ -88,19 +101,21 @@ impl Args {
             self.warmup = 0.5;
             self.measure = 2.0;
             self.overload_seconds = self.overload_seconds.min(10.0);
+            self.backlog_mib = self.backlog_mib.min(128);
         }
         self.rounds = self.rounds.clamp(1, 100);
         self.measure = self.measure.clamp(1.0, 600.0);
         self.warmup = self.warmup.clamp(0.1, 600.0);
         self.overload_seconds = self.overload_seconds.clamp(1.0, 3600.0);
+        self.backlog_mib = self.backlog_mib.clamp(16, 64 << 10);
         self
     }
 
     /// Overload is long and its verdict is not a mean: once is enough.
     pub(super) fn rounds_of(&self, case: &Case) -> usize {
         match case.kind {
-            Kind::Overload(_) | Kind::Crowd(_) => 1,
-            Kind::Relay(_) | Kind::Idle => self.rounds,
+            Kind::Overload(_) | Kind::Crowd(_) | Kind::Backlog => 1,
+            Kind::Relay(_) | Kind::Stored(_) | Kind::Idle => self.rounds,
         }
     }
 }

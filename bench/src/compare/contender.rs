@@ -17,7 +17,12 @@ use tokio::process::Command;
 pub(super) enum Contender {
     Millrace(PathBuf),
     Otelcol(PathBuf),
-    Yardstick { grpc: PathBuf, http: PathBuf },
+    Yardstick {
+        grpc: PathBuf,
+        http: PathBuf,
+    },
+    /// Appends and syncs alone, without a relay around them: what the disk allows.
+    Bare,
 }
 
 /// The contenders that the command line names, ours first: ratios are against the first.
@@ -33,6 +38,7 @@ pub(super) fn all(args: &Args) -> io::Result<Vec<Contender>> {
         let message = "nobody to compare: give --millrace or --otelcol, or leave out --no-yardstick";
         return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
     }
+    contenders.push(Contender::Bare);
     Ok(contenders)
 }
 
@@ -42,17 +48,18 @@ impl Contender {
             Self::Millrace(_) => "millrace",
             Self::Otelcol(_) => "otelcol (Go)",
             Self::Yardstick { .. } => "yardstick (prost)",
+            Self::Bare => "bare loop",
         }
     }
 
     /// The yardsticks have no queue, no memory limiter and no TLS.
     pub(super) fn can_play(&self, case: &Case) -> bool {
-        let collectors_only = match &case.kind {
-            Kind::Relay(relay) => relay.tls,
-            Kind::Overload(_) | Kind::Crowd(_) => true,
-            Kind::Idle => false,
-        };
-        !(matches!(self, Self::Yardstick { .. }) && collectors_only)
+        match (self, &case.kind) {
+            (Self::Bare, kind) => matches!(kind, Kind::Stored(_)),
+            (Self::Yardstick { .. }, Kind::Relay(relay)) => !relay.tls && !relay.durable,
+            (Self::Yardstick { .. }, kind) => matches!(kind, Kind::Idle),
+            (Self::Millrace(_) | Self::Otelcol(_), _) => true,
+        }
     }
 
     /// Starts it: OTLP in on the returned address, out to `forward`.
@@ -70,6 +77,7 @@ impl Contender {
             Self::Millrace(path) => collector(path, &config(Dialect::Millrace), dir)?,
             Self::Otelcol(path) => collector(path, &config(Dialect::Otelcol), dir)?,
             Self::Yardstick { grpc, http } => yardstick(case, grpc, http, listen, forward),
+            Self::Bare => return Err(io::Error::other("there is nothing to start of a bare loop")),
         };
         Ok((Child::start("contender", command, dir)?, listen))
     }
@@ -86,7 +94,7 @@ fn collector(path: &Path, config: &str, dir: &Path) -> io::Result<Command> {
 fn yardstick(case: &Case, grpc: &Path, http: &Path, listen: SocketAddr, forward: SocketAddr) -> Command {
     let (protocol, compression, frame_size) = match &case.kind {
         Kind::Relay(relay) => (relay.protocol, relay.compression, relay.frame_size),
-        Kind::Idle | Kind::Overload(_) | Kind::Crowd(_) => (Protocol::Grpc, Compression::None, 16_384),
+        _ => (Protocol::Grpc, Compression::None, 16_384),
     };
     let mut command = Command::new(if protocol == Protocol::Grpc { grpc } else { http });
     command.arg(format!("--listen={listen}")).arg(format!("--forward={forward}"));

@@ -11,6 +11,7 @@ mod cli;
 mod contender;
 mod control;
 mod crowd;
+mod durable;
 mod idle;
 mod overload;
 mod proc;
@@ -54,6 +55,10 @@ async fn compare(args: &Args, cases: &[Case], contenders: &[Contender]) -> io::R
         crate::run::say(&result.table());
         results.cases.push(result);
     }
+    if let Some((table, all_hold)) = durable::bars::table(&results) {
+        crate::run::say(&table);
+        results.missed = !all_hold;
+    }
     Ok(results)
 }
 
@@ -68,6 +73,11 @@ async fn play(args: &Args, tools: &Tools, case: &Case, contenders: &[Contender])
                 Kind::Idle => idle::turn(args, player, case).await,
                 Kind::Overload(overload) => overload::turn(args, tools, player, case, overload).await,
                 Kind::Crowd(crowd) => crowd::turn(args, tools, player, case, *crowd).await,
+                Kind::Stored(stored) if matches!(player, Contender::Bare) => {
+                    durable::bare::turn(args, stored, result.request_bytes()).await
+                }
+                Kind::Stored(stored) => durable::stored::turn(args, tools, player, case, stored).await,
+                Kind::Backlog => durable::backlog::turn(args, tools, player, case).await,
             };
             match turn {
                 Ok(turn) => result.add(index, turn),

@@ -1,7 +1,7 @@
 //! Turns, their medians and ranges, and the tables made of them.
 
 use super::Args;
-use super::case::{Case, Kind};
+use super::case::{Case, Kind, Relay};
 use crate::loadgen::FailedCode;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -58,6 +58,9 @@ pub struct Results {
     rounds: usize,
     warmup_s: f64,
     measure_s: f64,
+    /// Whether a bar of queues on disk was missed.
+    #[serde(skip)]
+    pub missed: bool,
     pub(super) cases: Vec<CaseResult>,
 }
 
@@ -89,6 +92,18 @@ const RELAY: &[Column] = &[
     column("out_bytes_per_item", "B/item out", 0),
     column("not_acked_requests", "not acked", 0),
     column("acked_not_arrived", "lost", 0),
+];
+const DURABLE: &[Column] = &[
+    Column { is_main: true, ..column("cpu_us_per_item", "CPU µs/item", 3) },
+    Column { scale: 100.0, ..column("kernel_share", "kernel %", 0) },
+    column("cores", "cores", 2),
+    Column { scale: 1e-3, ..column("items_per_second", "k items/s sent", 0) },
+    column("p50_ms", "p50 ms", 1),
+    column("p99_ms", "p99 ms", 1),
+    column("rss_mib", "RSS MiB", 0),
+    column("peak_rss_mib", "peak MiB", 0),
+    Column { scale: 1e-3, ..column("behind_items", "k behind", 1) },
+    column("not_acked_requests", "not acked", 0),
 ];
 const IDLE: &[Column] = &[
     Column { is_main: true, ..column("rss_mib", "RSS MiB", 1) },
@@ -123,6 +138,30 @@ const CROWD: &[Column] = &[
     column("not_acked_requests", "not acked", 0),
 ];
 
+const STORED: &[Column] = &[
+    Column { is_main: true, scale: 1e-3, ..column("acked_per_second", "k items/s acked", 1) },
+    column("mb_per_second", "MB/s", 1),
+    column("p50_ms", "p50 ms", 2),
+    column("p99_ms", "p99 ms", 2),
+    column("cores", "cores", 2),
+    Column { scale: 1e-3, ..column("behind_items", "k behind", 0) },
+    column("not_acked_requests", "not acked", 0),
+    column("peak_rss_mib", "peak MiB", 0),
+];
+const BACKLOG: &[Column] = &[
+    Column { is_main: true, ..column("serving_ms", "serving ms", 0) },
+    column("ready_ms", "ready ms", 0),
+    column("first_ack_ms", "first ack ms", 0),
+    column("idle_rss_mib", "idle MiB", 1),
+    column("filling_over_idle_mib", "filling +MiB", 1),
+    column("draining_over_idle_mib", "draining +MiB", 1),
+    column("backlog_mib", "backlog MiB", 0),
+    column("fill_mib_per_second", "filled MiB/s", 0),
+    column("drain_mib_per_second", "drained MiB/s", 0),
+    column("missing_items", "acked, lost", 0),
+    column("duplicate_items", "duplicates", 0),
+];
+
 impl Results {
     pub(super) fn new(args: &Args) -> Self {
         let model = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
@@ -136,6 +175,7 @@ impl Results {
             rounds: args.rounds,
             warmup_s: args.warmup,
             measure_s: args.measure,
+            missed: false,
             cases: Vec::new(),
         }
     }
@@ -151,10 +191,13 @@ impl Results {
 impl CaseResult {
     pub(super) fn new(case: &Case, players: impl Iterator<Item = &'static str>) -> Self {
         let columns = match case.kind {
+            Kind::Relay(Relay { durable: true, .. }) => DURABLE,
             Kind::Relay(_) => RELAY,
             Kind::Idle => IDLE,
             Kind::Overload(_) => OVERLOAD,
             Kind::Crowd(_) => CROWD,
+            Kind::Stored(_) => STORED,
+            Kind::Backlog => BACKLOG,
         };
         let contender =
             |name| ContenderResult { name, turns: Vec::new(), errors: Vec::new(), median: BTreeMap::new() };
@@ -166,6 +209,22 @@ impl CaseResult {
         contender.turns.push(turn);
         let names: Vec<_> = contender.turns[0].measured.keys().copied().collect();
         contender.median = names.into_iter().map(|name| (name, median(&contender.values(name)))).collect();
+    }
+
+    pub(super) fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// The median of what was measured of that contender.
+    pub(super) fn median(&self, contender: &str, measure: &str) -> Option<f64> {
+        let contender = self.contenders.iter().find(|result| result.name == contender)?;
+        contender.median.get(measure).copied()
+    }
+
+    /// How large the load's requests are, as far as somebody has been sent one.
+    pub(super) fn request_bytes(&self) -> Option<usize> {
+        let seen = |contender: &ContenderResult| contender.median.get("request_bytes").copied();
+        self.contenders.iter().find_map(seen).map(|bytes| bytes as usize)
     }
 
     pub(super) fn fail(&mut self, player: usize, error: &dyn std::fmt::Display) {

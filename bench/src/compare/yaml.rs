@@ -1,7 +1,7 @@
 //! The configuration that Millrace and the Go collector are both given.
 
 use super::Args;
-use super::case::{Case, Kind, Manner};
+use super::case::{Case, Kind, Manner, Queue};
 use crate::compression::Compression;
 use crate::loadgen::{Protocol, SignalArg};
 use crate::tls::{Certificates, NAME};
@@ -18,6 +18,9 @@ pub(super) enum Dialect {
     Otelcol,
 }
 
+/// Whatever is missing at the end was lost by the collector, not given up.
+const RETRY_FOR_EVER: &str = "retry_on_failure:\n      enabled: true\n      max_elapsed_time: 0s";
+
 /// The whole configuration for one case: OTLP in on `listen`, OTLP out to `forward`.
 pub(super) fn config(
     args: &Args,
@@ -32,7 +35,8 @@ pub(super) fn config(
         Kind::Relay(relay) => (relay.signal, relay.protocol, relay.compression),
         Kind::Crowd(crowd) => (SignalArg::Traces, crowd.protocol, Compression::None),
         Kind::Overload(overload) => (SignalArg::Traces, overload.protocol, Compression::None),
-        Kind::Idle => (SignalArg::Traces, Protocol::Grpc, Compression::None),
+        Kind::Stored(stored) => (SignalArg::Traces, stored.protocol, Compression::None),
+        Kind::Idle | Kind::Backlog => (SignalArg::Traces, Protocol::Grpc, Compression::None),
     };
     let receiver = match protocol {
         Protocol::Grpc => format!("grpc:\n        endpoint: {listen}\n        max_recv_msg_size_mib: 64"),
@@ -63,9 +67,9 @@ pub(super) fn config(
     let is_limited = match &case.kind {
         Kind::Overload(_) => true,
         Kind::Crowd(crowd) => matches!(crowd.manner, Manner::Slow | Manner::Bombs),
-        Kind::Relay(_) | Kind::Idle => false,
+        _ => false,
     };
-    let (processors, uses, delivery) = if is_limited {
+    let (processors, uses) = if is_limited {
         let limit = args.limit_mib;
         let spike = limit / 4;
         (
@@ -74,28 +78,31 @@ pub(super) fn config(
                  spike_limit_mib: {spike}\n"
             ),
             "\n      processors: [memory_limiter]",
-            // The default queue, and retrying for ever: whatever is missing at the end was lost by the collector.
-            "sending_queue:\n      enabled: true\n    retry_on_failure:\n      enabled: true\n      max_elapsed_time: 0s",
         )
     } else {
-        (
-            String::new(),
-            "",
-            "sending_queue:\n      enabled: false\n    retry_on_failure:\n      enabled: false",
-        )
+        (String::new(), "")
     };
-    let is_durable = matches!(&case.kind, Kind::Relay(relay) if relay.durable);
-    let (extensions, runs, delivery) = if is_durable && dialect == Dialect::Millrace {
-        (
+    let queue = queue(case, dialect, is_limited);
+    let delivery = match queue {
+        Queue::None => {
+            "sending_queue:\n      enabled: false\n    retry_on_failure:\n      enabled: false".to_owned()
+        }
+        // The default queue.
+        Queue::Memory => format!("sending_queue:\n      enabled: true\n    {RETRY_FOR_EVER}"),
+        // More than there is ever load for: the disk is the bound.
+        Queue::Disk { .. } => format!(
+            "sending_queue:\n      storage: file_storage\n      queue_size: 10000000\n    {RETRY_FOR_EVER}"
+        ),
+    };
+    let (extensions, runs) = match queue {
+        Queue::Disk { fsync } => (
             format!(
-                "extensions:\n  file_storage:\n    directory: {}\n    create_directory: true\n",
+                "extensions:\n  file_storage:\n    directory: {}\n    create_directory: true\n    fsync: {fsync}\n",
                 dir.join("storage").display()
             ),
             "\n  extensions: [file_storage]",
-            "sending_queue:\n      storage: file_storage\n      queue_size: 1000000",
-        )
-    } else {
-        (String::new(), "", delivery)
+        ),
+        Queue::None | Queue::Memory => (String::new(), ""),
     };
     let signal = Signal::from(signal).name();
     let compression = compression.name();
@@ -123,4 +130,17 @@ service:{runs}
       exporters: [{exporter}]
 "
     )
+}
+
+/// Where the exporter keeps what waits for the destination.
+fn queue(case: &Case, dialect: Dialect, is_limited: bool) -> Queue {
+    let is_ours = dialect == Dialect::Millrace;
+    match &case.kind {
+        Kind::Relay(relay) if relay.durable && is_ours => Queue::Disk { fsync: true },
+        Kind::Stored(stored) => Queue::Disk { fsync: is_ours || stored.go_syncs },
+        // A backlog takes the Go collector minutes with fsync.
+        Kind::Backlog => Queue::Disk { fsync: is_ours },
+        _ if is_limited => Queue::Memory,
+        _ => Queue::None,
+    }
 }
