@@ -142,12 +142,18 @@ async fn pages_for_probes_and_scrapers_stay_or_move() {
     let sent = http1::post(collector.setup.http, "/v1/metrics", http1::JSON, metrics.as_bytes()).await;
     assert_eq!(sent.expect("an answer").status, 200);
     let at = |port: u16| std::net::SocketAddr::from(([127, 0, 0, 1], port));
-    let scraped = async |port| http1::get(at(port), "/metrics").await.expect("a page").text().to_owned();
-    assert!(scraped(scrape).await.contains("load"));
+    let shows = async |wanted: &'static str| {
+        crate::support::eventually("the series is shown", || async move {
+            let page = http1::get(at(scrape), "/metrics").await.map_err(|error| error.to_string())?;
+            if page.text().contains(wanted) { Ok(()) } else { Err(page.text().to_owned()) }
+        })
+        .await;
+    };
+    shows("load").await;
 
     // The exporter has not changed, and keeps its series.
     reload(&collector, &text_before.replace("limit_mib: 128", "limit_mib: 100"), "success").await;
-    assert!(scraped(scrape).await.contains("load"));
+    shows("load").await;
     assert_eq!(http1::get(at(health), "/").await.expect("a page").status, 200);
 
     // One that has begins anew, at the same address.
@@ -155,7 +161,7 @@ async fn pages_for_probes_and_scrapers_stay_or_move() {
     reload(&collector, &changed, "success").await;
     let sent = http1::post(collector.setup.http, "/v1/metrics", http1::JSON, metrics.as_bytes()).await;
     assert_eq!(sent.expect("an answer").status, 200);
-    assert!(scraped(scrape).await.contains("new_load"));
+    shows("new_load").await;
 
     // The collector's own page moves at once.
     let (old, new) = (collector.setup.metrics.port(), free_port());
