@@ -201,7 +201,7 @@ fn verify(folders: &[Folder], place: &Where) -> Result<ExitCode, String> {
             let file = &segment.file;
             match segment.state {
                 SegmentState::Damaged => {
-                    found.push(format!("{file}: its header is damaged; the collector sets it aside"))
+                    found.push(format!("{file}: its header is damaged; the collector sets it aside"));
                 }
                 SegmentState::Newer(version) => {
                     found

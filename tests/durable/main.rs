@@ -49,10 +49,10 @@ fn durable(storage: &str, queue: &str) -> (Setup, SocketAddr) {
 }
 
 /// Sends requests of ten records until one is not taken; the ids that were acknowledged.
-async fn send_until_refused(to: SocketAddr, mut ids: impl Iterator<Item = u64>) -> Vec<u64> {
+async fn send_until_refused(to: SocketAddr, ids: impl Iterator<Item = u64>) -> Vec<u64> {
     let mut acknowledged = Vec::new();
     let Ok(mut connection) = Connection::open(to).await else { return acknowledged };
-    while let Some(first) = ids.next() {
+    for first in ids {
         let body = requests::logs_named(first..first + 10);
         let reply = connection.post("/v1/logs", PROTOBUF, &body).await;
         if !reply.is_ok_and(|reply| reply.status == 200) {

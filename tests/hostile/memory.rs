@@ -74,7 +74,6 @@ async fn beside(collector: &Collector, crowd: impl Future<Output = ()>) {
 
 fn assert_bounded(collector: &Collector) {
     let peak = collector.peak_mib();
-    eprintln!("{peak} MiB at most, with a limit of {LIMIT_MIB}");
     assert!(peak < LIMIT_MIB + BESIDE_MIB, "{peak} MiB with a limit of {LIMIT_MIB}");
 }
 

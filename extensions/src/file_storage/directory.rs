@@ -43,7 +43,7 @@ fn lock(directory: &Path, timeout: Duration) -> Result<File, String> {
     match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
-            file = wait_for(file, timeout).ok_or_else(|| taken(&path, directory))?
+            file = wait_for(file, timeout).ok_or_else(|| taken(&path, directory))?;
         }
         Err(TryLockError::Error(error)) => return Err(cannot_write(directory, &error)),
     }

@@ -167,7 +167,7 @@ mod tests {
             "-----BEGIN PRIVATE KEY-----\ns3cret\n-----END PRIVATE KEY-----",
             &pem("EC PRIVATE KEY", b"x"),
         ] {
-            let error = key(wrong).err().expect("no key");
+            let error = key(wrong).expect_err("no key");
             assert!(!error.contains("s3cret"), "{error}");
         }
     }

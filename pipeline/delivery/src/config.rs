@@ -142,10 +142,10 @@ impl Validate for QueueConfig {
                 }
             }
             None if self.millrace_on_full != OnFull::Refuse => {
-                at.error("millrace_on_full", "is for queues on disk\nname a `storage`, or remove it")
+                at.error("millrace_on_full", "is for queues on disk\nname a `storage`, or remove it");
             }
             None if at.is_set("millrace_dead_letters") && self.millrace_dead_letters.enabled => {
-                at.error("millrace_dead_letters", "have to be on disk\nname a `storage`, or remove it")
+                at.error("millrace_dead_letters", "have to be on disk\nname a `storage`, or remove it");
             }
             None => {}
         }

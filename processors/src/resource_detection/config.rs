@@ -198,11 +198,11 @@ impl Validate for Config {
         at.nested("k8snode", &self.k8snode);
         at.within("ecs", |at| check_attributes(at, Kind::Ecs, &self.ecs.resource_attributes));
         at.within("elasticbeanstalk", |at| {
-            check_attributes(at, Kind::ElasticBeanstalk, &self.elasticbeanstalk.resource_attributes)
+            check_attributes(at, Kind::ElasticBeanstalk, &self.elasticbeanstalk.resource_attributes);
         });
         at.within("aks", |at| check_attributes(at, Kind::Aks, &self.aks.resource_attributes));
         at.within("azurecontainerapps", |at| {
-            check_attributes(at, Kind::AzureContainerApps, &self.azurecontainerapps.resource_attributes)
+            check_attributes(at, Kind::AzureContainerApps, &self.azurecontainerapps.resource_attributes);
         });
         at.within("digitalocean", |at| self.digitalocean.check(at, Kind::DigitalOcean));
         at.within("hetzner", |at| self.hetzner.check(at, Kind::Hetzner));

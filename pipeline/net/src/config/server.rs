@@ -370,7 +370,7 @@ fn check_endpoint(at: &mut Checker<'_>, transport: &str, endpoint: &str) {
         }
         "tcp" | "tcp4" | "tcp6" => check_listen(at, "endpoint", endpoint),
         "unix" if endpoint.is_empty() => {
-            at.error("endpoint", "the path of the socket is missing\nset it, for example to /run/otel.sock")
+            at.error("endpoint", "the path of the socket is missing\nset it, for example to /run/otel.sock");
         }
         "unix" if endpoint.starts_with('@') => {
             at.error("endpoint", "sockets without a file (`@…`) are not supported; give a path");

@@ -107,7 +107,7 @@ impl Validate for Processor {
         match (&self.batch, &self.simple) {
             (Some(_), Some(_)) => at.error_here("a processor is either `batch` or `simple`\nmake two of it"),
             (None, None) => {
-                at.error_here("a processor needs `batch` or `simple`\nwrite `batch: {exporter: …}`")
+                at.error_here("a processor needs `batch` or `simple`\nwrite `batch: {exporter: …}`");
             }
             _ => {}
         }
