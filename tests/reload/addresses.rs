@@ -2,6 +2,18 @@
 
 use crate::support::{Setup, free_port, grpc, http1, requests};
 use crate::{post, reload, text};
+use std::io;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+/// A page of metrics as a scraper gets it, which may be in chunks.
+async fn scraped(port: u16) -> io::Result<String> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await?;
+    let mut page = String::new();
+    stream.read_to_string(&mut page).await?;
+    Ok(page)
+}
 
 #[tokio::test]
 async fn open_connections_reach_the_new_graph_and_are_asked_what_it_asks() {
@@ -144,8 +156,8 @@ async fn pages_for_probes_and_scrapers_stay_or_move() {
     let at = |port: u16| std::net::SocketAddr::from(([127, 0, 0, 1], port));
     let shows = async |wanted: &'static str| {
         crate::support::eventually("the series is shown", || async move {
-            let page = http1::get(at(scrape), "/metrics").await.map_err(|error| error.to_string())?;
-            if page.text().contains(wanted) { Ok(()) } else { Err(page.text().to_owned()) }
+            let page = scraped(scrape).await.map_err(|error| error.to_string())?;
+            if page.contains(wanted) { Ok(()) } else { Err(page) }
         })
         .await;
     };
@@ -157,7 +169,7 @@ async fn pages_for_probes_and_scrapers_stay_or_move() {
     assert_eq!(http1::get(at(health), "/").await.expect("a page").status, 200);
 
     // One that has begins anew, at the same address.
-    let changed = text_before.replace("prometheus: {", "prometheus: {namespace: new, ");
+    let changed = text_before.replace("prometheus: {endpoint", "prometheus: {namespace: new, endpoint");
     reload(&collector, &changed, "success").await;
     let sent = http1::post(collector.setup.http, "/v1/metrics", http1::JSON, metrics.as_bytes()).await;
     assert_eq!(sent.expect("an answer").status, 200);
