@@ -207,7 +207,7 @@ fn its_keys_are_those_of_a_sending_queue() {
     for (yaml, problem) in [
         ("{num_consumers: 0}", "` must be at least 1"),
         ("{sizer: items}", "` must be at least `batch::min_size`"),
-        ("{storage: file_storage}", "queues on disk are not supported yet"),
+        ("{storage: file_storage}", "`wait_for_result` is not supported with a queue on disk"),
         ("{timeout: 1s}", "unknown key `timeout`"),
     ] {
         let (config, problems) = plan(yaml);

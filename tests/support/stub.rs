@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, JoinSet};
 
 /// What is done with each request after it was read.
@@ -32,6 +33,7 @@ pub struct Stub {
     requests: Arc<AtomicUsize>,
     bodies: Bodies,
     serving: JoinHandle<()>,
+    leaving: Option<oneshot::Sender<()>>,
 }
 
 impl Stub {
@@ -50,15 +52,21 @@ impl Stub {
         let requests = Arc::new(AtomicUsize::new(0));
         let bodies = Bodies::default();
         let (count, kept) = (Arc::clone(&requests), Arc::clone(&bodies));
+        let (leaving, mut left) = oneshot::channel();
         let serving = tokio::spawn(async move {
-            // They end with it: who has left answers nobody.
             let mut connections = JoinSet::new();
-            while let Ok((stream, _)) = listener.accept().await {
-                connections.spawn(connection(stream, manner, Arc::clone(&count), Arc::clone(&kept)));
-                while connections.try_join_next().is_some() {}
+            loop {
+                tokio::select! {
+                    Ok((stream, _)) = listener.accept() => {
+                        connections.spawn(connection(stream, manner, Arc::clone(&count), Arc::clone(&kept)));
+                        while connections.try_join_next().is_some() {}
+                    }
+                    _ = &mut left => break,
+                }
             }
+            connections.shutdown().await;
         });
-        Self { address, requests, bodies, serving }
+        Self { address, requests, bodies, serving, leaving: Some(leaving) }
     }
 
     /// The bodies of the requests that were kept.
@@ -82,11 +90,10 @@ impl Stub {
 }
 
 impl Stub {
-    /// Goes away, and returns when somebody else can be there instead.
+    /// Goes away, and returns when it answers nobody any more, and somebody else can be there instead.
     pub async fn leave(mut self) {
-        self.serving.abort();
-        // It ends by being cut off, which is what was wanted.
-        let _ = (&mut self.serving).await;
+        drop(self.leaving.take());
+        (&mut self.serving).await.expect("no bug of the stub");
     }
 }
 

@@ -290,8 +290,14 @@ fn configurations_are_those_of_the_go_collector() {
         ("{priority_levels: []}", "error: no pipelines are defined"),
         ("{priority_levels: [[]]}", "error: a level without pipelines"),
         ("{priority_levels: [[nonsense/x]]}", "error: `nonsense/x` is no pipeline"),
-        ("{priority_levels: [[logs/a]], retry_interval: 0s}", "error: must be longer than zero"),
-        ("{priority_levels: [[logs/a]], sending_queue: {queue_size: 0}}", "error: must be at least 1"),
+        (
+            "{priority_levels: [[logs/a]], retry_interval: 0s}",
+            "error: `retry_interval` must be longer than zero",
+        ),
+        (
+            "{priority_levels: [[logs/a]], sending_queue: {queue_size: 0}}",
+            "error: `queue_size` must be at least 1",
+        ),
         ("{priority_levels: [[logs/a]], mode: standard}", "unknown key `mode`"),
     ] {
         let (config, problems) = plan(yaml);
@@ -300,7 +306,7 @@ fn configurations_are_those_of_the_go_collector() {
     let (config, problems) =
         plan("{priority_levels: [[logs/a, logs/b], [logs/c]], retry_gap: 1m, max_retries: 5}");
     assert!(config.is_some(), "{problems}");
-    assert_eq!(problems.matches("warning: has no effect any more").count(), 2, "{problems}");
+    assert_eq!(problems.matches("` has no effect any more").count(), 2, "{problems}");
 }
 
 #[test]

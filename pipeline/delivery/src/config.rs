@@ -144,9 +144,6 @@ impl Validate for QueueConfig {
             None if self.millrace_on_full != OnFull::Refuse => {
                 at.error("millrace_on_full", "is for queues on disk\nname a `storage`, or remove it");
             }
-            None if at.is_set("millrace_dead_letters") && self.millrace_dead_letters.enabled => {
-                at.error("millrace_dead_letters", "have to be on disk\nname a `storage`, or remove it");
-            }
             None => {}
         }
         at.nested("millrace_dead_letters", &self.millrace_dead_letters);

@@ -4,7 +4,7 @@
 mod support;
 
 use millrace_config::{Duration as Configured, Optional};
-use millrace_delivery::{BatchConfig, Delivery, OnFull, QueueConfig, RetryConfig, Sizer};
+use millrace_delivery::{BatchConfig, DeadLettersConfig, Delivery, OnFull, QueueConfig, RetryConfig, Sizer};
 use millrace_engine::ledger::Term;
 use millrace_engine::{Reason, Retry, Stage, Until};
 use std::collections::BTreeSet;
@@ -25,6 +25,12 @@ fn persistent(queue: QueueConfig) -> Delivery {
         ..RetryConfig::default()
     };
     Delivery { retry, ..queued(queue) }
+}
+
+/// A queue on disk that puts nothing aside.
+fn dropping() -> QueueConfig {
+    let off = DeadLettersConfig { enabled: false, ..DeadLettersConfig::default() };
+    QueueConfig { millrace_dead_letters: off, ..on_disk() }
 }
 
 /// A destination that is not there.
@@ -266,18 +272,18 @@ async fn a_full_store_refuses_with_a_delay_and_takes_again_when_there_is_room() 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_refused_for_good_is_lost_by_name_and_leaves_the_disk() {
     let disk = Disk::new();
-    let trial = disk.start(&persistent(on_disk()), Scripted::new([Go::Fail(never())]));
+    let trial = disk.start(&persistent(dropping()), Scripted::new([Go::Fail(never())]));
     hand_in(&trial, 0..1, 10).await;
     until("it is given up", || trial.lost(Reason::Rejected) == 10).await;
     assert_eq!(end(trial).await, 0);
-    let trial = disk.start(&persistent(on_disk()), Scripted::new([]));
+    let trial = disk.start(&persistent(dropping()), Scripted::new([]));
     assert_eq!(trial.total(Term::Opening), 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn retrying_ends_where_somebody_has_said_so() {
     let disk = Disk::new();
-    let mut delivery = persistent(on_disk());
+    let mut delivery = persistent(dropping());
     delivery.retry.max_elapsed_time = Some(Configured::from_millis(50));
     let trial = disk.start(&delivery, absent());
     hand_in(&trial, 0..1, 10).await;

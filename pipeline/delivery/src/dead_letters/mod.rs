@@ -44,8 +44,9 @@ pub(crate) struct DeadLetters {
     account: Arc<Account>,
     place: Place,
     is_failing: AtomicBool,
-    /// Where they go when they are replayed. On a reload, the exporter that came last.
-    exporter: Mutex<Weak<dyn Stage>>,
+    /// Where they go when they are replayed: to the last one that is there. On a reload there are two for a while, and if
+    /// it fails the first one stays.
+    exporters: Mutex<Vec<Weak<dyn Stage>>>,
     /// Held while somebody goes through them.
     turn: tokio::sync::Mutex<()>,
 }
@@ -105,14 +106,21 @@ impl DeadLetters {
             account,
             place: place.clone(),
             is_failing: AtomicBool::new(false),
-            exporter: Mutex::new(nobody()),
+            exporters: Mutex::default(),
             turn: tokio::sync::Mutex::default(),
         })
     }
 
-    /// What is replayed goes to this one.
+    /// What is replayed goes to this one, for as long as it is there.
     pub(crate) fn replay_to(&self, exporter: Weak<dyn Stage>) {
-        *self.exporter.lock().unwrap_or_else(PoisonError::into_inner) = exporter;
+        let mut exporters = self.exporters.lock().unwrap_or_else(PoisonError::into_inner);
+        exporters.retain(|exporter| exporter.strong_count() > 0);
+        exporters.push(exporter);
+    }
+
+    fn exporter(&self) -> Option<Arc<dyn Stage>> {
+        let exporters = self.exporters.lock().unwrap_or_else(PoisonError::into_inner);
+        exporters.iter().rev().find_map(Weak::upgrade)
     }
 
     /// Puts a batch aside. When this returns `true`, it is on disk; otherwise nothing of it is kept.
@@ -176,9 +184,4 @@ pub(crate) fn watch(context: &Context, letters: &Arc<DeadLetters>) -> Vec<Regist
         observe(&ours::DEAD_LETTER_ITEMS, |letters| letters.log.stats().held.items as f64),
         observe(&ours::DEAD_LETTER_BYTES, |letters| letters.log.stats().disk_bytes as f64),
     ]
-}
-
-/// A stage that is not there.
-fn nobody() -> Weak<dyn Stage> {
-    Weak::<crate::Exporter>::new()
 }

@@ -10,7 +10,7 @@ use millrace_engine::{Batch, BoxFuture, Charge, Cost, Origin, Piece, Reason, Unt
 use millrace_log::{Delivery, Entry, Lease};
 use millrace_wire::Signal;
 use millrace_wire::validate::{Policy, validate};
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use tokio::task::spawn_blocking;
 
 impl Custodian for DeadLetters {
@@ -96,8 +96,7 @@ impl Visit<'_> {
 
     /// As from a receiver: when it is taken, it is the exporter's again.
     async fn hand_in(&self, batch: Batch) -> Result<(), String> {
-        let exporter = self.letters.exporter.lock().unwrap_or_else(PoisonError::into_inner).upgrade();
-        let exporter = exporter.ok_or_else(|| "the exporter is stopping".to_owned())?;
+        let exporter = self.letters.exporter().ok_or_else(|| "the exporter is stopping".to_owned())?;
         let permit = exporter.reserve(batch.cost()).decided().await.map_err(|failure| failure.to_string())?;
         exporter.commit(permit, batch, Until::Stored).await.map_err(|failure| failure.to_string())
     }
