@@ -110,9 +110,10 @@ async fn drain(
 fn forget(dir: &Path) -> io::Result<()> {
     for entry in std::fs::read_dir(dir)? {
         let entry = entry?;
-        if entry.file_type()?.is_dir() {
+        let kind = entry.file_type()?;
+        if kind.is_dir() {
             forget(&entry.path())?;
-        } else {
+        } else if kind.is_file() {
             let file = File::open(entry.path())?;
             file.sync_all()?;
             rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed)?;
@@ -138,4 +139,22 @@ fn load_options(listen: SocketAddr, items: usize, requests: u64, acked_file: Opt
     ];
     options.extend(acked_file.map(|path| format!("--acked-file={}", path.display())));
     options
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_file_is_passed_over() {
+        // given: a socket, as a collector may leave one behind, which cannot be opened
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("within")).unwrap();
+        std::fs::write(dir.path().join("within/file"), b"kept").unwrap();
+        let _socket = std::os::unix::net::UnixListener::bind(dir.path().join("socket")).unwrap();
+
+        forget(dir.path()).unwrap();
+
+        assert_eq!(std::fs::read(dir.path().join("within/file")).unwrap(), b"kept");
+    }
 }
