@@ -70,7 +70,7 @@ pub struct Args {
     #[arg(long, default_value_t = 64)]
     pub limit_mib: u32,
 
-    /// Where queues on disk are written, and what the bare loop is compared on [default: the folder for temporary files].
+    /// Where queues on disk are written, and the bare loop beside them [default: the folder for temporary files].
     #[arg(long, value_name = "DIRECTORY")]
     pub disk: Option<PathBuf>,
 

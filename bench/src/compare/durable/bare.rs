@@ -1,6 +1,6 @@
 //! What the disk allows: appends to one file, and an fdatasync after each group of them.
 //!
-//! Room is reserved ahead, as a loop that cares about speed would: otherwise each sync has a new length to write as well.
+//! Room is reserved ahead, as a loop that cares about speed would: otherwise each sync has a new length to write, too.
 
 use crate::compare::Args;
 use crate::compare::case::Stored;
@@ -19,7 +19,7 @@ struct Groups {
     seconds: f64,
 }
 
-/// As many bytes per group as the requests that share a sync, `request_bytes` each: those of the load, which goes first.
+/// As many bytes per group as the requests that share a sync: `request_bytes` each, as the load has, which goes first.
 pub(in crate::compare) async fn turn(
     args: &Args,
     stored: &Stored,
