@@ -114,7 +114,11 @@ fn apply(sim: &Sim, edit: &[u8]) -> bool {
             return false;
         }
         5 => bytes.resize(bytes.len() + usize::from(value), more),
-        6 => bytes.copy_within(at.min(end)..end, usize::from(value) * 8 % (bytes.len() - (end - at.min(end))).max(1)),
+        6 => {
+            let from = at.min(end);
+            let to = usize::from(value) * 8 % (bytes.len() - (end - from)).max(1);
+            bytes.copy_within(from..end, to);
+        }
         _ => {
             if !name.ends_with(".seg") || bytes.len() < 4096 {
                 return false;
