@@ -116,6 +116,9 @@ pub(crate) fn open(
     Ok(recovery.finish(clock))
 }
 
+/// More numbers than that are not skipped within a segment: of groups whose writing failed.
+const SKIPPED_MAX: u64 = 1 << 20;
+
 impl Recovery<'_> {
     fn load_cursors(&mut self, options: &Options) -> Result<(), OpenError> {
         for consumer in &options.consumers {
@@ -287,6 +290,9 @@ impl Recovery<'_> {
         let base = header.base;
         // What lies behind was refused after a failure, and is there all the same.
         let sequence_end = next.map_or(u64::MAX, |next| next.prior.saturating_add(1)).max(base);
+        // A number that no segment of this size can have reached is none of ours, whatever its checksum says: what
+        // follows takes memory and time by how many there are.
+        let sequence_end = sequence_end.min(base.saturating_add(len / 8 + SKIPPED_MAX));
         let mut trailer = Trailer { end: base, totals: Totals::default(), oldest_ns: u64::MAX, newest_ns: 0 };
         let mut there = Vec::new();
         let mut broken = BTreeMap::new();
