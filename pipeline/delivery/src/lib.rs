@@ -24,6 +24,7 @@ mod queue;
 mod retry;
 mod spans;
 mod status_codes;
+pub mod storage;
 mod ticket;
 
 pub use config::{

@@ -73,6 +73,7 @@ async fn what_the_destination_takes_goes_from_memory_in_order_and_leaves_the_dis
     assert_eq!(trial.metric("otelcol_exporter_queue_capacity"), 1000.0);
     assert_eq!(trial.metric("otelcol_millrace_storage_memory"), 0.0);
     assert!(trial.metric("otelcol_millrace_storage_bytes") > 0.0);
+    assert!(trial.metric("otelcol_millrace_storage_sync_duration_count") > 0.0);
     assert_eq!(end(trial).await, 0);
     let sender = Scripted::new([]);
     let again = disk.start(&persistent(on_disk()), Arc::clone(&sender) as _);

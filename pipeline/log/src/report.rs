@@ -98,6 +98,11 @@ pub trait Observer: Send + Sync {
 
     /// Something is not as it should be, and the log goes on.
     fn noticed(&self, _notice: &Notice) {}
+
+    /// A group of entries is on disk; writing it through took so long. Not told without [`Options::fsync`].
+    ///
+    /// [`Options::fsync`]: crate::Options::fsync
+    fn synced(&self, _took: Duration) {}
 }
 
 /// Nobody.

@@ -249,12 +249,14 @@ impl Writer {
             return Err(self.undo(&error));
         }
         if self.shared.options.fsync {
+            let begun = self.shared.monotonic();
             let named = if active.named { Ok(()) } else { self.shared.files.sync_dir() };
             if let Err(error) = active.file.sync_data().and(named) {
                 self.next_sequence = first + part.len() as u64;
                 return Err(self.abandon(&error));
             }
             active.named = true;
+            self.shared.options.observer.synced(self.shared.monotonic().saturating_sub(begun));
         }
         self.publish(part, first);
         Ok(first)

@@ -11,7 +11,6 @@
 //!   as it would be without dead letters.
 //! - What the store holds is in an account of its own, as kept. It leaves it by name: replayed, dropped, too old, evicted.
 
-mod keeper;
 mod record;
 mod replay;
 
@@ -19,21 +18,24 @@ pub use record::{Cause, DEAD_LETTER, Unreadable};
 pub use replay::as_queued;
 
 use crate::DeadLettersConfig;
+use crate::storage::{self, Texts, Watch};
 use millrace_config::ComponentId;
 use millrace_engine::component::{BuildError, Context};
 use millrace_engine::ledger::{DEAD_LETTERS, Term};
-use millrace_engine::storage::{NoPlace, Owner, Place};
+use millrace_engine::storage::{NoPlace, Place};
 use millrace_engine::{Account, Batch, Cost, Failure, Stage};
 use millrace_log::{Consumer, Log, OnFull, Options, Refusal};
+use millrace_telemetry::Registration;
 use millrace_telemetry::catalogue::millrace as ours;
-use millrace_telemetry::{Labels, Registration};
 use millrace_wire::Signal;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Instant;
 
-/// The only one that reads.
-const CONSUMER: &str = "default";
+const TEXTS: Texts = Texts {
+    found: "there are dead letters; `millrace dead-letters list` shows them",
+    lost: "dead letters are gone",
+    fails: "what cannot be delivered is dropped until it does",
+};
 
 /// The dead letters of one component and signal.
 pub(crate) struct DeadLetters {
@@ -42,8 +44,7 @@ pub(crate) struct DeadLetters {
     log: Log,
     consumer: Consumer,
     account: Arc<Account>,
-    place: Place,
-    is_failing: AtomicBool,
+    watch: Arc<Watch>,
     /// Where they go when they are replayed: to the last one that is there. On a reload there are two for a while, and if
     /// it fails the first one stays.
     exporters: Mutex<Vec<Weak<dyn Stage>>>,
@@ -62,15 +63,7 @@ impl DeadLetters {
         storage: &ComponentId,
         config: &DeadLettersConfig,
     ) -> Result<Arc<Self>, BuildError> {
-        let storage = context.shared.offers.storage(storage).map_err(|problem| context.error(problem))?;
-        let owner = Owner {
-            kind: context.kind,
-            id: context.id.clone(),
-            pipeline: context.pipeline.as_ref().map(ToString::to_string),
-            signal,
-            what: "dead-letters",
-        };
-        let place = storage.place(&owner).map_err(|problem| context.error(problem))?;
+        let place = storage::place(context, signal, storage, storage::DEAD_LETTERS)?;
         let open = |place: &Place| Self::opened(context, signal, place, config);
         let opened = place.open(open).map_err(|problem: NoPlace| context.error(problem))?;
         place.answer_with(&opened);
@@ -84,28 +77,21 @@ impl DeadLetters {
         config: &DeadLettersConfig,
     ) -> Result<Self, NoPlace> {
         let account = context.account_of(DEAD_LETTERS, signal);
-        let observer = Arc::new(keeper::Keeper::new(context, &account, place));
-        let folder = place.folder();
+        let watch = Watch::new(context, &account, place, TEXTS);
         let options = Options {
             max_size: config.max_size,
             max_age: (!config.max_age.is_zero()).then(|| config.max_age.get()),
             on_full: OnFull::DropOldest,
-            fsync: place.rules.sync,
-            observer: Arc::clone(&observer) as _,
             ..Options::default()
         };
-        let opened = Log::open(&folder, options);
-        let (log, recovered) = opened.map_err(|error| NoPlace(format!("{}: {error}", folder.display())))?;
-        observer.opened(&recovered);
-        let consumer = log.consumer(CONSUMER).expect("every log has this consumer");
+        let (log, consumer) = storage::open(place, &watch, options)?;
         Ok(Self {
             name: context.id.to_string(),
             signal,
             log,
             consumer,
             account,
-            place: place.clone(),
-            is_failing: AtomicBool::new(false),
+            watch,
             exporters: Mutex::default(),
             turn: tokio::sync::Mutex::default(),
         })
@@ -140,9 +126,7 @@ impl DeadLetters {
         };
         match self.log.append_with(room, entry, placed).await {
             Ok(_) => {
-                if self.is_failing.load(Relaxed) && self.is_failing.swap(false, Relaxed) {
-                    self.place.works();
-                }
+                self.watch.works();
                 true
             }
             Err(refusal) => self.refused(&refusal, cost),
@@ -152,14 +136,12 @@ impl DeadLetters {
     fn refused(&self, refusal: &Refusal, cost: Cost) -> bool {
         tracing::error!(
             otelcol.component.id = self.name,
-            folder = %self.place.folder().display(),
             error = %refusal,
             dropped_items = cost.items,
             "a request that cannot be delivered could not be put aside either; dropping it"
         );
         if matches!(refusal, Refusal::DiskFull | Refusal::Disk(_)) {
-            self.is_failing.store(true, Relaxed);
-            self.place.fails(&refusal.to_string());
+            self.watch.fails(&refusal.to_string());
         }
         false
     }
@@ -167,18 +149,7 @@ impl DeadLetters {
 
 /// Makes a store visible until the registrations are dropped.
 pub(crate) fn watch(context: &Context, letters: &Arc<DeadLetters>) -> Vec<Registration> {
-    let mut labels = Labels::new()
-        .with("component", context.id.to_string())
-        .with("kind", context.kind)
-        .with("signal", letters.signal.name());
-    if let Some(pipeline) = &context.pipeline {
-        labels.set("pipeline", pipeline.to_string());
-    }
-    let observe = |def, read: fn(&DeadLetters) -> f64| {
-        let letters = Arc::downgrade(letters);
-        let read = move || letters.upgrade().map_or(f64::NAN, |letters| read(&letters));
-        context.shared.registry.observe(def, &labels, read)
-    };
+    let observe = |def, read| storage::observe(context, &letters.account, letters, def, read);
     vec![
         observe(&ours::DEAD_LETTERS, |letters| letters.log.stats().held.entries as f64),
         observe(&ours::DEAD_LETTER_ITEMS, |letters| letters.log.stats().held.items as f64),

@@ -3,10 +3,11 @@
 use super::record::Cause;
 use super::{DeadLetters, Unreadable};
 use crate::queue;
+use crate::storage::cost;
 use bytes::Bytes;
 use millrace_engine::ledger::Term;
 use millrace_engine::storage::{Custodian, Outcome, Selection, Task};
-use millrace_engine::{Batch, BoxFuture, Charge, Cost, Origin, Piece, Reason, Until};
+use millrace_engine::{Batch, BoxFuture, Charge, Origin, Piece, Reason, Until};
 use millrace_log::{Delivery, Entry, Lease};
 use millrace_wire::Signal;
 use millrace_wire::validate::{Policy, validate};
@@ -103,7 +104,7 @@ impl Visit<'_> {
 
     /// It is done with, and left by that name.
     fn ended(&mut self, lease: Lease, term: Term) {
-        let cost = Cost { items: lease.items.into(), bytes: lease.framed_len };
+        let cost = cost(&lease);
         if self.letters.consumer.ack(lease.sequence) {
             self.letters.account.record(term, cost);
             self.letters.account.release(cost);

@@ -62,7 +62,7 @@ impl Queue {
             }
             Some(storage) => {
                 let line = line(context, signal, config, storage, declared, courier)?;
-                visible = watch_store(context, signal, line.store());
+                visible = watch_store(context, line.store());
                 let source = disk::Source::new(&line);
                 (Place::Disk(line), Source::Disk(Box::new(source)))
             }

@@ -1,7 +1,8 @@
 //! An entry that has been handed out, and goes back: as done with, or to wait on disk.
 
+use super::Line;
 use super::window::InMemory;
-use super::{Line, cost};
+use crate::storage::cost;
 use millrace_engine::ledger::Term;
 use millrace_engine::{Account, Cost};
 use millrace_log::Lease;

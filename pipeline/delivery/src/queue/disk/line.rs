@@ -357,7 +357,7 @@ impl Store {
     }
 
     fn evict(&self, lease: &millrace_log::Lease) {
-        let cost = super::cost(lease);
+        let cost = crate::storage::cost(lease);
         let forgotten = self.memory.take(lease.sequence);
         if self.consumer.ack(lease.sequence) {
             self.watch.evicted(cost);

@@ -21,7 +21,6 @@ mod memory;
 mod open;
 mod record;
 mod source;
-mod watch;
 mod window;
 
 pub(crate) use lent::Lent;
@@ -30,15 +29,15 @@ pub(crate) use open::watch_store;
 pub(crate) use record::Declared;
 pub(crate) use source::{Source, Taken};
 
+use crate::storage::Watch;
 use free::Free;
 use memory::Memory;
-use millrace_engine::{Account, Batch, Cost};
-use millrace_log::{Consumer, Entry, Lease, Log, Totals};
+use millrace_engine::{Account, Batch};
+use millrace_log::{Consumer, Entry, Log};
 use millrace_wire::Signal;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use tokio::sync::Notify;
-use watch::Watch;
 
 /// What is kept for one component and signal.
 pub(crate) struct Store {
@@ -55,16 +54,6 @@ pub(crate) struct Store {
     freed: Notify,
     free: Free,
     watch: Arc<Watch>,
-}
-
-/// What an entry is in the account: its bytes are those that it takes on disk, which is what the log knows of all that
-/// it holds, also of what it finds when it is opened.
-fn cost(lease: &Lease) -> Cost {
-    Cost { items: lease.items.into(), bytes: lease.framed_len }
-}
-
-fn totals(totals: Totals) -> Cost {
-    Cost { items: totals.items, bytes: totals.bytes }
 }
 
 /// A batch as it lies in a queue on disk, handed in now.

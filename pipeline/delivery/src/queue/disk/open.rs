@@ -3,14 +3,14 @@
 use super::Store;
 use super::free::Free;
 use super::memory::Memory;
-use super::watch::{Watch, labels};
 use super::window::Window;
 use crate::config::OnFull as Configured;
+use crate::storage::{self, QUEUE, Texts, Watch};
 use millrace_config::ComponentId;
 use millrace_engine::Account;
 use millrace_engine::component::{BuildError, Context};
-use millrace_engine::storage::{NoPlace, Owner, Place, Rules};
-use millrace_log::{Log, OnFull, Options};
+use millrace_engine::storage::{NoPlace, Place, Rules};
+use millrace_log::{OnFull, Options};
 use millrace_telemetry::Registration;
 use millrace_telemetry::catalogue::millrace as ours;
 use millrace_wire::Signal;
@@ -18,8 +18,11 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use tokio::sync::Notify;
 
-/// The name of the only one that reads.
-const CONSUMER: &str = "default";
+const TEXTS: Texts = Texts {
+    found: "found what an earlier run has left on disk; sending it",
+    lost: "requests that were on disk are lost",
+    fails: "what arrives is refused until it does",
+};
 
 impl Store {
     /// Opens what is kept for the component of `context`, or joins those who have it open.
@@ -33,15 +36,7 @@ impl Store {
         on_full: Configured,
         account: &Arc<Account>,
     ) -> Result<Arc<Self>, BuildError> {
-        let storage = context.shared.offers.storage(storage).map_err(|problem| context.error(problem))?;
-        let owner = Owner {
-            kind: context.kind,
-            id: context.id.clone(),
-            pipeline: context.pipeline.as_ref().map(ToString::to_string),
-            signal,
-            what: "queue",
-        };
-        let place = storage.place(&owner).map_err(|problem| context.error(problem))?;
+        let place = storage::place(context, signal, storage, QUEUE)?;
         let open = |place: &Place| Self::opened(context, signal, place, on_full, account);
         place.open(open).map_err(|problem: NoPlace| context.error(problem))
     }
@@ -53,12 +48,8 @@ impl Store {
         on_full: Configured,
         account: &Arc<Account>,
     ) -> Result<Self, NoPlace> {
-        let watch = Watch::new(context, signal, account, place);
-        let folder = place.folder();
-        let opened = Log::open(&folder, options(place.rules, on_full, &watch));
-        let (log, recovered) = opened.map_err(|error| NoPlace(format!("{}: {error}", folder.display())))?;
-        watch.opened(&recovered);
-        let consumer = log.consumer(CONSUMER).expect("every log has this consumer");
+        let watch = Watch::new(context, account, place, TEXTS);
+        let (log, consumer) = storage::open(place, &watch, options(place.rules, on_full))?;
         Ok(Self {
             signal,
             limit: place.rules.max_bytes,
@@ -68,13 +59,13 @@ impl Store {
             memory: Memory::new(Window::of(&context.shared.work)),
             lent: AtomicU64::new(0),
             freed: Notify::new(),
-            free: Free::of(&folder),
+            free: Free::of(&place.folder()),
             watch,
         })
     }
 }
 
-fn options(rules: Rules, on_full: Configured, watch: &Arc<Watch>) -> Options {
+fn options(rules: Rules, on_full: Configured) -> Options {
     Options {
         max_size: rules.max_bytes.unwrap_or(u64::MAX),
         segment_size: Some(rules.segment_bytes),
@@ -83,21 +74,14 @@ fn options(rules: Rules, on_full: Configured, watch: &Arc<Watch>) -> Options {
             Configured::Refuse => OnFull::Refuse,
             Configured::DropOldest => OnFull::DropOldest,
         },
-        fsync: rules.sync,
         commit_delay: rules.commit_delay,
-        observer: Arc::clone(watch) as _,
         ..Options::default()
     }
 }
 
 /// Makes a store visible until the registrations are dropped.
-pub(crate) fn watch_store(context: &Context, signal: Signal, store: &Arc<Store>) -> Vec<Registration> {
-    let labels = labels(context, signal);
-    let observe = |def, read: fn(&Store) -> f64| {
-        let store = Arc::downgrade(store);
-        let read = move || store.upgrade().map_or(f64::NAN, |store| read(&store));
-        context.shared.registry.observe(def, &labels, read)
-    };
+pub(crate) fn watch_store(context: &Context, store: &Arc<Store>) -> Vec<Registration> {
+    let observe = |def, read| storage::observe(context, &store.account, store, def, read);
     vec![
         observe(&ours::STORAGE_BYTES, |store| store.log.stats().disk_bytes as f64),
         observe(&ours::STORAGE_SEGMENTS, |store| store.log.stats().segments as f64),

@@ -1,8 +1,9 @@
 //! Where the requests come from that a queue on disk hands out: memory, or the disk.
 
 use super::record::{self, Now, Unreadable};
-use super::{Lent, Line, Store, cost};
+use super::{Lent, Line, Store};
 use crate::queue::Queued;
+use crate::storage::cost;
 use crate::ticket::{Request, Ticket};
 use millrace_engine::Until;
 use millrace_log::{Delivery, Lease, Next};

@@ -7,13 +7,13 @@ use millrace_engine::storage::Place;
 use millrace_engine::{Account, Cost, Reason};
 use millrace_log::{Loss, LossReason, Notice, Observer, Recovered};
 use millrace_telemetry::catalogue::millrace as ours;
-use millrace_telemetry::{Labels, Registry};
-use millrace_wire::Signal;
+use millrace_telemetry::{Histogram, Labels, Registry};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Duration;
 
 /// Has nothing of the log, which has this.
-pub(super) struct Watch {
+pub(crate) struct Watch {
     name: String,
     account: Arc<Account>,
     place: Place,
@@ -22,35 +22,52 @@ pub(super) struct Watch {
     has_dropped: AtomicBool,
     registry: Registry,
     labels: Labels,
+    sync_duration: Histogram,
+    texts: Texts,
+}
+
+/// What is said of it, where that depends on what it is.
+pub(crate) struct Texts {
+    /// Something was there when it was opened.
+    pub(crate) found: &'static str,
+    /// Something that was there is gone.
+    pub(crate) lost: &'static str,
+    /// It cannot be written to.
+    pub(crate) fails: &'static str,
 }
 
 /// By what everything of one store is labelled.
-pub(super) fn labels(context: &Context, signal: Signal) -> Labels {
+pub(crate) fn labels(account: &Account) -> Labels {
+    let holder = account.holder();
     let mut labels = Labels::new()
-        .with("component", context.id.to_string())
-        .with("kind", context.kind)
-        .with("signal", signal.name());
-    if let Some(pipeline) = &context.pipeline {
-        labels.set("pipeline", pipeline.to_string());
+        .with("component", holder.component.clone())
+        .with("kind", holder.kind)
+        .with("signal", holder.signal.name());
+    if let Some(pipeline) = &holder.pipeline {
+        labels.set("pipeline", pipeline.clone());
     }
     labels
 }
 
 impl Watch {
-    pub(super) fn new(context: &Context, signal: Signal, account: &Arc<Account>, place: &Place) -> Arc<Self> {
+    pub(crate) fn new(context: &Context, account: &Arc<Account>, place: &Place, texts: Texts) -> Arc<Self> {
+        let registry = &context.shared.registry;
+        let labels = labels(account);
         Arc::new(Self {
+            sync_duration: registry.histogram(&ours::STORAGE_SYNC_DURATION, &labels),
             name: context.id.to_string(),
             account: Arc::clone(account),
             place: place.clone(),
             is_failing: AtomicBool::new(false),
             has_dropped: AtomicBool::new(false),
-            registry: context.shared.registry.clone(),
-            labels: labels(context, signal),
+            registry: registry.clone(),
+            labels,
+            texts,
         })
     }
 
     /// What was found when the log was opened. What is lost of it was there in the beginning, too.
-    pub(super) fn opened(&self, recovered: &Recovered) {
+    pub(crate) fn opened(&self, recovered: &Recovered) {
         let held = totals(recovered.held);
         self.account.record(Term::Opening, held);
         self.account.keep(held);
@@ -69,13 +86,14 @@ impl Watch {
                 items = recovered.held.items,
                 bytes = recovered.held.bytes,
                 folder = %self.place.folder().display(),
-                "found what an earlier run has left on disk; sending it"
+                "{}",
+                self.texts.found
             );
         }
     }
 
     /// Something has been put on disk.
-    pub(super) fn works(&self) {
+    pub(crate) fn works(&self) {
         if self.is_failing.load(Relaxed) {
             self.is_failing.store(false, Relaxed);
             tracing::info!(otelcol.component.id = self.name, "the disk takes what it should again");
@@ -84,32 +102,33 @@ impl Watch {
     }
 
     /// The disk does not do what it should.
-    pub(super) fn fails(&self, error: &str) {
+    pub(crate) fn fails(&self, error: &str) {
         if !self.is_failing.swap(true, Relaxed) {
             tracing::error!(
                 otelcol.component.id = self.name,
                 folder = %self.place.folder().display(),
                 error,
-                "the disk does not take what it should; what arrives is refused until it does"
+                "the disk does not take what it should; {}",
+                self.texts.fails
             );
         }
         self.place.fails(error);
     }
 
     /// Whether something was dropped since this was last asked.
-    pub(super) fn has_dropped(&self) -> bool {
+    pub(crate) fn has_dropped(&self) -> bool {
         self.has_dropped.load(Relaxed) && self.has_dropped.swap(false, Relaxed)
     }
 
     /// The oldest was dropped, to make room.
-    pub(super) fn evicted(&self, lost: Cost) {
+    pub(crate) fn evicted(&self, lost: Cost) {
         self.count_lost(LossReason::Evicted, 1);
         self.account.record(Term::Lost(Reason::Evicted), lost);
         self.account.release(lost);
     }
 
     /// What was read cannot be used.
-    pub(super) fn unusable(&self, lost: Cost, problem: &str) {
+    pub(crate) fn unusable(&self, lost: Cost, problem: &str) {
         tracing::error!(
             otelcol.component.id = self.name,
             error = problem,
@@ -122,7 +141,7 @@ impl Watch {
     }
 
     /// What was read was written by a newer version.
-    pub(super) fn unknown(&self, sequence: u64) {
+    pub(crate) fn unknown(&self, sequence: u64) {
         tracing::error!(
             otelcol.component.id = self.name,
             folder = %self.place.folder().display(),
@@ -140,7 +159,8 @@ impl Watch {
             reason = reason.as_str(),
             requests = lost.entries,
             dropped_items = lost.items,
-            "requests that were on disk are lost"
+            "{}",
+            self.texts.lost
         );
     }
 
@@ -161,6 +181,10 @@ impl Observer for Watch {
         self.tell_loss(loss);
         self.account.record(Term::Lost(reason(loss.reason)), totals(loss.lost));
         self.account.release(totals(loss.lost));
+    }
+
+    fn synced(&self, took: Duration) {
+        self.sync_duration.record(took.as_secs_f64());
     }
 
     fn noticed(&self, notice: &Notice) {
