@@ -32,6 +32,40 @@ fn the_page_of_metrics_is_what_their_definitions_say() {
     assert_current("docs/metrics.md", &metrics::page());
 }
 
+#[test]
+fn every_metric_that_is_defined_is_listed_and_made() {
+    let catalogue = at_root("pipeline/telemetry/src/catalogue");
+    let is_source = |path: &Path| path.extension().is_some_and(|end| end == "rs");
+    let folders = ["pipeline", "receivers", "processors", "connectors", "exporters", "extensions", "src"];
+    let sources: Vec<_> = folders.iter().flat_map(|folder| below(&at_root(folder))).collect();
+    let (defined, code): (Vec<_>, Vec<_>) =
+        sources.into_iter().filter(|path| is_source(path)).partition(|path| path.starts_with(&catalogue));
+    let text = |path: &PathBuf| fs::read_to_string(path).expect("a source");
+    let code: String = code.iter().map(text).collect();
+    let mut count = 0;
+    for file in &defined {
+        let file = text(file);
+        let (definitions, list) = file.split_once("const ALL: ").unwrap_or((&file, ""));
+        for name in
+            definitions.lines().filter_map(|line| line.strip_prefix("pub static ")?.split_once(": Def ="))
+        {
+            let has = |text: &str| {
+                text.split(|c: char| !c.is_alphanumeric() && c != '_').any(|word| word == name.0)
+            };
+            assert!(has(list), "{} is not in `ALL`, so no page names it", name.0);
+            assert!(has(&code), "{} is never measured", name.0);
+            count += 1;
+        }
+    }
+    assert!(count > 50, "only {count} definitions were found");
+}
+
+/// All files below a folder.
+fn below(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path());
+    entries.flat_map(|path| if path.is_dir() { below(&path) } else { vec![path] }).collect()
+}
+
 fn assert_current(path: &str, page: &str) {
     if std::env::var_os("MILLRACE_UPDATE").is_some() {
         fs::write(at_root(path), page).expect("written");
