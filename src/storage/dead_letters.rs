@@ -6,6 +6,8 @@ use super::text::{bytes, one_line, table, time};
 use crate::cli;
 use clap::{Args, Subcommand};
 use millrace_delivery::dead_letters::{Cause, as_queued};
+use millrace_delivery::storage::CONSUMER;
+use millrace_engine::storage::{Outcome, Selection, Task};
 use millrace_extensions::file_storage::control::{self, Answer, Request, is_in_use};
 use millrace_log::{ConsumerOptions, Delivery, Inspected, Inspector, Log, OpenError, Options};
 use serde_json::json;
@@ -96,6 +98,12 @@ struct Choice {
     limit: Option<u64>,
 }
 
+impl Choice {
+    fn selection(&self) -> Selection {
+        Selection { numbers: self.number.clone(), reason: self.reason.clone(), limit: self.limit }
+    }
+}
+
 impl DeadLetters {
     /// The options that it has in common with the command line.
     pub fn place(&mut self) -> &mut Where {
@@ -126,14 +134,14 @@ pub fn dead_letters(options: &DeadLetters) -> Result<ExitCode, String> {
             let folders = place.folders(Kept::DeadLetters, std::slice::from_ref(folder))?;
             show(&folders, *number, *raw)
         }
-        Action::Replay { choice } => change(choice, control::Action::Replay),
+        Action::Replay { choice } => change(choice, Task::Replay),
         Action::Drop { choice, all } => {
             let is_narrow =
                 !choice.folders.is_empty() || choice.reason.is_some() || !choice.number.is_empty();
             if !is_narrow && !all {
                 return Err("this would drop all dead letters of all exporters\nname a folder, a --reason or a --number, or say --all".into());
             }
-            change(choice, control::Action::Drop)
+            change(choice, Task::Drop)
         }
     }
 }
@@ -269,21 +277,21 @@ fn show(folders: &[Folder], number: u64, raw: bool) -> Result<ExitCode, String> 
 }
 
 /// Replays or drops. The exit code is 1 if something was in the way.
-fn change(choice: &Choice, action: control::Action) -> Result<ExitCode, String> {
+fn change(choice: &Choice, task: Task) -> Result<ExitCode, String> {
     let folders = choice.place.folders(Kept::DeadLetters, &choice.folders)?;
     let mut is_done = true;
     for folder in &folders {
         let is_running = is_in_use(&folder.directory)
             .map_err(|error| format!("{}: {error}", folder.directory.display()))?;
         let answer =
-            if is_running { ask(folder, choice, action)? } else { change_stopped(folder, choice, action)? };
-        let verb = match action {
-            control::Action::Replay if is_running => "given back to the exporter",
-            control::Action::Replay => "put into the queue, to be sent when the collector starts",
-            control::Action::Drop => "dropped",
+            if is_running { ask(folder, choice, task)? } else { change_stopped(folder, choice, task)? };
+        let verb = match task {
+            Task::Replay if is_running => "given back to the exporter",
+            Task::Replay => "put into the queue, to be sent when the collector starts",
+            Task::Drop => "dropped",
         };
         match answer {
-            Answer::Done { requests, items, stopped } => {
+            Answer::Done(Outcome { requests, items, stopped }) => {
                 cli::print(&format!("{}: {requests} requests, {items} items {verb}\n", folder.name));
                 if let Some(problem) = stopped {
                     is_done = false;
@@ -299,24 +307,18 @@ fn change(choice: &Choice, action: control::Action) -> Result<ExitCode, String> 
     Ok(if is_done { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn ask(folder: &Folder, choice: &Choice, action: control::Action) -> Result<Answer, String> {
-    let request = Request {
-        folder: folder.name.clone(),
-        action,
-        numbers: choice.number.clone(),
-        reason: choice.reason.clone(),
-        limit: choice.limit,
-    };
+fn ask(folder: &Folder, choice: &Choice, task: Task) -> Result<Answer, String> {
+    let request = Request { folder: folder.name.clone(), task, which: choice.selection() };
     control::ask(&folder.directory, &request).map_err(|error| {
         format!("the collector that uses {} does not answer: {error}", folder.directory.display())
     })
 }
 
 /// With the collector stopped, the files are ours meanwhile.
-fn change_stopped(folder: &Folder, choice: &Choice, action: control::Action) -> Result<Answer, String> {
-    let queue = match action {
-        control::Action::Drop => None,
-        control::Action::Replay => {
+fn change_stopped(folder: &Folder, choice: &Choice, task: Task) -> Result<Answer, String> {
+    let queue = match task {
+        Task::Drop => None,
+        Task::Replay => {
             let queue = folder.beside(Kept::Queue);
             if !queue.path().is_dir() {
                 return Ok(Answer::Refused(
@@ -330,9 +332,10 @@ fn change_stopped(folder: &Folder, choice: &Choice, action: control::Action) -> 
         return Ok(Answer::Refused("the folder's name does not say which signal it is".into()));
     };
     let letters = open(folder)?;
-    let consumer = letters.consumer("default").expect("every log has this consumer");
+    let consumer = letters.consumer(CONSUMER).expect("every log has this consumer");
+    let which = choice.selection();
     let (mut requests, mut items, mut stopped, mut left) = (0, 0, None, Vec::new());
-    while stopped.is_none() && choice.limit.is_none_or(|limit| requests < limit) {
+    while which.limit.is_none_or(|limit| requests < limit) {
         let Delivery { lease, meta, payload } = match consumer.read_next() {
             Ok(Some(delivery)) => delivery,
             Ok(None) => break,
@@ -341,10 +344,8 @@ fn change_stopped(folder: &Folder, choice: &Choice, action: control::Action) -> 
                 break;
             }
         };
-        let is_meant = Cause::read(lease.kind, &meta).is_ok_and(|cause| {
-            choice.reason.as_ref().is_none_or(|reason| *reason == cause.reason)
-                && (choice.number.is_empty() || choice.number.contains(&lease.sequence))
-        });
+        let is_meant =
+            Cause::read(lease.kind, &meta).is_ok_and(|cause| which.takes(lease.sequence, &cause.reason));
         if !is_meant {
             left.push(lease.sequence);
             continue;
@@ -372,7 +373,7 @@ fn change_stopped(folder: &Folder, choice: &Choice, action: control::Action) -> 
         queue.close();
     }
     letters.close();
-    Ok(Answer::Done { requests, items, stopped })
+    Ok(Answer::Done(Outcome { requests, items, stopped }))
 }
 
 fn open(folder: &Folder) -> Result<Log, String> {

@@ -3,15 +3,14 @@
 use crate::cli::Source;
 use crate::plan;
 use clap::Args;
-use millrace_config::Value;
+use millrace_config::{Diagnostics, decode};
+use millrace_delivery::storage::{DEAD_LETTERS, QUEUE};
+use millrace_extensions::file_storage::{Config, FACTORY, signal_of};
 use millrace_wire::Signal;
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-
-/// Where the `file_storage` extension keeps things unless the configuration says otherwise.
-const DIRECTORY: &str = "/var/lib/otelcol/file_storage";
 
 /// Where to look.
 #[derive(Debug, Args)]
@@ -44,10 +43,10 @@ pub enum Kept {
 }
 
 impl Kept {
-    fn suffix(self) -> &'static str {
+    fn what(self) -> &'static str {
         match self {
-            Self::Queue => ".queue",
-            Self::DeadLetters => ".dead-letters",
+            Self::Queue => QUEUE,
+            Self::DeadLetters => DEAD_LETTERS,
         }
     }
 }
@@ -65,7 +64,7 @@ impl Where {
             folders.extend(found.map_err(|error| format!("{}: {error}", directory.display()))?);
         }
         let all: Vec<Folder> = folders.into_iter().collect();
-        if let Some(name) = names.iter().find(|name| !all.iter().any(|folder| folder.is(kept, name))) {
+        if let Some(name) = names.iter().find(|name| !all.iter().any(|folder| folder.is(name))) {
             let known: Vec<_> = all.iter().map(|folder| folder.name.as_str()).collect();
             return Err(if known.is_empty() {
                 format!("there is no {name}, nor anything else of the kind, in {}", shown(&directories))
@@ -73,7 +72,7 @@ impl Where {
                 format!("there is no {name}; there is {}", known.join(", "))
             });
         }
-        let wanted = |folder: &Folder| names.is_empty() || names.iter().any(|name| folder.is(kept, name));
+        let wanted = |folder: &Folder| names.is_empty() || names.iter().any(|name| folder.is(name));
         Ok(all.into_iter().filter(wanted).collect())
     }
 
@@ -88,25 +87,23 @@ impl Where {
         }
         let input = self.source.given()?;
         if input.configs.is_empty() {
-            return Ok(vec![DIRECTORY.into()]);
+            return Ok(vec![Config::default().directory.into()]);
         }
         let parsed = plan::read(&input);
         let Some(node) = parsed.node else {
             return Err(parsed.diagnostics.render(&parsed.sources));
         };
         let extensions = node.as_map().and_then(|map| map.get("extensions")).and_then(|node| node.as_map());
-        let directories: Vec<PathBuf> = extensions
-            .into_iter()
-            .flat_map(|extensions| extensions.entries())
-            .filter(|entry| entry.key.split('/').next() == Some("file_storage"))
-            .map(|entry| {
-                let directory = entry.value.as_map().and_then(|section| section.get("directory"));
-                match directory.map(|node| &node.value) {
-                    Some(Value::String(directory)) => directory.to_string().into(),
-                    _ => DIRECTORY.into(),
-                }
-            })
-            .collect();
+        let mut directories = Vec::new();
+        for entry in extensions.into_iter().flat_map(|extensions| extensions.entries()) {
+            if entry.key.split('/').next() == Some(FACTORY.name) {
+                let mut diags = Diagnostics::new();
+                let config =
+                    decode::<Config>(&entry.value, &format!("extensions::{}", entry.key), &mut diags);
+                let config = config.ok_or_else(|| diags.render(&parsed.sources))?;
+                directories.push(config.directory.into());
+            }
+        }
         if directories.is_empty() {
             return Err(
                 "the configuration has no `file_storage` extension\nname a directory with --directory".into(),
@@ -125,7 +122,7 @@ fn list(directory: &Path, kept: Kept) -> io::Result<Vec<Folder>> {
     for entry in fs::read_dir(directory)? {
         let entry = entry?;
         if let Ok(name) = entry.file_name().into_string()
-            && name.ends_with(kept.suffix())
+            && name.rsplit_once('.').is_some_and(|(_, what)| what == kept.what())
             && entry.file_type()?.is_dir()
         {
             folders.push(Folder { directory: directory.to_owned(), name });
@@ -141,21 +138,22 @@ impl Folder {
     }
 
     /// Whether that is what it is called, with or without what it is.
-    fn is(&self, kept: Kept, name: &str) -> bool {
-        self.name == name || self.name.strip_suffix(kept.suffix()) == Some(name)
+    fn is(&self, name: &str) -> bool {
+        self.name == name || self.stem() == name
     }
 
     /// The folder of what else is kept for the same component and signal.
     pub fn beside(&self, kept: Kept) -> Self {
-        let stem = self.name.rsplit_once('.').map_or(self.name.as_str(), |(stem, _)| stem);
-        Self { directory: self.directory.clone(), name: format!("{stem}{}", kept.suffix()) }
+        Self { directory: self.directory.clone(), name: format!("{}.{}", self.stem(), kept.what()) }
     }
 
-    /// The kind of telemetry in it: the last part of its name, or the beginning of that where it is a pipeline.
+    /// The kind of telemetry in it.
     pub fn signal(&self) -> Option<Signal> {
-        let stem = self.name.rsplit_once('.')?.0;
-        let last = stem.rsplit_once('-')?.1;
-        Signal::from_name(last.split('~').next()?)
+        signal_of(&self.name)
+    }
+
+    fn stem(&self) -> &str {
+        self.name.rsplit_once('.').map_or(&self.name, |(stem, _)| stem)
     }
 }
 
@@ -172,8 +170,6 @@ mod tests {
         let queue = folder("exporter-otlp_grpc-eu-traces.queue");
         assert_eq!(queue.signal(), Some(Signal::Traces));
         assert_eq!(queue.beside(Kept::DeadLetters).name, "exporter-otlp_grpc-eu-traces.dead-letters");
-        assert!(queue.is(Kept::Queue, "exporter-otlp_grpc-eu-traces") && !queue.is(Kept::Queue, "exporter"));
-        assert_eq!(folder("processor-queue_batch-logs~002Fa.queue").signal(), Some(Signal::Logs));
-        assert_eq!(folder("something").signal(), None);
+        assert!(queue.is("exporter-otlp_grpc-eu-traces") && queue.is(&queue.name) && !queue.is("exporter"));
     }
 }

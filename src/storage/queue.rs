@@ -6,8 +6,7 @@ use crate::cli;
 use clap::{Args, Subcommand};
 use millrace_extensions::file_storage::control::is_in_use;
 use millrace_log::{
-    ConsumerOptions, Inspected, Inspector, Log, Loss, Notice, Observer, OpenError, Options, SegmentState,
-    Totals,
+    Inspected, Inspector, Log, Loss, Notice, Observer, OpenError, Options, Repaired, SegmentState, Totals,
 };
 use millrace_wire::json::to_json;
 use millrace_wire::validate::{Policy, validate};
@@ -352,33 +351,10 @@ fn repair(folders: &[Folder], place: &Where) -> Result<ExitCode, String> {
 
 fn repair_one(folder: &Folder) -> Result<String, OpenError> {
     let found = Arc::new(Found::default());
-    let all = ConsumerOptions { max_outstanding: usize::MAX, ..ConsumerOptions::default() };
-    let options = Options {
-        max_size: u64::MAX,
-        consumers: vec![all],
-        observer: Arc::clone(&found) as _,
-        ..Options::default()
-    };
-    let (log, recovered) = Log::open(&folder.path(), options)?;
-    let consumer = log.consumer("default").expect("every log has this consumer");
-    let mut read = Vec::new();
-    // Reading finds what is damaged, and counts it; what is whole is given back.
-    loop {
-        match consumer.read_next() {
-            Ok(Some(delivery)) => read.push(delivery.lease.sequence),
-            Ok(None) => break,
-            // Tried three times in all, then it is given up.
-            Err(_) => {}
-        }
-    }
-    for sequence in &read {
-        let _ = consumer.defer(*sequence);
-    }
-    log.tidy();
-    let held = log.stats().held;
-    log.close();
+    let options = Options { max_size: u64::MAX, observer: Arc::clone(&found) as _, ..Options::default() };
+    let Repaired { recovered, whole } = Log::repair(&folder.path(), options)?;
     let (losses, notices) = std::mem::take(&mut *found.0.lock().unwrap_or_else(PoisonError::into_inner));
-    let mut out = format!("{}: {} requests, {} items are well\n", folder.name, held.entries, held.items);
+    let mut out = format!("{}: {} requests, {} items are well\n", folder.name, whole.entries, whole.items);
     for Loss { reason, lost } in recovered.losses.iter().chain(&losses) {
         out.push_str(&format!("  lost, {reason}: {} requests, {} items\n", lost.entries, lost.items));
     }

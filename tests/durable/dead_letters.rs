@@ -1,23 +1,37 @@
 //! The commands that look at what is kept on disk and decide what becomes of it, while the collector runs and while it
 //! is stopped.
 
-use crate::support::Collector;
 use crate::support::stub::{Manner, Stub};
+use crate::support::{Collector, requests};
 use crate::{assert_delivered, delivered, durable, send};
+use std::fs;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Output};
 
 const REFUSES: Manner = Manner::Answer(
     "HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain\r\ncontent-length: 11\r\n\r\nnot like it",
 );
 
-/// Runs a command on the directory; what it printed, and whether it says that all went well.
-fn millrace(storage: &Path, arguments: &[&str]) -> (String, bool) {
+/// Runs a command on the directory.
+fn run(storage: &Path, arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_millrace"));
     command.args(arguments).arg("--directory").arg(storage);
-    let output = command.output().expect("the binary runs");
+    command.output().expect("the binary runs")
+}
+
+/// The same; what it printed, and whether it says that all went well.
+fn millrace(storage: &Path, arguments: &[&str]) -> (String, bool) {
+    let output = run(storage, arguments);
     let text = [output.stdout, output.stderr].concat();
     (String::from_utf8(text).expect("text"), output.status.success())
+}
+
+/// What was acknowledged and is not in this dead letter. Requests that are sent at once are put aside in any order.
+fn others(storage: &Path, number: &str, acknowledged: &[u64]) -> Vec<u64> {
+    let raw = run(storage, &["dead-letters", "show", "exporter-otlp_http-logs", number, "--raw"]).stdout;
+    let ids = requests::ids(&raw);
+    assert_eq!(ids.len(), 10, "{ids:?}");
+    acknowledged.iter().copied().filter(|id| !ids.contains(id)).collect()
 }
 
 async fn put_aside(collector: &Collector, items: f64) {
@@ -54,6 +68,7 @@ async fn what_was_refused_is_listed_shown_replayed_and_dropped_while_the_collect
         serde_json::from_str(&shown).unwrap_or_else(|error| panic!("{error}: {shown}"));
     assert!(ok && shown["items"] == 10 && shown["payload"]["resourceLogs"].is_array(), "{shown}");
 
+    let left = others(&storage, number, &acknowledged);
     let (refused, ok) = millrace(&storage, &["dead-letters", "drop"]);
     assert!(!ok && refused.contains("--all"), "{refused}");
     let (dropped, ok) = millrace(&storage, &["dead-letters", "drop", "--number", number]);
@@ -67,7 +82,7 @@ async fn what_was_refused_is_listed_shown_replayed_and_dropped_while_the_collect
     let stub = Stub::start_at(destination, Manner::Keep).await;
     let (replayed, ok) = millrace(&storage, &["dead-letters", "replay", "--reason", "rejected"]);
     assert!(ok && replayed.contains("2 requests, 20 items given back"), "{replayed}");
-    assert_delivered(&stub, &acknowledged[10..]).await;
+    assert_delivered(&stub, &left).await;
     assert_eq!(delivered(&stub).len(), 20, "each once");
     collector.assert_balanced().await;
     let (list, _) = millrace(&storage, &["dead-letters", "list"]);
@@ -89,6 +104,9 @@ async fn what_was_refused_outlives_the_process_and_goes_back_into_the_queue_of_a
     stopped.assert_clean();
     refusing.leave().await;
 
+    let (each, _) = millrace(&storage, &["dead-letters", "list", "--each"]);
+    let last = each.lines().last().expect("rows").split_whitespace().nth(1).expect("a number");
+    let first = others(&storage, last, &acknowledged);
     let (replayed, ok) =
         millrace(&storage, &["dead-letters", "replay", "exporter-otlp_http-logs", "--limit", "1"]);
     assert!(ok && replayed.contains("1 requests, 10 items put into the queue"), "{replayed}");
@@ -106,13 +124,42 @@ async fn what_was_refused_outlives_the_process_and_goes_back_into_the_queue_of_a
 
     let stub = Stub::start_at(destination, Manner::Keep).await;
     let collector = stopped.setup.start().await;
-    assert_delivered(&stub, &acknowledged[..10]).await;
+    assert_delivered(&stub, &first).await;
     let (list, _) = millrace(&storage, &["dead-letters", "list", "--each"]);
     assert_eq!(list.lines().count(), 2, "one is left: {list}");
     let (list, _) = millrace(&storage, &["queue", "list"]);
     assert!(list.lines().any(|line| line.ends_with("running")), "{list}");
     let (repaired, ok) = millrace(&storage, &["queue", "repair"]);
     assert!(!ok && repaired.contains("in use by a collector"), "{repaired}");
+    collector.assert_balanced().await;
+    collector.stopped_by("TERM").await.assert_clean();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_refused_comes_back_after_the_place_where_it_lies_was_configured_anew() {
+    let (setup, destination) = durable("", "");
+    let refusing = Stub::start_at(destination, REFUSES).await;
+    let collector = setup.start().await;
+    let storage = collector.setup.folder.path().join("storage");
+    let acknowledged = send(&collector, 2).await;
+    put_aside(&collector, 20.0).await;
+
+    let config = fs::read_to_string(&collector.setup.config).expect("the configuration");
+    let changed = config.replace("create_directory: true", "create_directory: true, millrace_max_age: 24h");
+    assert_ne!(changed, config);
+    fs::write(&collector.setup.config, changed).expect("written");
+    collector.signal("HUP");
+    collector
+        .metrics_when("it runs", |metrics| {
+            metrics.sum("otelcol_millrace_reloads", &[("outcome", "success")]) == 1.0
+        })
+        .await;
+
+    refusing.leave().await;
+    let stub = Stub::start_at(destination, Manner::Keep).await;
+    let (replayed, ok) = millrace(&storage, &["dead-letters", "replay"]);
+    assert!(ok && replayed.contains("2 requests, 20 items given back"), "{replayed}");
+    assert_delivered(&stub, &acknowledged).await;
     collector.assert_balanced().await;
     collector.stopped_by("TERM").await.assert_clean();
 }

@@ -5,7 +5,7 @@
 
 use super::directory::LOCK;
 use millrace_engine::Tasks;
-use millrace_engine::storage::{Directory, Outcome, Selection, Task};
+use millrace_engine::storage::{Directory, NoPlace, Outcome, Selection, Task};
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File, Permissions};
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -39,26 +39,10 @@ pub struct Request {
     /// The folder in the directory.
     pub folder: String,
     /// What is to be done with what is in it.
-    pub action: Action,
-    /// With these; all of them where there are none.
+    pub task: Task,
+    /// With which.
     #[serde(default)]
-    pub numbers: Vec<u64>,
-    /// With those that were put aside for this reason.
-    #[serde(default)]
-    pub reason: Option<String>,
-    /// With so many at most.
-    #[serde(default)]
-    pub limit: Option<u64>,
-}
-
-/// What is to be done.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Action {
-    /// Give it back to the component that had put it aside.
-    Replay,
-    /// Remove it.
-    Drop,
+    pub which: Selection,
 }
 
 /// What has been done.
@@ -66,14 +50,7 @@ pub enum Action {
 #[serde(rename_all = "snake_case")]
 pub enum Answer {
     /// As far as it went.
-    Done {
-        /// With so many requests.
-        requests: u64,
-        /// With so many items in them.
-        items: u64,
-        /// Why it went no further, if something was in the way.
-        stopped: Option<String>,
-    },
+    Done(Outcome),
     /// Nothing, and why.
     Refused(String),
 }
@@ -118,26 +95,44 @@ pub fn is_in_use(directory: &Path) -> io::Result<bool> {
     }
 }
 
-/// Answers in `directory` until the task is stopped.
-///
-/// # Errors
-/// If the socket cannot be made.
-pub(super) fn serve(directory: &Arc<Directory>, tasks: &Tasks) -> io::Result<JoinHandle<Option<()>>> {
-    let address = Address::of(directory.path())?;
-    // This process has the lock, so whoever made it is gone.
-    match fs::remove_file(&address.path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let listener = UnixListener::bind(&address.path)?;
-    fs::set_permissions(&address.path, Permissions::from_mode(0o600))?;
-    Ok(tasks.spawn("storage control", listen(listener, Arc::downgrade(directory), tasks.clone())))
+/// Answers in a directory for as long as this is there. Those who share the directory share it, so that it goes on when
+/// one extension takes another's place.
+pub(super) struct Control {
+    task: JoinHandle<Option<()>>,
+    address: Address,
 }
 
-/// Takes the socket away.
-pub(super) fn close(directory: &Path) {
-    // The next process removes what is left.
-    let _ = fs::remove_file(directory.join(SOCKET));
+impl Control {
+    /// Answers in `directory`, or finds that somebody does.
+    ///
+    /// # Errors
+    /// If the socket cannot be made.
+    pub(super) fn of(directory: &Arc<Directory>, tasks: &Tasks) -> Result<Arc<Self>, NoPlace> {
+        directory.open(SOCKET, || {
+            Self::serve(directory, tasks).map_err(|error| NoPlace(format!("no socket can be made: {error}")))
+        })
+    }
+
+    fn serve(directory: &Arc<Directory>, tasks: &Tasks) -> io::Result<Self> {
+        let address = Address::of(directory.path())?;
+        // This process has the lock, so whoever made it is gone.
+        match fs::remove_file(&address.path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let listener = UnixListener::bind(&address.path)?;
+        fs::set_permissions(&address.path, Permissions::from_mode(0o600))?;
+        let task = tasks.spawn("storage control", listen(listener, Arc::downgrade(directory), tasks.clone()));
+        Ok(Self { task, address })
+    }
+}
+
+impl Drop for Control {
+    fn drop(&mut self) {
+        self.task.abort();
+        // The next process removes what is left.
+        let _ = fs::remove_file(&self.address.path);
+    }
 }
 
 async fn listen(listener: UnixListener, directory: Weak<Directory>, tasks: Tasks) {
@@ -179,19 +174,19 @@ async fn answer(mut stream: UnixStream, directory: &Weak<Directory>) -> io::Resu
 }
 
 async fn act(request: Request, directory: &Weak<Directory>) -> Answer {
-    let Request { folder, action, numbers, reason, limit } = request;
+    let Request { folder, task, which } = request;
     let custodian = directory.upgrade().and_then(|directory| directory.custodian(&folder));
     let Some(custodian) = custodian else {
         return Answer::Refused(format!("no component of this collector keeps anything in {folder}"));
     };
-    let (task, verb) = match action {
-        Action::Replay => (Task::Replay, "replayed"),
-        Action::Drop => (Task::Drop, "dropped"),
+    let verb = match task {
+        Task::Replay => "replayed",
+        Task::Drop => "dropped",
     };
-    let outcome = custodian.go_through(task, Selection { numbers, reason, limit }).await;
-    let Outcome { requests, items, stopped } = outcome;
+    let outcome = custodian.go_through(task, which).await;
+    let Outcome { requests, items, stopped } = &outcome;
     tracing::info!(folder, requests, items, stopped, "dead letters were {verb} by command");
-    Answer::Done { requests, items, stopped }
+    Answer::Done(outcome)
 }
 
 /// Where the socket is, by a path that is short enough for one.

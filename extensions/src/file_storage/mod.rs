@@ -11,14 +11,15 @@ mod names;
 mod tests;
 
 pub use config::{Compaction, Config};
+pub use names::signal_of;
 
+use control::Control;
 use millrace_config::Role;
 use millrace_engine::component::{BuildError, Context, Extension, ExtensionConfig, Factory, Stability};
 use millrace_engine::storage::{Directory, NoPlace, Owner, Place, Rules};
 use millrace_engine::{BoxFuture, Status, Storage, Tasks};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::task::JoinHandle;
 
 /// The `file_storage` extension.
 pub const FACTORY: Factory<dyn ExtensionConfig> = Factory {
@@ -83,7 +84,7 @@ struct FileStorage {
     status: Status,
     tasks: Tasks,
     /// Answers commands.
-    control: Mutex<Option<JoinHandle<Option<()>>>>,
+    control: Mutex<Option<Arc<Control>>>,
     name: String,
 }
 
@@ -109,24 +110,21 @@ impl Extension for FileStorage {
                 "folders of components that are not configured are left alone, and what they hold is not sent; configure the component under its former name to send it, or remove the folder"
             );
         }
-        match control::serve(&self.directory, &self.tasks) {
-            Ok(task) => *self.control.lock().unwrap_or_else(PoisonError::into_inner) = Some(task),
+        match Control::of(&self.directory, &self.tasks) {
+            Ok(control) => *self.control.lock().unwrap_or_else(PoisonError::into_inner) = Some(control),
             Err(error) => tracing::warn!(
                 otelcol.component.id = self.name,
                 otelcol.component.kind = "extension",
                 directory = %self.directory.path().display(),
                 %error,
-                "`millrace dead-letters replay` and `drop` will not work while this runs: no socket can be made there"
+                "`millrace dead-letters replay` and `drop` will not work while this runs"
             ),
         }
         Box::pin(std::future::ready(Ok(())))
     }
 
     fn stop(&self) -> BoxFuture<'_, ()> {
-        if let Some(task) = self.control.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            task.abort();
-            control::close(self.directory.path());
-        }
+        drop(self.control.lock().unwrap_or_else(PoisonError::into_inner).take());
         Box::pin(std::future::ready(()))
     }
 

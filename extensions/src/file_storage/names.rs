@@ -2,6 +2,7 @@
 //! takes.
 
 use millrace_engine::storage::Owner;
+use millrace_wire::Signal;
 use std::fmt::Write as _;
 
 /// The longest name that is used as it is; file systems take 255 bytes.
@@ -34,6 +35,15 @@ pub(super) fn folder(owner: &Owner) -> String {
     format!("{name}.{what}")
 }
 
+/// The kind of telemetry in a folder: the last part of its name, or the beginning of that where it is a pipeline. A name
+/// that has been cut does not say it.
+#[must_use]
+pub fn signal_of(folder: &str) -> Option<Signal> {
+    let (name, _) = folder.rsplit_once('.')?;
+    let (_, last) = name.rsplit_once('-')?;
+    Signal::from_name(last.split('~').next()?)
+}
+
 /// Whether it looks like the name of such a folder.
 pub(super) fn is_folder(name: &str) -> bool {
     let kinds = ["exporter-", "processor-", "connector-", "receiver-"];
@@ -62,7 +72,6 @@ fn fingerprint(text: &str) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use millrace_wire::Signal;
     use std::collections::BTreeSet;
 
     fn owner(id: &str) -> Owner {
@@ -78,10 +87,13 @@ mod tests {
     #[test]
     fn a_folder_says_whose_it_is() {
         assert_eq!(folder(&owner("otlp_grpc")), "exporter-otlp_grpc-traces.queue");
+        assert_eq!(signal_of("exporter-otlp_grpc-traces.queue"), Some(Signal::Traces));
         assert_eq!(folder(&owner("otlp_grpc/eu")), "exporter-otlp_grpc-eu-traces.queue");
         let processor =
             Owner { kind: "processor", pipeline: Some("logs/a".to_owned()), ..owner("queue_batch") };
         assert_eq!(folder(&processor), "processor-queue_batch-logs~002Fa.queue");
+        assert_eq!(signal_of(&folder(&processor)), Some(Signal::Logs));
+        assert_eq!(signal_of("something"), None);
         assert!(is_folder(&folder(&processor)) && !is_folder("exporter_otlp__traces"));
     }
 

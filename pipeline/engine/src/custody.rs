@@ -4,10 +4,12 @@
 //! what is kept asks the process, by the name of the folder.
 
 use crate::BoxFuture;
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 /// What is to be done with what is kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Task {
     /// Give it back to the component that had put it aside.
     Replay,
@@ -16,7 +18,8 @@ pub enum Task {
 }
 
 /// Which of what is kept.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Selection {
     /// Those with these numbers; all of them where there are none.
     pub numbers: Vec<u64>,
@@ -36,7 +39,7 @@ impl Selection {
 }
 
 /// What has been done.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Outcome {
     /// With so many requests.
     pub requests: u64,

@@ -106,17 +106,7 @@ impl Place {
         &self,
         open: impl FnOnce(&Self) -> Result<T, E>,
     ) -> Result<Arc<T>, E> {
-        // Held meanwhile, so that nobody else opens the same.
-        let mut things = lock(&self.directory.open);
-        if let Some(open) = things.get(&self.name).and_then(Weak::upgrade) {
-            return open.downcast().map_err(|_| {
-                NoPlace(format!("{} is in use for something else", self.folder().display())).into()
-            });
-        }
-        let opened = Arc::new(open(self)?);
-        let weak: Weak<T> = Arc::downgrade(&opened);
-        things.insert(self.name.clone(), weak);
-        Ok(opened)
+        self.directory.open(&self.name, || open(self))
     }
 
     /// What is kept here is `custodian`'s, for as long as that is there: it can be asked for by the name of the folder.
@@ -145,6 +135,28 @@ impl Directory {
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// What is open under a name: what somebody else has opened and still holds, or else what `open` gives.
+    ///
+    /// # Errors
+    /// Those of `open`, and when something of another type is open there, which is a bug.
+    pub fn open<T: Any + Send + Sync, E: From<NoPlace>>(
+        &self,
+        name: &str,
+        open: impl FnOnce() -> Result<T, E>,
+    ) -> Result<Arc<T>, E> {
+        // Held meanwhile, so that nobody else opens the same.
+        let mut things = lock(&self.open);
+        if let Some(open) = things.get(name).and_then(Weak::upgrade) {
+            return open.downcast().map_err(|_| {
+                NoPlace(format!("{} is in use for something else", self.path.join(name).display())).into()
+            });
+        }
+        let opened = Arc::new(open()?);
+        let weak: Weak<T> = Arc::downgrade(&opened);
+        things.insert(name.to_owned(), weak);
+        Ok(opened)
     }
 
     /// Whether something is open under that name.
