@@ -163,3 +163,42 @@ async fn what_was_refused_comes_back_after_the_place_where_it_lies_was_configure
     collector.assert_balanced().await;
     collector.stopped_by("TERM").await.assert_clean();
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_finds_the_queue_full_is_acknowledged_put_aside_and_given_back() {
+    let (setup, destination) = durable("", ", millrace_on_full: dead_letter, sizer: items");
+    let config = fs::read_to_string(&setup.config).expect("the configuration");
+    fs::write(&setup.config, config.replace("queue_size: 100000", "queue_size: 100")).expect("written");
+    let collector = setup.start().await;
+    let storage = collector.setup.folder.path().join("storage");
+    let acknowledged = send(&collector, 25).await;
+    let metrics = collector.metrics().await;
+    assert_eq!(metrics.sum("otelcol_millrace_dead_letter_items", &[]), 150.0);
+    assert_eq!(metrics.sum("otelcol_exporter_queue_size", &[]), 100.0);
+    collector.assert_balanced().await;
+    let log = collector.log();
+    assert_eq!(log.matches("the queue is full; putting what arrives aside").count(), 1, "{log}");
+
+    let stub = Stub::start_at(destination, Manner::Keep).await;
+    collector
+        .metrics_when("the queue is empty", |metrics| metrics.sum("otelcol_exporter_queue_size", &[]) == 0.0)
+        .await;
+    let (list, ok) = millrace(&storage, &["dead-letters", "list"]);
+    assert!(ok && list.contains("queue_full"), "{list}");
+    let mut left = 15;
+    while left > 0 {
+        // The queue has room for ten at once.
+        let (replayed, _) =
+            millrace(&storage, &["dead-letters", "replay", "--reason", "queue_full", "--limit", "10"]);
+        assert!(replayed.contains("items given back"), "{replayed}");
+        let given: u64 = replayed.split(' ').find_map(|word| word.parse().ok()).expect("a number");
+        left -= given;
+        collector
+            .metrics_when("it is sent", |metrics| metrics.sum("otelcol_exporter_queue_size", &[]) == 0.0)
+            .await;
+    }
+    assert_delivered(&stub, &acknowledged).await;
+    assert_eq!(delivered(&stub).len(), 250, "each once");
+    let stopped = collector.finish().await;
+    assert_eq!((stopped.account("lost"), stopped.account("refused")), (0, 0), "{}", stopped.log);
+}

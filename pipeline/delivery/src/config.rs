@@ -64,7 +64,7 @@ pub struct QueueConfig {
 }
 
 /// `sending_queue::millrace_dead_letters`: where what cannot be delivered is put aside.
-#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct DeadLettersConfig {
     /// Put aside what cannot be delivered. Without a `storage` there is nowhere to put it.
@@ -104,6 +104,9 @@ pub enum OnFull {
     Refuse,
     /// The oldest ones are dropped, and counted as lost, so that the newest are kept.
     DropOldest,
+    /// They are put aside among the dead letters, and acknowledged. When these are full as well, they are refused; none
+    /// makes room for another.
+    DeadLetter,
 }
 
 impl Default for QueueConfig {
@@ -145,6 +148,20 @@ impl Validate for QueueConfig {
                 at.error("millrace_on_full", "is for queues on disk\nname a `storage`, or remove it");
             }
             None => {}
+        }
+        if self.millrace_on_full == OnFull::DeadLetter && !self.millrace_dead_letters.enabled {
+            at.error(
+                "millrace_on_full",
+                "`dead_letter` needs the dead letters, which are switched off\nset `millrace_dead_letters::enabled: true`, or say `refuse` or `drop_oldest`",
+            );
+        }
+        // What says nothing but the defaults may have been printed by `print-config`.
+        let letters = &self.millrace_dead_letters;
+        if self.storage.is_none() && letters.enabled && *letters != DeadLettersConfig::default() {
+            at.warning(
+                "millrace_dead_letters",
+                "has no effect with a queue in memory: what cannot be delivered is dropped, and counted\nname a `storage` to have it put aside, or remove it",
+            );
         }
         at.nested("millrace_dead_letters", &self.millrace_dead_letters);
         at.nested("batch", &self.batch);

@@ -21,7 +21,7 @@ use std::any::Any;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, OnceLock};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
@@ -141,8 +141,7 @@ impl Exporter {
         }
         let exporter = Arc::new(Self { courier, direct: Direct::default(), queue: Some(queue) });
         if let Some(letters) = letters {
-            let weak: Weak<Self> = Arc::downgrade(&exporter);
-            letters.replay_to(weak);
+            letters.replay_to(Arc::downgrade(&exporter));
         }
         exporter
     }
@@ -153,6 +152,15 @@ impl Exporter {
         if let (Some(queue), Some(next)) = (&self.queue, &heir.queue) {
             queue.hand_over(&self.courier, next);
         }
+    }
+
+    /// Puts a request in line that was among the dead letters. It does not go back there because the queue is full.
+    pub(crate) async fn put_back(&self, batch: Batch) -> Result<(), Failure> {
+        let Some(queue) = &self.queue else {
+            return Err(Failure::transient(Fault::Us, Reason::Internal, "there is no queue to put it in"));
+        };
+        let permit = queue.reserve_in_line(batch.cost()).decided().await?;
+        queue.put(&self.courier, permit, batch, Until::Stored).await
     }
 
     /// Without a queue: on the request's own task, and the answer is the destination's.
@@ -210,7 +218,7 @@ fn open_letters(
     let Some(storage) = queue.storage.as_ref().filter(|_| queue.millrace_dead_letters.enabled) else {
         return Ok(None);
     };
-    DeadLetters::open(context, signal, storage, &queue.millrace_dead_letters).map(Some)
+    DeadLetters::open(context, signal, storage, queue).map(Some)
 }
 
 fn courier(

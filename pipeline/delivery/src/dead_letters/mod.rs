@@ -4,26 +4,30 @@
 //! A destination that refuses for good, retries that have run out, and records that are too large for it on their own
 //! end here, in a log of their own beside the queue of the same exporter and signal: whatever the destination refuses
 //! takes no room from what it may still take. They stay until somebody replays or drops them
-//! (`millrace dead-letters`), until they are too old, or until newer ones need the room.
+//! (`millrace dead-letters`), until they are too old, or until newer ones need the room. With `millrace_on_full:
+//! dead_letter` what does not fit into the queue is put here as well, and then nothing makes room for newer ones.
 //!
 //! # Invariants
 //! - A request is counted as dead-lettered only when it is on disk. If it cannot be put there, it is lost by its reason,
 //!   as it would be without dead letters.
 //! - What the store holds is in an account of its own, as kept. It leaves it by name: replayed, dropped, too old, evicted.
 
+mod overflow;
 mod record;
 mod replay;
 
+pub(crate) use overflow::Overflow;
 pub use record::{Cause, DEAD_LETTER, Unreadable};
 pub use replay::as_queued;
 
-use crate::DeadLettersConfig;
+use crate::config::{OnFull as WhenFull, QueueConfig};
+use crate::exporter::Exporter;
 use crate::storage::{self, Texts, Watch};
 use millrace_config::ComponentId;
 use millrace_engine::component::{BuildError, Context};
 use millrace_engine::ledger::{DEAD_LETTERS, Term};
 use millrace_engine::storage::{NoPlace, Place};
-use millrace_engine::{Account, Batch, Cost, Failure, Stage};
+use millrace_engine::{Account, Batch, Cost, Failure};
 use millrace_log::{Consumer, Log, OnFull, Options, Refusal};
 use millrace_telemetry::Registration;
 use millrace_telemetry::catalogue::millrace as ours;
@@ -47,7 +51,7 @@ pub(crate) struct DeadLetters {
     watch: Arc<Watch>,
     /// Where they go when they are replayed: to the last one that is there. On a reload there are two for a while, and if
     /// it fails the first one stays.
-    exporters: Mutex<Vec<Weak<dyn Stage>>>,
+    exporters: Mutex<Vec<Weak<Exporter>>>,
     /// Held while somebody goes through them.
     turn: tokio::sync::Mutex<()>,
 }
@@ -61,7 +65,7 @@ impl DeadLetters {
         context: &Context,
         signal: Signal,
         storage: &ComponentId,
-        config: &DeadLettersConfig,
+        config: &QueueConfig,
     ) -> Result<Arc<Self>, BuildError> {
         let place = storage::place(context, signal, storage, storage::DEAD_LETTERS)?;
         let open = |place: &Place| Self::opened(context, signal, place, config);
@@ -74,14 +78,19 @@ impl DeadLetters {
         context: &Context,
         signal: Signal,
         place: &Place,
-        config: &DeadLettersConfig,
+        config: &QueueConfig,
     ) -> Result<Self, NoPlace> {
         let account = context.account_of(DEAD_LETTERS, signal);
         let watch = Watch::new(context, &account, place, TEXTS);
+        let letters = &config.millrace_dead_letters;
         let options = Options {
-            max_size: config.max_size,
-            max_age: (!config.max_age.is_zero()).then(|| config.max_age.get()),
-            on_full: OnFull::DropOldest,
+            max_size: letters.max_size,
+            max_age: (!letters.max_age.is_zero()).then(|| letters.max_age.get()),
+            on_full: match config.millrace_on_full {
+                WhenFull::Refuse | WhenFull::DropOldest => OnFull::DropOldest,
+                // What was acknowledged and never tried does not give way to what comes later.
+                WhenFull::DeadLetter => OnFull::Refuse,
+            },
             ..Options::default()
         };
         let (log, consumer) = storage::open(place, &watch, options)?;
@@ -98,13 +107,13 @@ impl DeadLetters {
     }
 
     /// What is replayed goes to this one, for as long as it is there.
-    pub(crate) fn replay_to(&self, exporter: Weak<dyn Stage>) {
+    pub(crate) fn replay_to(&self, exporter: Weak<Exporter>) {
         let mut exporters = self.exporters.lock().unwrap_or_else(PoisonError::into_inner);
         exporters.retain(|exporter| exporter.strong_count() > 0);
         exporters.push(exporter);
     }
 
-    fn exporter(&self) -> Option<Arc<dyn Stage>> {
+    fn exporter(&self) -> Option<Arc<Exporter>> {
         let exporters = self.exporters.lock().unwrap_or_else(PoisonError::into_inner);
         exporters.iter().rev().find_map(Weak::upgrade)
     }

@@ -7,7 +7,7 @@ use crate::storage::cost;
 use bytes::Bytes;
 use millrace_engine::ledger::Term;
 use millrace_engine::storage::{Custodian, Outcome, Selection, Task};
-use millrace_engine::{Batch, BoxFuture, Charge, Origin, Piece, Reason, Until};
+use millrace_engine::{Batch, BoxFuture, Charge, Origin, Piece, Reason};
 use millrace_log::{Delivery, Entry, Lease};
 use millrace_wire::Signal;
 use millrace_wire::validate::{Policy, validate};
@@ -98,8 +98,7 @@ impl Visit<'_> {
     /// As from a receiver: when it is taken, it is the exporter's again.
     async fn hand_in(&self, batch: Batch) -> Result<(), String> {
         let exporter = self.letters.exporter().ok_or_else(|| "the exporter is stopping".to_owned())?;
-        let permit = exporter.reserve(batch.cost()).decided().await.map_err(|failure| failure.to_string())?;
-        exporter.commit(permit, batch, Until::Stored).await.map_err(|failure| failure.to_string())
+        exporter.put_back(batch).await.map_err(|failure| failure.to_string())
     }
 
     /// It is done with, and left by that name.

@@ -8,8 +8,9 @@ mod space;
 pub(crate) use disk::{Lent, entry};
 pub(crate) use space::{Queued, Space, now};
 
-use crate::QueueConfig;
+use crate::config::{OnFull, QueueConfig};
 use crate::courier::{Courier, Phase};
+use crate::dead_letters::Overflow;
 use crate::measures::Gauges;
 use crate::ticket::{Request, Ticket};
 use disk::{Declared, Line, Store, watch_store};
@@ -81,6 +82,14 @@ impl Queue {
         match &self.place {
             Place::Memory(space) => space.reserve(cost, copies),
             Place::Disk(line) => line.reserve(cost, copies),
+        }
+    }
+
+    /// Room in the queue itself for a batch of that cost, and not among the dead letters.
+    pub(crate) fn reserve_in_line(&self, cost: Cost) -> Reservation<'_> {
+        match &self.place {
+            Place::Memory(space) => space.reserve(cost, 1),
+            Place::Disk(line) => line.reserve_in_line(cost),
         }
     }
 
@@ -196,7 +205,9 @@ fn line(
     let by_queue = config.batch.as_option().map(|batch| &batch.partition.metadata_keys);
     let declared = Declared::new(by_queue.into_iter().flatten().chain(declared).map(String::as_str));
     let store = Store::open(context, signal, storage, config.millrace_on_full, &courier.account)?;
-    Ok(Line::new(store, config, declared))
+    let overflow = courier.dead_letters.clone().filter(|_| config.millrace_on_full == OnFull::DeadLetter);
+    let overflow = overflow.map(|(letters, destination)| Overflow::new(letters, destination));
+    Ok(Line::new(store, config, declared, overflow))
 }
 
 impl Drop for Queue {

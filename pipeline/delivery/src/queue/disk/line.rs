@@ -5,6 +5,7 @@ use super::arriving::Arriving;
 use super::record::{self, Declared, META_USUAL, Now};
 use crate::config::{OnFull, QueueConfig, Sizer};
 use crate::courier::Courier;
+use crate::dead_letters::Overflow;
 use crate::measures::Gauges;
 use crate::queue::now;
 use crate::queue::space::{Waiting, full, shutting_down, too_large};
@@ -32,6 +33,8 @@ pub(crate) struct Line {
     block: bool,
     on_full: OnFull,
     declared: Declared,
+    /// Where what does not fit is put aside, if it is.
+    overflow: Option<Overflow>,
     /// Units that have been set aside and are not on disk yet.
     reserved: AtomicU64,
     /// How many wait for room. While somebody does, nobody else is served first.
@@ -51,12 +54,32 @@ pub(crate) struct Line {
 /// What a permit stands for.
 struct Reserved {
     line: Arc<Line>,
+    /// Of the queue.
     units: u64,
-    room: Option<Room>,
+    room: Option<RoomIn>,
+}
+
+/// Where there is room.
+enum RoomIn {
+    Queue(Room),
+    DeadLetters(Room),
+}
+
+/// What becomes of what does not fit.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Excess {
+    /// It is put aside where that is configured.
+    MayGoAside,
+    Waits,
 }
 
 impl Line {
-    pub(crate) fn new(store: Arc<Store>, config: &QueueConfig, declared: Declared) -> Arc<Self> {
+    pub(crate) fn new(
+        store: Arc<Store>,
+        config: &QueueConfig,
+        declared: Declared,
+        overflow: Option<Overflow>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             store,
             sizer: config.sizer,
@@ -64,6 +87,7 @@ impl Line {
             block: config.block_on_overflow,
             on_full: config.millrace_on_full,
             declared,
+            overflow,
             reserved: AtomicU64::new(0),
             waiting: AtomicUsize::new(0),
             turn: tokio::sync::Mutex::default(),
@@ -80,22 +104,31 @@ impl Line {
         &self.store
     }
 
-    /// Room for so many requests of that cost, in the queue and on the disk.
+    /// Room for so many requests of that cost, in the queue and on the disk, or else among the dead letters.
     pub(crate) fn reserve(self: &Arc<Self>, cost: Cost, copies: u32) -> Reservation<'static> {
+        self.reserve_or(cost, copies, Excess::MayGoAside)
+    }
+
+    /// Room for one in the queue itself.
+    pub(crate) fn reserve_in_line(self: &Arc<Self>, cost: Cost) -> Reservation<'static> {
+        self.reserve_or(cost, 1, Excess::Waits)
+    }
+
+    fn reserve_or(self: &Arc<Self>, cost: Cost, copies: u32, excess: Excess) -> Reservation<'static> {
         let wait = || {
             let line = Arc::clone(self);
-            Reservation::Later(Box::pin(async move { line.wait_for(cost, copies).await }))
+            Reservation::Later(Box::pin(async move { line.wait_for(cost, copies, excess).await }))
         };
         if self.block && self.waiting.load(SeqCst) > 0 {
             return wait();
         }
-        match self.try_reserve(cost, copies) {
+        match self.try_reserve(cost, copies, excess) {
             Err(failure) if self.block && is_for_room(&failure) => wait(),
             decided => Reservation::Now(decided),
         }
     }
 
-    async fn wait_for(self: Arc<Self>, cost: Cost, copies: u32) -> Result<Permit, Failure> {
+    async fn wait_for(self: Arc<Self>, cost: Cost, copies: u32, excess: Excess) -> Result<Permit, Failure> {
         let _waiting = Waiting::announce(&self.waiting);
         let _turn = self.turn.lock().await;
         loop {
@@ -105,7 +138,7 @@ impl Line {
             freed.as_mut().enable();
             changed.as_mut().enable();
             let on_disk = self.store.log.freed();
-            match self.try_reserve(cost, copies) {
+            match self.try_reserve(cost, copies, excess) {
                 Err(failure) if is_for_room(&failure) => tokio::select! {
                     () = freed => {}
                     () = changed => {}
@@ -118,7 +151,20 @@ impl Line {
         }
     }
 
-    fn try_reserve(self: &Arc<Self>, cost: Cost, copies: u32) -> Result<Permit, Failure> {
+    fn try_reserve(self: &Arc<Self>, cost: Cost, copies: u32, excess: Excess) -> Result<Permit, Failure> {
+        match (self.try_reserve_in_line(cost, copies), &self.overflow) {
+            (Err(failure), Some(overflow))
+                if failure.reason == Reason::QueueFull && excess == Excess::MayGoAside =>
+            {
+                self.look_for_space()?;
+                let rooms = overflow.reserve(cost, copies)?.into_iter().map(RoomIn::DeadLetters);
+                Ok(self.permit(0, rooms))
+            }
+            (in_line, _) => in_line,
+        }
+    }
+
+    fn try_reserve_in_line(self: &Arc<Self>, cost: Cost, copies: u32) -> Result<Permit, Failure> {
         if self.closed.load(SeqCst) {
             return Err(shutting_down());
         }
@@ -138,19 +184,28 @@ impl Line {
             // Nobody is told: it was not to be had by anybody else meanwhile.
             self.reserved.fetch_sub(all, SeqCst);
         })?;
-        let reserved = |room| Reserved { line: Arc::clone(self), units, room: Some(room) };
-        Ok(Permit::carrying(rooms.into_iter().map(reserved)))
+        Ok(self.permit(units, rooms.into_iter().map(RoomIn::Queue)))
+    }
+
+    fn permit(self: &Arc<Self>, units: u64, rooms: impl Iterator<Item = RoomIn>) -> Permit {
+        Permit::carrying(rooms.map(|room| Reserved { line: Arc::clone(self), units, room: Some(room) }))
     }
 
     /// Room on the disk, all or nothing.
     fn rooms(&self, cost: Cost, copies: u32) -> Result<Vec<Room>, Failure> {
-        if self.store.free.is_low() {
-            self.store.watch.fails(IS_LOW);
-            return Err(Failure::transient(Fault::Us, Reason::Storage, IS_LOW).after(COME_BACK));
-        }
+        self.look_for_space()?;
         let length = framed_len(META_USUAL, cost.bytes);
         let room = |_| self.store.log.reserve(length).map_err(|refusal| self.refused(&refusal));
         (0..copies).map(room).collect()
+    }
+
+    /// The last part of the disk is left to others.
+    fn look_for_space(&self) -> Result<(), Failure> {
+        if !self.store.free.is_low() {
+            return Ok(());
+        }
+        self.store.watch.fails(IS_LOW);
+        Err(Failure::transient(Fault::Us, Reason::Storage, IS_LOW).after(COME_BACK))
     }
 
     /// Puts a batch on disk, and waits for its outcome if somebody asked for it.
@@ -162,13 +217,14 @@ impl Line {
         until: Until,
     ) -> Result<(), Failure> {
         let cost = batch.cost();
-        let put = self.append(courier, permit, batch, until).await;
+        let put = self.put_somewhere(courier, permit, batch, until).await;
         match put {
             Err(failure) => {
                 courier.measures.enqueue_failed.add(cost.items);
                 Err(failure)
             }
-            Ok(outcome) => {
+            Ok(Put::Aside) => Ok(()),
+            Ok(Put::InLine(outcome)) => {
                 courier.measures.enqueued(cost);
                 match outcome {
                     None => Ok(()),
@@ -181,17 +237,40 @@ impl Line {
         }
     }
 
-    async fn append(
+    /// Where there is room for it.
+    async fn put_somewhere(
         self: &Arc<Self>,
         courier: &Courier,
         permit: Permit,
         batch: Batch,
         until: Until,
-    ) -> Result<Option<Outcome>, Failure> {
+    ) -> Result<Put, Failure> {
         let Some(mut reserved) = permit.into_carried::<Reserved>() else {
             return Err(Failure::transient(Fault::Us, Reason::Internal, "no room was set aside on disk"));
         };
-        let Some(room) = reserved.room.take() else { return Err(full()) };
+        match (reserved.room.take(), &self.overflow) {
+            (Some(RoomIn::Queue(room)), overflow) => {
+                let outcome = self.append(courier, reserved, room, batch, until).await?;
+                if let Some(overflow) = overflow {
+                    overflow.ended();
+                }
+                Ok(Put::InLine(outcome))
+            }
+            (Some(RoomIn::DeadLetters(room)), Some(overflow)) => {
+                overflow.put(&courier.account, room, &batch).await.map(|()| Put::Aside)
+            }
+            _ => Err(full()),
+        }
+    }
+
+    async fn append(
+        self: &Arc<Self>,
+        courier: &Courier,
+        reserved: Reserved,
+        room: Room,
+        batch: Batch,
+        until: Until,
+    ) -> Result<Option<Outcome>, Failure> {
         self.make_room().await?;
         let store = &self.store;
         let span = courier.measures.spans.enqueue();
@@ -220,7 +299,7 @@ impl Line {
 
     /// Drops the oldest requests that are not being sent until what has been set aside fits.
     async fn make_room(&self) -> Result<(), Failure> {
-        if self.on_full == OnFull::Refuse {
+        if self.on_full != OnFull::DropOldest {
             return Ok(());
         }
         while self.size() > self.capacity {
@@ -299,6 +378,13 @@ impl Line {
             Relaxed,
         );
     }
+}
+
+/// What has become of a request that was handed in.
+enum Put {
+    /// It waits here, and perhaps somebody for its outcome.
+    InLine(Option<Outcome>),
+    Aside,
 }
 
 /// Whether it is worth waiting for room.

@@ -71,7 +71,7 @@ fn options(rules: Rules, on_full: Configured) -> Options {
         segment_size: Some(rules.segment_bytes),
         max_age: rules.max_age,
         on_full: match on_full {
-            Configured::Refuse => OnFull::Refuse,
+            Configured::Refuse | Configured::DeadLetter => OnFull::Refuse,
             Configured::DropOldest => OnFull::DropOldest,
         },
         commit_delay: rules.commit_delay,

@@ -1,0 +1,133 @@
+//! What does not fit into a queue on disk, put aside instead of being refused (`millrace_on_full: dead_letter`).
+//!
+//! Nothing that is here has been tried, and all of it has been acknowledged. So it is not dropped to make room for
+//! more: when the dead letters are full as well, what arrives is refused.
+
+use super::{Cause, DeadLetters};
+use millrace_engine::ledger::{Held, Term};
+use millrace_engine::{Account, Batch, Cost, Failure, Fault, Reason};
+use millrace_log::{Refusal, Room, framed_len};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+/// What is set aside for the reason and the destination of a request; an entry that needs more is admitted anew.
+const META_USUAL: u64 = 256;
+/// When to come back while there is no room anywhere.
+const COME_BACK: Duration = Duration::from_secs(1);
+
+/// The way of one queue to the dead letters.
+pub(crate) struct Overflow {
+    letters: Arc<DeadLetters>,
+    destination: String,
+    /// How many requests have been put aside since the queue has last taken one.
+    aside: AtomicU64,
+}
+
+impl Overflow {
+    pub(crate) fn new(letters: Arc<DeadLetters>, destination: String) -> Self {
+        Self { letters, destination, aside: AtomicU64::new(0) }
+    }
+
+    /// Room for so many requests of that cost, all or nothing.
+    pub(crate) fn reserve(&self, cost: Cost, copies: u32) -> Result<Vec<Room>, Failure> {
+        let length = framed_len(META_USUAL, cost.bytes);
+        let room = |_| self.letters.log.reserve(length).map_err(|refusal| self.refused(&refusal));
+        (0..copies).map(room).collect()
+    }
+
+    /// Puts a request aside. When this returns `Ok`, it is on disk.
+    pub(crate) async fn put(&self, account: &Arc<Account>, room: Room, batch: &Batch) -> Result<(), Failure> {
+        let letters = &self.letters;
+        let full = Failure::transient(Fault::Us, Reason::QueueFull, "the queue on disk was full");
+        let entry = Cause::new(batch, &full, &self.destination, Instant::now()).entry(batch);
+        let kept = Cost { items: batch.cost().items, bytes: entry.framed_len() };
+        let passing = Passing::new(account, &letters.account, batch.cost(), kept);
+        match letters.log.append_with(room, entry, move |_| passing.placed()).await {
+            Ok(_) => {
+                letters.watch.works();
+                self.tell();
+                Ok(())
+            }
+            Err(refusal) => Err(self.refused(&refusal)),
+        }
+    }
+
+    /// The queue has taken something.
+    pub(crate) fn ended(&self) {
+        if self.aside.load(Relaxed) == 0 {
+            return;
+        }
+        let requests = self.aside.swap(0, Relaxed);
+        if requests > 0 {
+            tracing::info!(
+                otelcol.component.id = self.letters.name,
+                requests,
+                "the queue has room again; what was put aside meanwhile waits for `millrace dead-letters replay --reason \
+                 queue_full`"
+            );
+        }
+    }
+
+    /// Once for each time that the queue is full, not for each request.
+    fn tell(&self) {
+        if self.aside.fetch_add(1, Relaxed) == 0 {
+            tracing::warn!(
+                otelcol.component.id = self.letters.name,
+                "the queue is full; putting what arrives aside (`millrace dead-letters list` shows it)"
+            );
+        }
+    }
+
+    fn refused(&self, refusal: &Refusal) -> Failure {
+        let failure = |reason, message| Failure::transient(Fault::Us, reason, message).after(COME_BACK);
+        match refusal {
+            // What is too large for them may still find room in the queue.
+            Refusal::Full { .. } | Refusal::TooLarge { .. } => {
+                let message = format!("the queue is full, and so are its dead letters: {refusal}");
+                failure(Reason::QueueFull, message)
+            }
+            Refusal::Closed => failure(Reason::ShuttingDown, "the collector is shutting down".to_owned()),
+            Refusal::DiskFull | Refusal::Disk(_) => {
+                self.letters.watch.fails(&refusal.to_string());
+                failure(Reason::Storage, refusal.to_string())
+            }
+        }
+    }
+}
+
+/// A request on its way from the exporter's account into that of the dead letters. The log has it, so that it is
+/// accounted for whether or not whoever brought it waits for the answer.
+struct Passing {
+    from: Arc<Account>,
+    to: Arc<Account>,
+    cost: Cost,
+    kept: Cost,
+    /// Gone when it is on disk.
+    held: Option<Held>,
+}
+
+impl Passing {
+    fn new(from: &Arc<Account>, to: &Arc<Account>, cost: Cost, kept: Cost) -> Self {
+        from.record(Term::In, cost);
+        let held = Some(from.hold_shared(cost));
+        Self { from: Arc::clone(from), to: Arc::clone(to), cost, kept, held }
+    }
+
+    /// It is on disk, and nobody has it yet.
+    fn placed(mut self) {
+        self.to.record(Term::In, self.kept);
+        self.to.keep(self.kept);
+        self.from.record(Term::DeadLettered, self.cost);
+        self.held = None;
+    }
+}
+
+impl Drop for Passing {
+    fn drop(&mut self) {
+        if self.held.is_some() {
+            // Whoever brought it is told.
+            self.from.record(Term::Refused, self.cost);
+        }
+    }
+}
