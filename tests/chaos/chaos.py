@@ -7,13 +7,17 @@
 `kill` ends the process with SIGKILL. `power` ends the disk as well: everything that was not flushed to it is gone, or a
 random part of it is there in random order. In both the destination comes and goes. After the last round everything
 that was answered with 200 has to arrive; what arrives twice has to be what was under way within a second before a
-kill, which is the time in which cursors are persisted and then some. The exit code says whether that is so.
+kill, which is the time in which cursors are persisted and then some. The exit code says whether that is so; 77 says that this
+machine lacks something, and that nothing was run.
 """
 
 import argparse
+import array
+import bisect
 import collections
 import http.client
 import http.server
+import itertools
 import json
 import os
 import random
@@ -34,10 +38,15 @@ sys.path.insert(0, str(HERE))
 import losing_disk  # noqa: E402
 
 RECORDS = 20
+# Senders keep to their rate until just before a kill, so that there is not more to be delivered than the test can count,
+# and then send as fast as they are answered, so that the kill comes in the middle of something.
+RUSH = 0.03
 ID = re.compile(rb"#(\d+)#")
 # Cursors are persisted every quarter of a second; a busy machine adds to that.
 CURSOR_WINDOW = 1.0
 DISK = 256 << 20
+# As an exit code.
+NOT_RUN = 77
 
 
 def free_port():
@@ -47,12 +56,16 @@ def free_port():
 
 
 class Destination(http.server.ThreadingHTTPServer):
-    """Remembers which records arrived, and when each arrived first. Down, it answers 503 or nothing."""
+    """Counts how often each record arrived, and remembers when one of its request first did. Down, it answers 503 or
+    nothing."""
 
     daemon_threads = True
+    request_queue_size = 64
 
     def __init__(self):
-        self.first = {}
+        self.arrived = bytearray()
+        self.records = 0
+        self.moments = array.array("d")
         self.again = []
         self.lock = threading.Lock()
         self.mood = "up"
@@ -62,12 +75,28 @@ class Destination(http.server.ThreadingHTTPServer):
     def take(self, body):
         now = time.monotonic()
         with self.lock:
-            for found in ID.findall(body):
-                number = int(found)
-                if number in self.first:
-                    self.again.append((number, now))
+            for number in map(int, ID.findall(body)):
+                request = number // RECORDS
+                if request >= len(self.moments):
+                    more = request + 1024 - len(self.moments)
+                    self.moments.extend([0.0] * more)
+                    self.arrived.extend(bytes(more * RECORDS))
+                if self.arrived[number]:
+                    self.again.append(request)
                 else:
-                    self.first[number] = now
+                    self.arrived[number] = 1
+                    self.records += 1
+                    self.moments[request] = self.moments[request] or now
+
+    def lacks(self, requests):
+        """The records of these requests that have not arrived."""
+        with self.lock:
+            arrived = bytes(self.arrived)
+        whole = bytes([1]) * RECORDS
+        for request in requests:
+            base = request * RECORDS
+            if arrived[base : base + RECORDS] != whole:
+                yield from (base + n for n in range(RECORDS) if arrived[base + n : base + n + 1] != b"\1")
 
     def handle_error(self, request, client_address):
         pass
@@ -75,6 +104,9 @@ class Destination(http.server.ThreadingHTTPServer):
 
 class Answer(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    # An answer is one packet, and nobody waits for another.
+    wbufsize = -1
+    disable_nagle_algorithm = True
 
     def do_POST(self):
         body = self.rfile.read(int(self.headers["content-length"]))
@@ -95,28 +127,32 @@ class Answer(http.server.BaseHTTPRequestHandler):
 
 
 class Load:
-    """Senders that post records with unique numbers until they are told to stop, and know what was acknowledged."""
+    """Senders that post requests of records with unique numbers, and know which were acknowledged."""
 
-    def __init__(self, port, senders):
+    def __init__(self, port, senders, rate):
         self.port = port
         self.senders = senders
-        self.numbers = iter(range(0, 1 << 60, RECORDS))
+        self.pause = senders / rate
+        self.requests = itertools.count()
         self.lock = threading.Lock()
-        self.acknowledged = set()
+        self.acknowledged = []
         self.refused = collections.Counter()
 
     def run(self, seconds):
-        stop = time.monotonic() + seconds
-        threads = [threading.Thread(target=self.send_until, args=(stop,)) for _ in range(self.senders)]
+        """Until `seconds` from now, and a moment longer: whoever is in the middle of something is not to end before."""
+        kill = time.monotonic() + seconds
+        threads = [threading.Thread(target=self.send_until, args=(kill,)) for _ in range(self.senders)]
         for thread in threads:
             thread.start()
         return threads
 
-    def send_until(self, stop):
+    def send_until(self, kill):
         connection = None
-        while time.monotonic() < stop:
-            with self.lock:
-                base = next(self.numbers)
+        while (now := time.monotonic()) < kill + 0.05:
+            if now < kill - RUSH:
+                time.sleep(min(self.pause * random.uniform(0.5, 1.5), kill - RUSH - now))
+            request = next(self.requests)
+            base = request * RECORDS
             records = [{"body": {"stringValue": f"#{base + n}#"}} for n in range(RECORDS)]
             body = json.dumps({"resourceLogs": [{"scopeLogs": [{"logRecords": records}]}]})
             try:
@@ -131,7 +167,7 @@ class Load:
                 continue
             with self.lock:
                 if answer.status == 200:
-                    self.acknowledged.update(range(base, base + RECORDS))
+                    self.acknowledged.append(request)
                 else:
                     self.refused[answer.status] += 1
 
@@ -217,9 +253,12 @@ class LosingDisk:
     def __init__(self, folder):
         for program in ["nbdkit", "nbdfuse", "losetup", "mkfs.ext4", "mount"]:
             if not shutil.which(program):
-                sys.exit(f"needs {program}: apt-get install nbdkit nbdkit-plugin-python nbdfuse e2fsprogs mount")
+                cannot(f"needs {program}: apt-get install nbdkit nbdkit-plugin-python libnbd-bin e2fsprogs mount")
         if os.geteuid() != 0:
-            sys.exit("mounting a disk needs root")
+            cannot("mounting a disk needs root")
+        for device in ["/dev/fuse", "/dev/loop-control"]:
+            if not os.path.exists(device):
+                cannot(f"there is no {device} here")
         self.folder = folder
         self.image, self.journal = folder / "image", folder / "journal"
         self.mounted, self.fuse = folder / "mounted", folder / "fuse"
@@ -275,6 +314,12 @@ class LosingDisk:
         self.nbdkit.wait(20)
 
 
+def cannot(why):
+    """This machine has not what it takes, which says nothing about the collector."""
+    print(f"NOT RUN: {why}", file=sys.stderr)
+    sys.exit(NOT_RUN)
+
+
 def run(*command, check=True):
     done = subprocess.run([str(part) for part in command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     if done.returncode == 0:
@@ -297,7 +342,8 @@ def main():
     parser.add_argument("how", choices=["kill", "power"])
     parser.add_argument("--millrace", required=True)
     parser.add_argument("--rounds", type=int, default=200)
-    parser.add_argument("--senders", type=int, default=8)
+    parser.add_argument("--senders", type=int, default=4)
+    parser.add_argument("--rate", type=float, default=400, help="requests a second, of all senders, but just before kills")
     parser.add_argument("--seed", type=int, default=None, help="of the moments; printed, so that it can be given again")
     options = parser.parse_args()
     seed = options.seed if options.seed is not None else random.randrange(1 << 32)
@@ -316,13 +362,13 @@ def main():
 def rounds(options, rng, folder, place):
     destination = Destination()
     collector = Collector(options.millrace, place.path, destination.server_address[1], folder)
-    load = Load(collector.port, options.senders)
-    kills = []
+    load = Load(collector.port, options.senders, options.rate)
+    kills, began = [], time.monotonic()
     for number in range(options.rounds):
         destination.mood = rng.choice(["up", "up", "busy", "hangs up"])
         collector.start()
         length = rng.uniform(0.02, 0.8)
-        threads = load.run(length + 0.05)
+        threads = load.run(length)
         time.sleep(length)
         if rng.random() < 0.3:
             destination.mood = rng.choice(["up", "busy"])
@@ -333,24 +379,24 @@ def rounds(options, rng, folder, place):
         for thread in threads:
             thread.join()
         if (number + 1) % 20 == 0:
-            print(f"  {number + 1} rounds: {len(load.acknowledged)} acknowledged, {len(destination.first)} delivered", flush=True)
+            counts = f"{len(load.acknowledged) * RECORDS} acknowledged, {destination.records} delivered"
+            print(f"  {number + 1} rounds, {time.monotonic() - began:.0f} s: {counts}", flush=True)
     destination.mood = "up"
     collector.start()
     deadline = time.monotonic() + 300
-    while not load.acknowledged <= destination.first.keys() and time.monotonic() < deadline:
-        time.sleep(0.2)
     wait_until_empty(collector, deadline)
-    lost = load.acknowledged - destination.first.keys()
+    lost = list(destination.lacks(load.acknowledged))
     damaged = collector.metric("otelcol_millrace_storage_lost_requests")
     status = collector.stop()
-    early = [number for number, _ in destination.again if not is_near(destination.first[number], kills)]
-    print(f"  {len(load.acknowledged)} acknowledged in {options.rounds} rounds, refused {dict(load.refused)}")
+    early = [request for request in destination.again if not is_near(destination.moments[request], kills)]
+    acknowledged = len(load.acknowledged) * RECORDS
+    print(f"  {acknowledged} acknowledged in {options.rounds} rounds, requests refused {dict(load.refused)}")
     print(f"  {len(lost)} of them lost; {len(destination.again)} delivered again, {len(early)} of these too early")
     for what, much in getattr(place, "kept", {}).items():
         print(f"  {much} {what}")
     print(collector.tail().splitlines()[-1])
     if lost:
-        print(f"lost, for example: {sorted(lost)[:10]}")
+        print(f"lost, for example: {lost[:10]}")
     return not lost and not early and not damaged and status == 0 and bool(load.acknowledged)
 
 
@@ -360,7 +406,9 @@ def wait_until_empty(collector, deadline):
 
 
 def is_near(moment, kills):
-    return any(0 <= kill - moment + 0.05 <= CURSOR_WINDOW + 0.05 for kill in kills)
+    """Whether there was a kill soon after that moment. They are in order."""
+    at = bisect.bisect_left(kills, moment - 0.05)
+    return at < len(kills) and kills[at] <= moment + CURSOR_WINDOW
 
 
 if __name__ == "__main__":
