@@ -29,11 +29,11 @@ pub struct DeadLetters {
 
 const EXAMPLES: &str = "\
 Examples:
-  millrace dead-letters list --config=gateway.yaml      how many there are, and why
-  millrace dead-letters list --each                     every one of them
-  millrace dead-letters show exporter-otlp-traces 17    its reason, and the telemetry as OTLP/JSON
+  millrace dead-letters list --config=gateway.yaml         how many there are, and why
+  millrace dead-letters list --each                        every one of them
+  millrace dead-letters show exporter-otlp_grpc-traces 17  its reason, and the telemetry as OTLP/JSON
   millrace dead-letters replay --reason retries_exhausted
-  millrace dead-letters drop exporter-otlp-traces --number 17";
+  millrace dead-letters drop exporter-otlp_grpc-traces --number 17";
 
 #[derive(Debug, Subcommand)]
 enum Action {

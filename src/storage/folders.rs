@@ -2,6 +2,7 @@
 
 use crate::cli::Source;
 use crate::plan;
+use crate::run::invalid;
 use clap::Args;
 use millrace_config::{Diagnostics, decode};
 use millrace_delivery::storage::{DEAD_LETTERS, QUEUE};
@@ -61,7 +62,7 @@ impl Where {
         let mut folders = BTreeSet::new();
         for directory in &directories {
             let found = list(directory, kept);
-            folders.extend(found.map_err(|error| format!("{}: {error}", directory.display()))?);
+            folders.extend(found.map_err(|error| unreadable(directory, &error))?);
         }
         let all: Vec<Folder> = folders.into_iter().collect();
         if let Some(name) = names.iter().find(|name| !all.iter().any(|folder| folder.is(name))) {
@@ -91,7 +92,7 @@ impl Where {
         }
         let parsed = plan::read(&input);
         let Some(node) = parsed.node else {
-            return Err(parsed.diagnostics.render(&parsed.sources));
+            return Err(invalid(&parsed.diagnostics.render(&parsed.sources)));
         };
         let extensions = node.as_map().and_then(|map| map.get("extensions")).and_then(|node| node.as_map());
         let mut directories = Vec::new();
@@ -100,7 +101,7 @@ impl Where {
                 let mut diags = Diagnostics::new();
                 let config =
                     decode::<Config>(&entry.value, &format!("extensions::{}", entry.key), &mut diags);
-                let config = config.ok_or_else(|| diags.render(&parsed.sources))?;
+                let config = config.ok_or_else(|| invalid(&diags.render(&parsed.sources)))?;
                 directories.push(config.directory.into());
             }
         }
@@ -115,6 +116,13 @@ impl Where {
 
 fn shown(directories: &[PathBuf]) -> String {
     directories.iter().map(|directory| directory.display().to_string()).collect::<Vec<_>>().join(", ")
+}
+
+fn unreadable(directory: &Path, error: &io::Error) -> String {
+    format!(
+        "{}: {error}\nname the directory with --directory, or the configuration that has it with --config",
+        directory.display()
+    )
 }
 
 fn list(directory: &Path, kept: Kept) -> io::Result<Vec<Folder>> {

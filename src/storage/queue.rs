@@ -26,9 +26,9 @@ pub struct Queue {
 
 const EXAMPLES: &str = "\
 Examples:
-  millrace queue list --config=gateway.yaml         what waits, for how long, and how much disk it takes
+  millrace queue list --config=gateway.yaml          what waits, since when, and on how much disk
   millrace queue verify --directory /var/lib/queues  read every byte, and say what is damaged
-  millrace queue dump exporter-otlp-traces --payload --limit 1
+  millrace queue dump exporter-otlp_grpc-traces --payload --limit 1
   millrace queue repair                              cut off what is torn, drop what is damaged";
 
 #[derive(Debug, Subcommand)]
@@ -338,9 +338,9 @@ fn repair(folders: &[Folder], place: &Where) -> Result<ExitCode, String> {
     }
     for folder in folders {
         let text = repair_one(folder).map_err(|error| match error {
-            OpenError::Locked(path) => format!(
+            OpenError::Locked(_) => format!(
                 "{} is in use by a collector, which repairs it as it goes; stop it first, or see `millrace queue verify`",
-                path.display()
+                folder.path().display()
             ),
             error => format!("{}: {error}", folder.path().display()),
         })?;

@@ -179,7 +179,7 @@ pub static GATES: &[Gate] = &[
         stage: Stage::Beta,
         from: "v0.157.0",
         description: "Restart only receivers where nothing else has changed.",
-        here: Here::MakesNoDifference("a configuration is read once here, so there is nothing to reload"),
+        here: Here::MakesNoDifference("a reload keeps whatever has not changed in any case"),
     },
     Gate {
         id: "service.profilesSupport",

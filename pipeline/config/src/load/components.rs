@@ -102,9 +102,10 @@ impl Loader<'_> {
         if let Some(same) = names.iter().find(|name| suggest::same(name, type_name)) {
             return Some(format!("did you mean `{same}`?"));
         }
-        if let Some(other) =
-            Kind::ALL.into_iter().find(|&other| self.catalog.canonical(other, type_name).is_some())
-        {
+        // What the Go collector has under this name in several sections, and we only in another, is no mistake of place.
+        let missing = contrib::has(kind, type_name);
+        let elsewhere = |&other: &Kind| self.catalog.canonical(other, type_name).is_some();
+        if let Some(other) = Kind::ALL.into_iter().find(elsewhere).filter(|_| !missing) {
             return Some(format!(
                 "`{type_name}` is {} {other}: it belongs under `{}`",
                 article(other),
@@ -119,7 +120,7 @@ impl Loader<'_> {
         if let Some(advice) = legacy::advice(kind, type_name) {
             return Some(advice);
         }
-        if contrib::has(kind, type_name) {
+        if missing {
             return Some(format!(
                 "the Go collector's distributions have this {kind}; it is not built here yet"
             ));
