@@ -37,7 +37,8 @@ pub struct Cli {
     #[command(flatten)]
     pub source: Source,
 
-    /// How long stopping may take: what has not been passed on by then is lost, and counted.
+    /// How long stopping may take: what has not been passed on by then stays on disk where its queue is there, and
+    /// otherwise is lost, and counted.
     #[arg(long, value_name = "SECONDS", default_value = "25", value_parser = seconds)]
     pub shutdown_timeout: Duration,
 
