@@ -80,12 +80,12 @@ impl Budget {
         None
     }
 
-    /// Holds `bytes`, waiting for others to release theirs; who waits longest goes first. More than the whole limit
+    /// Holds `wanted` bytes, waiting for others to release theirs; who waits longest goes first. More than the whole limit
     /// counts as the whole limit, so that the largest single thing can pass, alone.
     ///
     /// Whoever holds a charge and waits for another of the same budget may wait for himself: charge once.
-    pub async fn charge(&self, bytes: u64) -> Charge {
-        let bytes = bytes.min(self.limit());
+    pub async fn charge(&self, wanted: u64) -> Charge {
+        let bytes = wanted.min(self.limit());
         if self.pool.waiting.load(Relaxed) == 0 && self.pool.take(bytes) {
             return self.holding(bytes);
         }
@@ -95,6 +95,8 @@ impl Budget {
             let released = self.pool.released.notified();
             tokio::pin!(released);
             released.as_mut().enable();
+            // Anew each time: a limit that is lowered meanwhile would leave this, and all behind it, waiting for ever.
+            let bytes = wanted.min(self.limit());
             if self.pool.take(bytes) {
                 return self.holding(bytes);
             }
@@ -275,6 +277,7 @@ impl fmt::Debug for Charge {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use futures_util::FutureExt;
 
     #[test]
     fn the_limit_is_exact_and_everything_comes_back() {
@@ -369,5 +372,18 @@ mod tests {
         assert!(!waiting.is_finished());
         drop(first);
         assert_eq!(waiting.await.expect("the task ends"), 50);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_waiting_charge_is_cut_to_a_limit_that_is_lowered_meanwhile() {
+        let budget = Budget::new(100);
+        let first = budget.try_charge(80).expect("room");
+        let waiting = budget.charge(50);
+        tokio::pin!(waiting);
+        assert!(waiting.as_mut().now_or_never().is_none());
+        budget.set_limit(40);
+        drop(first);
+        let charge = tokio::time::timeout(std::time::Duration::from_secs(1), waiting).await;
+        assert_eq!(charge.expect("it fits alone").bytes(), 40);
     }
 }

@@ -95,7 +95,7 @@ impl Entry {
     /// # Errors
     /// When a branch refuses; no room is held then.
     pub async fn admit_copies(&self, cost: Cost, copies: u32) -> Result<Vec<Admission>, Failure> {
-        if copies == 1 {
+        if copies == 1 || self.leaves.is_empty() {
             return Ok(vec![Admission(self.reserve(cost, 0..self.leaves.len()).await?)]);
         }
         let mut by_stage = Vec::with_capacity(self.stages.len());

@@ -1,0 +1,111 @@
+//! What became of everything, for the line with which the process ends.
+
+use super::{Account, DEAD_LETTERS, Holder, Term};
+use crate::Reason;
+use std::fmt;
+
+/// The closing account of the process, after the drain.
+#[derive(Debug, Clone, Default)]
+pub struct Closing {
+    /// Items that were handed to receivers.
+    pub received: u64,
+    /// Of them, those that were handed back: their senders were told so and still have them.
+    pub refused: u64,
+    /// Items that exporters delivered; more than received when there are several exporters.
+    pub delivered: u64,
+    /// Items removed because the configuration says so.
+    pub filtered: u64,
+    /// Items that were found on disk when the process started.
+    pub opening: u64,
+    /// Items that are on disk when the process ends; more than received when there are several exporters.
+    pub kept: u64,
+    /// Items that were put aside because they cannot be delivered.
+    pub dead_lettered: u64,
+    /// Items lost; what is still held in memory when the process ends is lost too.
+    pub lost: u64,
+    /// The losses, by component and reason.
+    pub losses: Vec<(Holder, Reason, u64)>,
+    /// What is still held in memory, by component.
+    pub left: Vec<(Holder, u64)>,
+    /// Accounts that do not balance: bugs.
+    pub imbalances: Vec<(Holder, i64)>,
+}
+
+impl Closing {
+    /// Adds what stands in an account.
+    pub(super) fn add(&mut self, account: &Account) {
+        let holder = account.holder();
+        match holder.kind {
+            "receiver" => {
+                self.received += account.total(Term::In).items;
+                self.refused += account.total(Term::Refused).items;
+            }
+            "exporter" => self.delivered += account.total(Term::Out).items,
+            _ => {}
+        }
+        self.filtered += account.total(Term::Filtered).items + account.total(Term::SampledOut).items;
+        self.lost += account.lost().items;
+        self.dead_lettered += account.total(Term::DeadLettered).items;
+        // What was put aside has left its exporter, and waits for nothing.
+        if holder.kind != DEAD_LETTERS {
+            self.opening += account.total(Term::Opening).items;
+            self.kept += account.kept().items;
+        }
+        // What a receiver still holds has not been acknowledged: its sender has it.
+        let left = account.in_memory().items;
+        if holder.kind != "receiver" && left > 0 {
+            self.lost += left;
+            self.left.push((holder.clone(), left));
+        }
+        for reason in Reason::ALL {
+            let lost = account.total(Term::Lost(reason)).items;
+            if lost > 0 {
+                self.losses.push((holder.clone(), reason, lost));
+            }
+        }
+        if account.imbalance() != 0 {
+            self.imbalances.push((holder.clone(), account.imbalance()));
+        }
+    }
+}
+
+impl fmt::Display for Closing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.opening > 0 {
+            write!(f, "{} found on disk, ", self.opening)?;
+        }
+        write!(
+            f,
+            "{} received, {} refused, {} delivered, {} filtered, ",
+            self.received, self.refused, self.delivered, self.filtered
+        )?;
+        if self.opening + self.kept > 0 {
+            write!(f, "{} kept on disk, ", self.kept)?;
+        }
+        if self.dead_lettered > 0 {
+            write!(f, "{} put aside as dead letters, ", self.dead_lettered)?;
+        }
+        write!(f, "{} lost", self.lost)?;
+        for (holder, reason, items) in &self.losses {
+            write!(
+                f,
+                "; {} {} ({}): {items} {}",
+                holder.kind,
+                holder.component,
+                holder.signal,
+                reason.name()
+            )?;
+        }
+        for (holder, items) in &self.left {
+            write!(f, "; {} {} ({}): {items} left in memory", holder.kind, holder.component, holder.signal)?;
+        }
+        for (holder, items) in &self.imbalances {
+            write!(
+                f,
+                "; {} {} ({}) does not balance: {items}",
+                holder.kind, holder.component, holder.signal
+            )?;
+        }
+        Ok(())
+    }
+}

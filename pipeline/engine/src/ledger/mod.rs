@@ -1,0 +1,308 @@
+//! The ledger: what every component was handed, and by which name it left.
+//!
+//! For each component and signal, over the life of the process, exact whenever nothing moves:
+//!
+//! `opening + in + created = out + merged + filtered + sampled_out + dead_lettered + refused + lost{reason} + held`
+//!
+//! No term is computed by subtracting the others: each is counted where it happens, and `held` by a guard that the
+//! held thing itself carries ([`Held`]), so that an item dropped without a name shows as an imbalance.
+
+mod account;
+mod closing;
+
+pub use account::{Account, DEAD_LETTERS, Held, Holder};
+pub use closing::Closing;
+
+use crate::Reason;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// How an item left a component, or why there is one more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Term {
+    /// Held when the process started (on disk).
+    Opening,
+    /// Handed in.
+    In,
+    /// Made here.
+    Created,
+    /// Passed on, or delivered.
+    Out,
+    /// Folded into another item.
+    Merged,
+    /// Removed because the configuration says so.
+    Filtered,
+    /// Not sampled.
+    SampledOut,
+    /// Put aside with its reason, to be replayed.
+    DeadLettered,
+    /// Handed back: whoever handed it in was told, and still has it.
+    Refused,
+    /// Gone, nobody upstream was told, for this reason.
+    Lost(Reason),
+}
+
+impl Term {
+    /// Every term, in the order of the equation.
+    pub fn all() -> impl Iterator<Item = Self> {
+        const FIXED: [Term; 9] = [
+            Term::Opening,
+            Term::In,
+            Term::Created,
+            Term::Out,
+            Term::Merged,
+            Term::Filtered,
+            Term::SampledOut,
+            Term::DeadLettered,
+            Term::Refused,
+        ];
+        FIXED.into_iter().chain(Reason::ALL.into_iter().map(Term::Lost))
+    }
+
+    /// The label value of the term; losses carry their reason in a label of its own.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Opening => "opening",
+            Self::In => "in",
+            Self::Created => "created",
+            Self::Out => "out",
+            Self::Merged => "merged",
+            Self::Filtered => "filtered",
+            Self::SampledOut => "sampled_out",
+            Self::DeadLettered => "dead_lettered",
+            Self::Refused => "refused",
+            Self::Lost(_) => "lost",
+        }
+    }
+
+    const fn index(self) -> usize {
+        match self {
+            Self::Opening => 0,
+            Self::In => 1,
+            Self::Created => 2,
+            Self::Out => 3,
+            Self::Merged => 4,
+            Self::Filtered => 5,
+            Self::SampledOut => 6,
+            Self::DeadLettered => 7,
+            Self::Refused => 8,
+            Self::Lost(reason) => 9 + reason as usize,
+        }
+    }
+
+    const fn adds(self) -> bool {
+        matches!(self, Self::Opening | Self::In | Self::Created)
+    }
+}
+
+const TERMS: usize = 9 + Reason::ALL.len();
+
+/// All accounts of the process; clones share them.
+#[derive(Debug, Clone, Default)]
+pub struct Ledger(Arc<Mutex<Accounts>>);
+
+#[derive(Debug, Default)]
+struct Accounts {
+    open: Vec<Arc<Account>>,
+    /// What became of everything in accounts that nobody writes to any more.
+    closed: Closing,
+    /// What these have left on disk, in items: whoever comes in their place finds it there.
+    left_on_disk: Vec<(Holder, u64)>,
+}
+
+impl Ledger {
+    /// The account of a holder: the one that there is, or a new one. Whoever takes a component's place goes on with its
+    /// account.
+    #[must_use]
+    pub fn open(&self, holder: Holder) -> Arc<Account> {
+        let mut accounts = self.accounts_now();
+        if let Some(account) = accounts.open.iter().find(|account| *account.holder() == holder) {
+            return Arc::clone(account);
+        }
+        let account = Account::new(holder);
+        accounts.open.push(Arc::clone(&account));
+        account
+    }
+
+    /// Closes the accounts that nobody but the ledger holds any more, whose components are gone. They are no longer
+    /// among the metrics; what stands in them is remembered for the closing.
+    pub fn close_unused(&self) {
+        let mut accounts = self.accounts_now();
+        let (unused, open) = std::mem::take(&mut accounts.open)
+            .into_iter()
+            .partition(|account| Arc::strong_count(account) == 1);
+        accounts.open = open;
+        unused.iter().for_each(|account| accounts.close(account));
+        drop(accounts);
+        // Without the lock: what exposes them goes with them.
+        drop::<Vec<_>>(unused);
+    }
+
+    fn accounts_now(&self) -> MutexGuard<'_, Accounts> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Every account that is open, in the order in which they were opened.
+    #[must_use]
+    pub fn accounts(&self) -> Vec<Arc<Account>> {
+        self.accounts_now().open.clone()
+    }
+
+    /// What became of everything: delivered by exporters, lost anywhere, still held anywhere.
+    #[must_use]
+    pub fn closing(&self) -> Closing {
+        let accounts = self.accounts_now();
+        let mut closing = accounts.closed.clone();
+        for account in &accounts.open {
+            accounts.add(account, &mut closing);
+        }
+        closing
+    }
+}
+
+impl Accounts {
+    fn close(&mut self, account: &Account) {
+        let mut closed = std::mem::take(&mut self.closed);
+        let found = self.add(account, &mut closed);
+        self.closed = closed;
+        let holder = account.holder();
+        let left =
+            self.left_by(holder) - found + if holder.kind == DEAD_LETTERS { 0 } else { account.kept().items };
+        self.left_on_disk.retain(|(other, _)| other != holder);
+        if left > 0 {
+            self.left_on_disk.push((holder.clone(), left));
+        }
+    }
+
+    /// Adds what stands in an account. What it has found on disk was not there from the start if an account before it
+    /// has left it: it is counted once, and this says how much that is.
+    fn add(&self, account: &Account, closing: &mut Closing) -> u64 {
+        closing.add(account);
+        let found = account.total(Term::Opening).items.min(self.left_by(account.holder()));
+        closing.opening -= found;
+        closing.kept -= found;
+        found
+    }
+
+    fn left_by(&self, holder: &Holder) -> u64 {
+        self.left_on_disk.iter().find(|(other, _)| other == holder).map_or(0, |(_, items)| *items)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Cost;
+    use millrace_wire::Signal;
+
+    fn account() -> (Ledger, Arc<Account>) {
+        let ledger = Ledger::default();
+        let holder = Holder {
+            kind: "exporter",
+            component: "otlp_grpc".into(),
+            pipeline: None,
+            signal: Signal::Traces,
+        };
+        let account = ledger.open(holder);
+        (ledger, account)
+    }
+
+    #[test]
+    fn an_account_balances_while_items_are_held_and_after_they_leave() {
+        let (ledger, account) = account();
+        let cost = Cost { items: 10, bytes: 7000 };
+        account.record(Term::In, cost);
+        let held = account.hold(cost);
+        assert_eq!((account.imbalance(), account.held().items), (0, 10));
+        drop(held);
+        account.record(Term::Out, Cost { items: 7, bytes: 4900 });
+        account.record(Term::Lost(Reason::Rejected), Cost { items: 3, bytes: 2100 });
+        assert_eq!(account.imbalance(), 0);
+        let closing = ledger.closing();
+        assert_eq!((closing.delivered, closing.lost), (7, 3));
+        assert_eq!(
+            closing.to_string(),
+            "0 received, 0 refused, 7 delivered, 0 filtered, 3 lost; exporter otlp_grpc (traces): 3 rejected"
+        );
+    }
+
+    #[test]
+    fn what_is_kept_on_disk_is_held_and_not_lost() {
+        let (ledger, account) = account();
+        let cost = |items| Cost { items, bytes: items * 700 };
+        account.record(Term::Opening, cost(5));
+        account.keep(cost(5));
+        account.record(Term::In, cost(10));
+        account.keep(cost(10));
+        account.record(Term::Out, cost(9));
+        account.release(cost(9));
+        assert_eq!((account.imbalance(), account.imbalance_bytes()), (0, 0));
+        assert_eq!((account.held(), account.kept()), (cost(6), cost(6)));
+        let closing = ledger.closing();
+        assert_eq!((closing.opening, closing.kept, closing.lost), (5, 6, 0));
+        assert_eq!(
+            closing.to_string(),
+            "5 found on disk, 0 received, 0 refused, 9 delivered, 0 filtered, 6 kept on disk, 0 lost"
+        );
+    }
+
+    #[test]
+    fn an_item_dropped_without_a_name_shows_as_an_imbalance() {
+        let (ledger, account) = account();
+        account.record(Term::In, Cost { items: 2, bytes: 0 });
+        drop(account.hold(Cost { items: 2, bytes: 0 }));
+        assert_eq!(account.imbalance(), 2);
+        assert_eq!(ledger.closing().imbalances.len(), 1);
+    }
+
+    #[test]
+    fn whoever_takes_a_place_goes_on_with_its_account_and_the_closing_remembers_who_is_gone() {
+        let (ledger, first) = account();
+        first.record(Term::In, Cost { items: 3, bytes: 0 });
+        first.record(Term::Out, Cost { items: 3, bytes: 0 });
+        let second = ledger.open(first.holder().clone());
+        assert!(Arc::ptr_eq(&first, &second));
+        drop(first);
+        ledger.close_unused();
+        assert_eq!(ledger.accounts().len(), 1, "it is in use");
+        let holder = second.holder().clone();
+        drop(second);
+        ledger.close_unused();
+        assert_eq!((ledger.accounts().len(), ledger.closing().delivered), (0, 3));
+        let third = ledger.open(holder);
+        third.record(Term::Out, Cost { items: 1, bytes: 0 });
+        assert_eq!((ledger.closing().delivered, ledger.closing().imbalances.len()), (4, 1));
+    }
+
+    #[test]
+    fn what_a_component_left_on_disk_is_counted_once_when_it_comes_back() {
+        let (ledger, first) = account();
+        let cost = |items| Cost { items, bytes: items * 700 };
+        first.record(Term::In, cost(10));
+        first.keep(cost(10));
+        let holder = first.holder().clone();
+        drop(first);
+        ledger.close_unused();
+        assert_eq!((ledger.closing().opening, ledger.closing().kept), (0, 10), "it is there");
+        let second = ledger.open(holder.clone());
+        second.record(Term::Opening, cost(10));
+        second.keep(cost(10));
+        second.release(cost(4));
+        second.record(Term::Out, cost(4));
+        assert_eq!((ledger.closing().opening, ledger.closing().kept), (0, 6));
+        drop(second);
+        ledger.close_unused();
+        let third = ledger.open(holder);
+        third.record(Term::Opening, cost(6));
+        third.record(Term::Out, cost(6));
+        let closing = ledger.closing();
+        assert_eq!((closing.opening, closing.kept, closing.delivered), (0, 0, 10));
+    }
+
+    #[test]
+    fn every_term_has_a_place_of_its_own() {
+        let mut indices: Vec<_> = Term::all().map(Term::index).collect();
+        indices.sort_unstable();
+        assert_eq!(indices, (0..TERMS).collect::<Vec<_>>());
+    }
+}
