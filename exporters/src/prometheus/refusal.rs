@@ -22,7 +22,7 @@ pub(super) enum Refusal {
     /// Nothing but underscores would be left of the name, or of a label's, or the label is Prometheus' own.
     Name,
     /// A kind of metric that Prometheus does not have: sums by delta that may fall, an unknown temporality, buckets
-    /// wider than native histograms can have.
+    /// wider or more than native histograms can have.
     Unsupported,
     /// A histogram's buckets are not in order, or do not add up to its count.
     Inconsistent,
@@ -78,7 +78,7 @@ impl fmt::Display for Refusal {
             Self::TypeConflict => "a metric of that name and another type is served already",
             Self::Duplicate => "another series has the same name and labels",
             Self::Name => "its name, or that of a label, cannot be translated",
-            Self::Unsupported => "Prometheus has no such metric: a sum by delta that may fall, an unknown temporality, or too wide buckets",
+            Self::Unsupported => "Prometheus has no such metric: a sum by delta that may fall, an unknown temporality, too wide or too many buckets",
             Self::Inconsistent => "its buckets are out of order or do not add up to its count",
             Self::OutOfOrder => "it is older than what is served",
             Self::Misaligned => "it begins in the middle of what has been added up",

@@ -20,6 +20,13 @@ pub(super) struct Family {
     pub kind: Kind,
 }
 
+impl Family {
+    /// Its memory, and that of the place where it is found by its name.
+    pub(super) fn bytes(&self) -> usize {
+        2 * (size_of::<Self>() + self.name.len()) + self.help.len()
+    }
+}
+
 /// What tells a series from all others.
 #[derive(Debug)]
 pub(super) struct Identity {

@@ -109,7 +109,12 @@ impl Store {
                 series.updated = now;
                 let bytes = PLACE_BYTES + series.identity.bytes() + series.state.bytes();
                 if bytes != series.bytes {
-                    lock(&self.catalogue).used.resize(series.bytes, bytes);
+                    let resized = lock(&self.catalogue).used.resize(series.bytes, bytes, &self.limits);
+                    if let Err(refusal) = resized {
+                        // What it was before is gone, and would be wrong to serve.
+                        self.forget(&entry.remove());
+                        return Err(refusal);
+                    }
                     series.bytes = bytes;
                 }
                 Ok(())
@@ -134,7 +139,9 @@ impl Store {
         }
         let identity = Identity { family: Arc::clone(&family), labels: found.labels };
         let bytes = PLACE_BYTES + identity.bytes() + state.bytes();
-        catalogue.used.add(bytes, &self.limits)?;
+        let is_listed = catalogue.families.contains_key(family.name.as_str());
+        let of_family = if is_listed { 0 } else { family.bytes() };
+        catalogue.used.add(bytes + of_family, &self.limits)?;
         catalogue.outputs.insert(output, ());
         let listed = catalogue.families.entry(family.name.as_str().into());
         listed.or_insert(Listed { family, series: 0 }).series += 1;
@@ -145,13 +152,15 @@ impl Store {
         let mut catalogue = lock(&self.catalogue);
         let Identity { family, labels } = &*series.identity;
         catalogue.outputs.remove(&Key::of_output(&family.name, labels));
+        let mut bytes = series.bytes;
         if let Some(listed) = catalogue.families.get_mut(family.name.as_str()) {
             listed.series -= 1;
             if listed.series == 0 {
+                bytes += listed.family.bytes();
                 catalogue.families.remove(family.name.as_str());
             }
         }
-        catalogue.used.remove(series.bytes);
+        catalogue.used.remove(bytes);
     }
 
     /// Notes what is known of a resource, to be served as `target_info`.
@@ -287,25 +296,32 @@ impl Used {
         Ok(())
     }
 
-    /// A series that is there may take a little more than before: its data point has been taken.
-    fn resize(&mut self, from: usize, to: usize) {
-        self.bytes = self.bytes - from + to;
-        // It is what it is; whoever comes next is refused.
-        let _ = self.charge(self.bytes);
+    /// A series that is there takes `to` instead of `from`.
+    fn resize(&mut self, from: usize, to: usize, limits: &Limits) -> Result<(), Refusal> {
+        let total = self.bytes - from + to;
+        if to > from && total > limits.bytes {
+            return Err(Refusal::TooManyBytes);
+        }
+        self.charge(total)?;
+        self.bytes = total;
+        Ok(())
     }
 
     fn remove(&mut self, bytes: usize) {
         self.series -= 1;
         self.bytes -= bytes;
-        let _ = self.charge(self.bytes);
+        self.charges.truncate(self.bytes.div_ceil(SLAB_BYTES));
     }
 
-    /// Charges as many slabs as that many bytes take.
+    /// Charges as many slabs as that many bytes take, or leaves it as it is.
     fn charge(&mut self, bytes: usize) -> Result<(), Refusal> {
-        let slabs = bytes.div_ceil(SLAB_BYTES);
+        let (before, slabs) = (self.charges.len(), bytes.div_ceil(SLAB_BYTES));
         self.charges.truncate(slabs);
         while self.charges.len() < slabs {
-            let charge = self.budget.try_charge(SLAB_BYTES as u64).ok_or(Refusal::OverBudget)?;
+            let Some(charge) = self.budget.try_charge(SLAB_BYTES as u64) else {
+                self.charges.truncate(before);
+                return Err(Refusal::OverBudget);
+            };
             self.charges.push(charge);
         }
         Ok(())
