@@ -1,7 +1,8 @@
 //! The section `exporters::file`.
 
-use super::groups::Groups;
+use super::groups::{Groups, Seen};
 use millrace_config::{Checker, Duration, Optional, Thing, Validate};
+use millrace_engine::component::Context;
 use millrace_net::config::NotYet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -221,9 +222,8 @@ impl fmt::Debug for SharedGroups {
 
 impl Config {
     /// The open files of an exporter that groups.
-    pub(super) fn groups(&self) -> Arc<tokio::sync::Mutex<Groups>> {
-        let groups =
-            self.shared_groups.0.get_or_init(|| Arc::new(tokio::sync::Mutex::new(Groups::new(self))));
-        Arc::clone(groups)
+    pub(super) fn groups(&self, context: &Context) -> Arc<tokio::sync::Mutex<Groups>> {
+        let groups = || Arc::new(tokio::sync::Mutex::new(Groups::new(self, Seen::of(context))));
+        Arc::clone(self.shared_groups.0.get_or_init(groups))
     }
 }

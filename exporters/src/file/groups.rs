@@ -11,6 +11,7 @@ use super::medium::Opening;
 use super::message::Layout;
 use super::rotation::apart;
 use super::shared::{self, OpenError, Shared, Written};
+use millrace_engine::component::Context;
 use millrace_engine::{Batch, Failure, Fault, Reason};
 use millrace_telemetry::warn_sparingly;
 use millrace_wire::split::by_key;
@@ -18,6 +19,7 @@ use millrace_wire::view::Resource;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{BuildHasher as _, RandomState};
 use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// So many paths are remembered as opened; every further one is never emptied.
 const SEEN_MAX: usize = 100_000;
@@ -32,9 +34,7 @@ pub(super) struct Groups {
     /// By when they were used last.
     by_use: BTreeMap<u64, String>,
     uses: u64,
-    /// Hashes of the paths that have been opened, which are not to be emptied any more.
-    seen: HashSet<u64>,
-    hasher: RandomState,
+    seen: Arc<Seen>,
 }
 
 struct Open {
@@ -42,8 +42,42 @@ struct Open {
     used: u64,
 }
 
+/// The paths that an exporter has opened, by their hashes: they are not to be emptied any more, whether the exporter has
+/// closed them in between or has been replaced by another of its name.
+#[derive(Default)]
+pub(super) struct Seen {
+    hashes: Mutex<HashSet<u64>>,
+    hasher: RandomState,
+}
+
+impl Seen {
+    /// What exporters of that name have opened since there is one.
+    pub(super) fn of(context: &Context) -> Arc<Self> {
+        let (lasting, key) = (&context.shared.lasting, context.id.to_string());
+        lasting.find(&key).unwrap_or_else(|| {
+            let seen = Arc::default();
+            lasting.put(&key, &seen);
+            seen
+        })
+    }
+
+    /// Notes a path; whether it is new.
+    fn note(&self, path: &str) -> bool {
+        let mut hashes = self.hashes();
+        hashes.len() < SEEN_MAX && hashes.insert(self.hasher.hash_one(path))
+    }
+
+    fn forget(&self, path: &str) {
+        self.hashes().remove(&self.hasher.hash_one(path));
+    }
+
+    fn hashes(&self) -> MutexGuard<'_, HashSet<u64>> {
+        self.hashes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 impl Groups {
-    pub(super) fn new(config: &Config) -> Self {
+    pub(super) fn new(config: &Config, seen: Arc<Seen>) -> Self {
         Self {
             config: config.clone(),
             pattern: Pattern::new(&config.path),
@@ -52,8 +86,7 @@ impl Groups {
             open: HashMap::new(),
             by_use: BTreeMap::new(),
             uses: 0,
-            seen: HashSet::new(),
-            hasher: RandomState::new(),
+            seen,
         }
     }
 
@@ -128,17 +161,18 @@ impl Groups {
         {
             self.open.remove(&longest_unused);
         }
-        let hash = self.hasher.hash_one(&path);
-        let is_new = self.seen.len() < SEEN_MAX && !self.seen.contains(&hash);
+        let is_new = self.seen.note(&path);
         let opening = Opening {
             path: path.clone().into(),
             append: self.config.append || !is_new,
             directory_mode: Some(self.config.group_directory_mode()),
         };
-        let writer = shared::writer(opening, self.layout, self.config.rotation.as_option())?;
-        if is_new {
-            self.seen.insert(hash);
-        }
+        let writer =
+            shared::writer(opening, self.layout, self.config.rotation.as_option()).inspect_err(|_| {
+                if is_new {
+                    self.seen.forget(&path);
+                }
+            })?;
         self.open.insert(path.clone(), Open { writer: Shared::clone(&writer), used: now });
         self.by_use.insert(now, path);
         Ok(writer)

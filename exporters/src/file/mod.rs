@@ -57,7 +57,7 @@ impl ExporterConfig for Config {
                     "cannot group profiles, which are passed on unread; use another exporter for them",
                 ));
             }
-            Target::Groups(self.groups())
+            Target::Groups(self.groups(&context))
         } else {
             let opening = Opening {
                 path: self.path.clone().into(),

@@ -332,6 +332,29 @@ async fn files_that_had_to_be_closed_are_added_to() {
 }
 
 #[tokio::test]
+async fn files_are_not_emptied_because_the_exporter_is_replaced() {
+    let (folder, _) = folder();
+    let context = context("file");
+    let build = |max_open: u32| {
+        let yaml = format!(
+            "{{path: '{}/*', group_by: {{enabled: true, resource_attribute: service.name, max_open_files: {max_open}}}}}",
+            folder.path().display()
+        );
+        config(&FACTORY, &yaml).build(context.clone(), Signal::Logs).expect("it builds")
+    };
+    let old = build(1);
+    for service in ["a", "b"] {
+        commit(&*old, batch([of_services(&[Some(service)])])).await.expect("written");
+    }
+    let new = build(2);
+    drop(old);
+    for service in ["a", "b"] {
+        commit(&*new, batch([of_services(&[Some(service)])])).await.expect("written");
+        assert_eq!(bodies(&folder.path().join(service)), ["0", "0"]);
+    }
+}
+
+#[tokio::test]
 async fn groups_of_all_signals_share_their_files() {
     let (folder, _) = folder();
     let context = context("file");
