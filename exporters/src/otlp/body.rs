@@ -113,7 +113,7 @@ async fn off_the_workers(
         Ok(body) => body,
         // The sending task reports it.
         Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-        Err(_) => Err(internal("the process is ending")),
+        Err(_) => Err(Failure::transient(Fault::Us, Reason::ShuttingDown, "the process is ending")),
     }
 }
 
