@@ -31,7 +31,7 @@ const EXAMPLES: &str = "\
 Examples:
   millrace dead-letters list --config=gateway.yaml         how many there are, and why
   millrace dead-letters list --each                        every one of them
-  millrace dead-letters show exporter-otlp_grpc-traces 17  its reason, and the telemetry as OTLP/JSON
+  millrace dead-letters show exporter-otlp_grpc-traces 17  its reason, and its OTLP as JSON
   millrace dead-letters replay --reason retries_exhausted
   millrace dead-letters drop exporter-otlp_grpc-traces --number 17";
 

@@ -15,6 +15,9 @@ suffixes, and dots become underscores unless the reader asks otherwise. A metric
 (`service::telemetry::metrics::level`, by default `normal`). The alerts are those of
 [configs/alerts](../configs/alerts/README.md).
 
+A scrape has two more, which are of the library that serves the Go collector's: `target_info`, with the attributes of
+`service::telemetry::resource`, and `promhttp_metric_handler_errors_total`.
+
 ";
 
 /// The page.
@@ -77,7 +80,7 @@ fn code(unit: &str) -> String {
     if unit.is_empty() { String::new() } else { format!("`{unit}`") }
 }
 
-/// The alerts whose rule names the metric.
+/// The alerts whose rule names the metric, or a histogram's buckets.
 fn alerts(metric: &str, rules: &str) -> Vec<String> {
     let mut alerts = Vec::new();
     for rule in rules.split("- alert: ").skip(1) {
@@ -85,7 +88,7 @@ fn alerts(metric: &str, rules: &str) -> Vec<String> {
         let expression = rule.split("annotations:").next().unwrap_or_default();
         let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_';
         let mut words = expression.split(|c: char| !is_part(c));
-        if words.any(|word| word == metric) {
+        if words.any(|word| word == metric || word.strip_suffix("_bucket") == Some(metric)) {
             alerts.push(name.trim().to_owned());
         }
     }
