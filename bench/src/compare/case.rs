@@ -146,10 +146,10 @@ pub(super) fn all() -> Vec<Case> {
             streams,
         }),
     };
-    let stored = |name, about, connections, go_syncs| Case {
+    let stored = |name, about, items, connections, go_syncs| Case {
         name,
         about,
-        kind: Kind::Stored(Stored { protocol: Grpc, items: 100, connections, go_syncs }),
+        kind: Kind::Stored(Stored { protocol: Grpc, items, connections, go_syncs }),
     };
     let crowd = |name, about, protocol, tls, connections, manner| Case {
         name,
@@ -237,9 +237,23 @@ pub(super) fn all() -> Vec<Case> {
             100,
             Some((64, 1)),
         ),
-        stored("stored-64-synced", "gRPC, 100 spans/request, 64 connections; all with fsync", 64, true),
-        stored("stored-64-unsynced", "gRPC, 100 spans/request, 64 connections; Go without fsync", 64, false),
-        stored("stored-1", "gRPC, 100 spans/request, one at a time; all with fsync", 1, true),
+        stored("stored-64-synced", "gRPC, 100 spans/request, 64 connections; all with fsync", 100, 64, true),
+        stored(
+            "stored-64-unsynced",
+            "gRPC, 100 spans/request, 64 connections; Go without fsync",
+            100,
+            64,
+            false,
+        ),
+        stored("stored-64-synced-10", "gRPC, 10 spans/request, 64 connections; all with fsync", 10, 64, true),
+        stored(
+            "stored-64-unsynced-10",
+            "gRPC, 10 spans/request, 64 connections; Go without fsync",
+            10,
+            64,
+            false,
+        ),
+        stored("stored-1", "gRPC, 100 spans/request, one at a time; all with fsync", 100, 1, true),
         Case {
             name: "backlog",
             about: "started with a backlog on disk, Go without fsync",

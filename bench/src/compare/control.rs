@@ -107,6 +107,11 @@ impl Load {
         Ok(Self { child: Child::start("loadgen", command, dir)?, report })
     }
 
+    /// Its process.
+    pub(super) fn pid(&self) -> u32 {
+        self.child.pid()
+    }
+
     /// Waits for its end and reads its report.
     pub(super) async fn report(mut self, within: Duration) -> io::Result<Report> {
         self.child.finish(within).await?;

@@ -69,6 +69,9 @@ async fn play(args: &Args, tools: &Tools, case: &Case, contenders: &[Contender])
         for (index, player) in players.iter().enumerate() {
             crate::run::complain(&format!("{} round {} {}", case.name, round + 1, player.name()));
             let turn = match &case.kind {
+                Kind::Relay(relay) if relay.durable => {
+                    durable::relayed::turn(args, tools, player, case, relay).await
+                }
                 Kind::Relay(relay) => relay::turn(args, tools, player, case, relay).await,
                 Kind::Idle => idle::turn(args, player, case).await,
                 Kind::Overload(overload) => overload::turn(args, tools, player, case, overload).await,

@@ -5,7 +5,6 @@ use super::case::{Case, Relay};
 use super::child::Tools;
 use super::contender::Contender;
 use super::control::{Load, SinkProcess};
-use super::durable;
 use super::proc::{Cpu, Memory};
 use super::results::{MIB, Turn};
 use crate::compression::Compression;
@@ -25,7 +24,7 @@ pub(super) async fn turn(
     case: &Case,
     relay: &Relay,
 ) -> io::Result<Turn> {
-    let dir = if relay.durable { durable::folder(args)? } else { tempfile::tempdir()? };
+    let dir = tempfile::tempdir()?;
     let certificates = if relay.tls { Some(Certificates::make(dir.path())?) } else { None };
     let mut sink_options = vec![format!("--frame-size={}", relay.frame_size)];
     sink_options.extend(certificates.iter().flat_map(Certificates::sink_options));
@@ -67,12 +66,12 @@ pub(super) async fn turn(
     turn.set("out_bytes_per_item", (after.2.body_bytes - before.2.body_bytes) as f64 / items as f64);
     turn.set("in_bytes_per_item", report.body_bytes as f64 / report.offered.items.max(1) as f64);
     turn.set("not_acked_requests", (report.offered.requests - report.acked.requests) as f64);
-    turn.set("behind_items", report.acked.items.saturating_sub(arrived.items) as f64);
     turn.set("acked_not_arrived", report.acked.items.saturating_sub(arrived.items) as f64);
     Ok(turn)
 }
 
-fn load_options(args: &Args, relay: &Relay, listen: SocketAddr) -> Vec<String> {
+/// What the load generator is told.
+pub(super) fn load_options(args: &Args, relay: &Relay, listen: SocketAddr) -> Vec<String> {
     let signal =
         relay.signal.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default();
     // Compressing fresh identities would cost the generator more than the contender's own work.

@@ -103,7 +103,9 @@ const DURABLE: &[Column] = &[
     column("rss_mib", "RSS MiB", 0),
     column("peak_rss_mib", "peak MiB", 0),
     Column { scale: 1e-3, ..column("behind_items", "k behind", 1) },
+    column("drain_ms", "drained ms", 0),
     column("not_acked_requests", "not acked", 0),
+    column("acked_not_arrived", "lost", 0),
 ];
 const IDLE: &[Column] = &[
     Column { is_main: true, ..column("rss_mib", "RSS MiB", 1) },
@@ -144,6 +146,8 @@ const STORED: &[Column] = &[
     column("p50_ms", "p50 ms", 2),
     column("p99_ms", "p99 ms", 2),
     column("cores", "cores", 2),
+    column("load_cores", "load", 2),
+    column("sink_cores", "sink", 2),
     Column { scale: 1e-3, ..column("behind_items", "k behind", 0) },
     column("not_acked_requests", "not acked", 0),
     column("peak_rss_mib", "peak MiB", 0),

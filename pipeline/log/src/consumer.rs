@@ -201,6 +201,10 @@ impl Consumer {
                 true if index.is_expired(lease.time_ns, now_ns) => LossReason::Expired,
                 true => return index.lease(self.reader, Located { lease, segment: number, offset }),
             };
+            // What has been dropped meanwhile may be another segment's by now.
+            if !index.segments.contains_key(&number) {
+                return false;
+            }
             if lost == LossReason::Damaged {
                 index.news.notices.push(Notice::Damage { file: segment_name(number), places: 1 });
             }

@@ -175,7 +175,8 @@ impl Inspector {
         })?;
         verified.missing += end.unwrap_or(next).saturating_sub(next);
         verified.gaps = walked.gaps;
-        verified.torn_bytes = walked.dirty_end - walked.end;
+        // In a file that has been used before, what is torn cannot be told from what was there.
+        verified.torn_bytes = if header.reused { 0 } else { walked.dirty_end - walked.end };
         Ok(Some(verified))
     }
 
@@ -247,7 +248,7 @@ impl Inspector {
         };
         let header = match header(file.as_ref(), number)? {
             Decoded::Header(header) => header,
-            Decoded::Blank => return Ok(facts),
+            Decoded::Blank | Decoded::Prepared => return Ok(facts),
             Decoded::Newer(version) => {
                 return Ok(SegmentFacts { state: SegmentState::Newer(version), ..facts });
             }

@@ -1,22 +1,29 @@
-//! Tidying up: persisting cursors, unlinking what is done with, preparing the next file.
+//! Tidying up: persisting cursors, unlinking what is done with or preparing it to be used again.
 //!
 //! # What holds
 //!
 //! A segment is unlinked after a cursor that says that it is done with is on disk, and the directory is synced after
-//! that: cursor → fsync → unlink → fsync of the directory. A segment that comes back all the same, since its unlinking
+//! that: cursor → fsync → unlink → fsync of the directory. The same holds for one whose file is used again. A segment that comes back all the same, since its unlinking
 //! was lost with the power, is known to be done with.
 
 use crate::cursors::CursorFile;
 use crate::event::lock;
-use crate::files::Files;
-use crate::index::Spare;
 use crate::report::Notice;
 use crate::shared::{Shared, segment_name};
+use crate::spare;
 use std::io;
 use std::time::Duration;
 
 /// How soon what failed is tried again.
 const RETRY: Duration = Duration::from_secs(1);
+
+/// What becomes of files that are done with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Files {
+    /// One is kept for the next segment, if one is wanted.
+    Reuse,
+    Remove,
+}
 
 /// Persists, unlinks and prepares.
 #[derive(Default)]
@@ -54,18 +61,26 @@ impl Keeper {
         let left = (self.persisted + interval).saturating_sub(now);
         let persist = due || dirty && (urgent || left.is_zero());
         if persist {
-            self.failed = match self.tidy(shared) {
+            self.failed = match self.tidy(shared, Files::Reuse) {
                 Ok(()) => None,
                 Err(()) => Some(now),
             };
             self.persisted = now;
         }
         if shared.with(|index| index.wants_spare()) {
-            prepare(shared);
+            spare::prepare(shared);
         }
         let age = shared.options.max_age.map_or(Duration::MAX, expiry_interval);
         let again = if dirty && !persist { left } else { Duration::MAX };
         self.pause(now).unwrap_or(again).min(age)
+    }
+
+    /// Removes what is done with, all of it.
+    pub(crate) fn make_room(&mut self, shared: &Shared) {
+        // What fails has been told; it is tried again in its time.
+        if self.tidy(shared, Files::Remove).is_err() {
+            self.failed = Some(shared.monotonic());
+        }
     }
 
     /// Makes the cursors' files, so that what is done with can be persisted however full the disk will be.
@@ -94,7 +109,7 @@ impl Keeper {
         });
         if tidy {
             // What fails has been told, and is found when the log is opened next.
-            let _ = self.tidy(shared);
+            let _ = self.tidy(shared, Files::Remove);
         }
     }
 
@@ -103,7 +118,7 @@ impl Keeper {
     }
 
     /// Cursor → fsync → unlink → fsync of the directory.
-    fn tidy(&mut self, shared: &Shared) -> Result<(), ()> {
+    fn tidy(&mut self, shared: &Shared, files: Files) -> Result<(), ()> {
         let (cursors, doomed) = shared.with(|index| {
             let cursors: Vec<_> = (0..index.readers.len()).map(|reader| index.cursor(reader)).collect();
             for reader in &mut index.readers {
@@ -127,7 +142,9 @@ impl Keeper {
         }
         let cursor_len = self.cursors.iter().map(CursorFile::len).sum();
         shared.with(|index| index.cursor_len = cursor_len);
-        unlink(shared, &doomed)
+        let reused = if files == Files::Reuse { spare::reuse(shared, &doomed) } else { None };
+        let left: Vec<u64> = doomed.into_iter().filter(|number| Some(*number) != reused).collect();
+        unlink(shared, &left)
     }
 
     /// Drops what is too old, now and then.
@@ -175,23 +192,6 @@ fn unlink(shared: &Shared, doomed: &[u64]) -> Result<(), ()> {
         });
     }
     result
-}
-
-/// A file for the next segment, its room reserved and its name on disk, so that the writer need not wait for either.
-fn prepare(shared: &Shared) {
-    let Some(number) = shared.with(|index| index.take_number()) else { return };
-    let len = shared.segment_size;
-    let name = segment_name(number);
-    let files: &dyn Files = shared.files.as_ref();
-    let prepared = files.create(&name).and_then(|file| {
-        file.allocate(len).and_then(|()| file.sync_data()).and_then(|()| files.sync_dir()).inspect_err(|_| {
-            let _ = files.unlink(&name);
-        })
-    });
-    // If it fails, the writer will meet the failure, and tell.
-    if prepared.is_ok() {
-        shared.with(|index| index.put_spare(Spare { number, len }));
-    }
 }
 
 /// Until the log is closed: looks when something is due.

@@ -65,6 +65,7 @@ mod recover;
 mod report;
 mod scan;
 mod shared;
+mod spare;
 mod writer;
 
 pub use clock::{Clock, SystemClock};

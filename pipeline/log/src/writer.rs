@@ -15,7 +15,7 @@ use crate::format::frame::{self, Header};
 use crate::format::segment::{self, BLOCK};
 use crate::format::trailer::{self, Trailer};
 use crate::format::{ALIGN, Salt};
-use crate::index::{Located, OVERHEAD, Segment};
+use crate::index::{Index, Located, OVERHEAD, Segment, Spare};
 use crate::line::{Queued, Waiting};
 use crate::report::{Notice, Refusal, Totals};
 use crate::shared::{Shared, segment_name};
@@ -42,6 +42,17 @@ struct Active {
     named: bool,
     header: Vec<u8>,
     contents: Trailer,
+}
+
+/// A file for a segment.
+struct Place {
+    number: u64,
+    file: Box<dyn File>,
+    file_len: u64,
+    /// Its name is on disk.
+    named: bool,
+    /// Another segment has been in it.
+    reused: bool,
 }
 
 impl Writer {
@@ -157,9 +168,9 @@ impl Writer {
             return Err(Refusal::Disk("sequence numbers are used up".into()));
         };
         let salt = Salt::new(self.shared.clock.random());
-        let (number, file, file_len, named) = self.file(need, want)?;
+        let Place { number, file, file_len, named, reused } = self.file(need, want)?;
         let (created_ns, prior) = (self.shared.now_ns(), self.shared.with(|index| index.next_sequence - 1));
-        let header = segment::Header { number, base, prior, created_ns, salt }.encode();
+        let header = segment::Header { number, base, prior, created_ns, salt, reused }.encode();
         let contents = Trailer { end: base, totals: Totals::default(), oldest_ns: u64::MAX, newest_ns: 0 };
         self.shared.with(|index| {
             index.spare = None;
@@ -181,8 +192,14 @@ impl Writer {
         Ok(Active { number, file, salt, used: 0, file_len, named, header, contents })
     }
 
-    /// The number, the file, its size, and whether its name is on disk.
-    fn file(&mut self, need: u64, want: u64) -> Result<(u64, Box<dyn File>, u64, bool), Refusal> {
+    fn file(&mut self, need: u64, want: u64) -> Result<Place, Refusal> {
+        // What is done with makes room, or is the file to be had.
+        let is_short =
+            |index: &mut Index| index.spare.is_none() && index.available() < want && !index.doomed.is_empty();
+        if self.shared.with(is_short) {
+            let shared = &self.shared;
+            lock(&shared.keeper).keep(shared, true);
+        }
         if let Some(spare) = self.shared.with(|index| index.spare) {
             let opened = self.shared.files.open(&segment_name(spare.number), Access::Write);
             let more = want.saturating_sub(spare.len);
@@ -190,7 +207,8 @@ impl Writer {
             if let Ok(file) = opened
                 && (more == 0 || fits && file.allocate(want).is_ok())
             {
-                return Ok((spare.number, file, spare.len.max(want), true));
+                let Spare { number, len, reused } = spare;
+                return Ok(Place { number, file, file_len: len.max(want), named: true, reused });
             }
             self.shared.with(|index| {
                 index.spare = None;
@@ -200,7 +218,7 @@ impl Writer {
         let mut available = self.shared.with(|index| index.available());
         if available < want && self.shared.with(|index| !index.doomed.is_empty()) {
             let shared = &self.shared;
-            lock(&shared.keeper).keep(shared, true);
+            lock(&shared.keeper).make_room(shared);
             available = shared.with(|index| index.available());
         }
         let file_len = want.min(available) & !(ALIGN - 1);
@@ -218,7 +236,7 @@ impl Writer {
             Ok(file)
         });
         match created {
-            Ok(file) => Ok((number, file, file_len, false)),
+            Ok(file) => Ok(Place { number, file, file_len, named: false, reused: false }),
             Err(error) => Err(self.failed(number, &error)),
         }
     }

@@ -7,6 +7,7 @@
 pub(super) mod backlog;
 pub(super) mod bare;
 pub(super) mod bars;
+pub(super) mod relayed;
 pub(super) mod stored;
 
 use super::Args;

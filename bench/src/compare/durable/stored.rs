@@ -29,9 +29,12 @@ pub(in crate::compare) async fn turn(
     let load = Load::start(tools, &load_options(args, stored, listen), dir.path())?;
 
     tokio::time::sleep(Duration::from_secs_f64(args.warmup)).await;
-    let before = (Instant::now(), Cpu::of(contender.pid())?);
+    let cpu = || -> io::Result<[Cpu; 3]> {
+        Ok([Cpu::of(contender.pid())?, Cpu::of(load.pid())?, Cpu::of(sink.child.pid())?])
+    };
+    let before = (Instant::now(), cpu()?);
     tokio::time::sleep(Duration::from_secs_f64(args.measure)).await;
-    let after = (Instant::now(), Cpu::of(contender.pid())?);
+    let after = (Instant::now(), cpu()?);
     let memory = Memory::of(contender.pid())?;
     let report = load.report(Duration::from_secs(60)).await?;
     let arrived = sink.totals(SignalArg::Traces).await?;
@@ -45,7 +48,9 @@ pub(in crate::compare) async fn turn(
     turn.set("mb_per_second", report.items_per_second / stored.items as f64 * request_bytes / 1e6);
     turn.set("p50_ms", report.latency_ms.p50);
     turn.set("p99_ms", report.latency_ms.p99);
-    turn.set("cores", after.1.since(before.1).total().as_secs_f64() / seconds);
+    for (at, name) in ["cores", "load_cores", "sink_cores"].into_iter().enumerate() {
+        turn.set(name, after.1[at].since(before.1[at]).total().as_secs_f64() / seconds);
+    }
     turn.set("behind_items", report.acked.items.saturating_sub(arrived.items) as f64);
     turn.set("not_acked_requests", (report.offered.requests - report.acked.requests) as f64);
     turn.set("peak_rss_mib", memory.peak as f64 / MIB);

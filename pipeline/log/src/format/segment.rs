@@ -13,6 +13,12 @@ const COPIES: [usize; 2] = [0, 2048];
 
 const MAGIC: [u8; 8] = *b"\x89MRSEG\r\n";
 
+/// Flag: another segment has been in the file before, and its bytes lie behind the frames of this one.
+const REUSED: u32 = 1;
+
+/// Flag: the file is for a segment that has not been begun.
+const PREPARED: u32 = 2;
+
 /// What a segment says of itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Header {
@@ -24,6 +30,8 @@ pub(crate) struct Header {
     pub(crate) prior: u64,
     pub(crate) created_ns: u64,
     pub(crate) salt: Salt,
+    /// What lies behind the frames is an earlier segment's, and not zeros.
+    pub(crate) reused: bool,
 }
 
 /// What can be made of the first block of a file.
@@ -32,6 +40,8 @@ pub(crate) enum Decoded {
     Header(Header),
     /// All zeros: prepared, and never written to.
     Blank,
+    /// The file of an earlier segment, prepared for another one that has not been begun.
+    Prepared,
     Newer(u16),
     Damaged,
 }
@@ -39,6 +49,10 @@ pub(crate) enum Decoded {
 impl Header {
     /// The whole first block.
     pub(crate) fn encode(&self) -> Vec<u8> {
+        self.block(if self.reused { REUSED } else { 0 })
+    }
+
+    fn block(&self, flags: u32) -> Vec<u8> {
         let mut bytes = [0; HEADER];
         put(&mut bytes, 0, &MAGIC);
         put(&mut bytes, 8, &VERSION.to_le_bytes());
@@ -50,6 +64,7 @@ impl Header {
         put(&mut bytes, 40, &self.created_ns.to_le_bytes());
         put(&mut bytes, 48, &self.salt.marker.to_le_bytes());
         put(&mut bytes, 52, &self.salt.seed.to_le_bytes());
+        put(&mut bytes, 56, &flags.to_le_bytes());
         let crc = crc32c::crc32c(&bytes[..HEADER - 4]);
         put(&mut bytes, HEADER - 4, &crc.to_le_bytes());
         let mut block = vec![0; BLOCK as usize];
@@ -61,20 +76,29 @@ impl Header {
 
     /// What the first block of the segment of that number says. Either copy is enough.
     pub(crate) fn decode(block: &[u8], number: u64) -> Decoded {
-        let mut newer = None;
+        let (mut newer, mut prepared) = (None, false);
         for copy in COPIES {
             match decode_copy(block.get(copy..).unwrap_or_default()) {
                 Decoded::Newer(version) => newer = Some(version),
                 Decoded::Header(header) if header.number == number => return Decoded::Header(header),
+                Decoded::Prepared => prepared = true,
                 Decoded::Header(_) | Decoded::Blank | Decoded::Damaged => {}
             }
         }
         match newer {
             Some(version) => Decoded::Newer(version),
+            None if prepared => Decoded::Prepared,
             None if block.iter().all(|byte| *byte == 0) => Decoded::Blank,
             None => Decoded::Damaged,
         }
     }
+}
+
+/// The first block of a file in which nothing counts any more, and nothing has been begun. It says so whatever the
+/// file is called: it is written before the file is renamed.
+pub(crate) fn prepared(number: u64) -> Vec<u8> {
+    let salt = Salt { marker: 0, seed: 0 };
+    Header { number, base: 0, prior: 0, created_ns: 0, salt, reused: false }.block(PREPARED)
 }
 
 /// In every version, the header's length is at 10, and the last four bytes of it are the checksum of the others.
@@ -96,12 +120,17 @@ fn decode_copy(bytes: &[u8]) -> Decoded {
     if version == 0 || u32_at(bytes, 12) != BLOCK as u32 {
         return Decoded::Damaged;
     }
+    let flags = u32_at(bytes, 56);
+    if flags & PREPARED != 0 {
+        return Decoded::Prepared;
+    }
     Decoded::Header(Header {
         number: u64_at(bytes, 16),
         base: u64_at(bytes, 24),
         prior: u64_at(bytes, 32),
         created_ns: u64_at(bytes, 40),
         salt: Salt { marker: u32_at(bytes, 48), seed: u32_at(bytes, 52) },
+        reused: flags & REUSED != 0,
     })
 }
 
@@ -111,7 +140,7 @@ mod tests {
 
     fn header() -> Header {
         let salt = Salt { marker: 5, seed: 6 };
-        Header { number: 1, base: 2, prior: 3, created_ns: 4, salt }
+        Header { number: 1, base: 2, prior: 3, created_ns: 4, salt, reused: false }
     }
 
     #[test]
@@ -158,5 +187,22 @@ mod tests {
         assert_eq!(Header::decode(&[0; 4096], 1), Decoded::Blank);
         assert_eq!(Header::decode(&[], 1), Decoded::Blank);
         assert_eq!(Header::decode(&[0, 1], 1), Decoded::Damaged);
+    }
+
+    #[test]
+    fn a_file_that_is_used_again_says_so() {
+        let reused = Header { reused: true, ..header() };
+        assert_eq!(Header::decode(&reused.encode(), 1), Decoded::Header(reused));
+    }
+
+    #[test]
+    fn nothing_has_been_begun_in_a_prepared_file_whatever_it_is_called() {
+        assert_eq!(Header::decode(&prepared(7), 7), Decoded::Prepared);
+        assert_eq!(Header::decode(&prepared(7), 3), Decoded::Prepared);
+        // Half-way there, an old header counts under the old name and a new one under the new.
+        let mut block = prepared(7);
+        block[2048..].copy_from_slice(&header().encode()[2048..]);
+        assert_eq!(Header::decode(&block, 1), Decoded::Header(header()));
+        assert_eq!(Header::decode(&block, 7), Decoded::Prepared);
     }
 }

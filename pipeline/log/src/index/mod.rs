@@ -60,6 +60,8 @@ impl Segment {
 pub(crate) struct Spare {
     pub(crate) number: u64,
     pub(crate) len: u64,
+    /// A segment has been in it before.
+    pub(crate) reused: bool,
 }
 
 /// What is fixed when a log is opened.

@@ -41,6 +41,25 @@ impl Index {
         !active.sealed && half && fits && self.spare.is_none() && !self.closed
     }
 
+    /// One of the files in `doomed` that can be the next segment's, if one is wanted: its number, and the size that it
+    /// is to have. It counts with that size from now on.
+    pub(crate) fn reuse(&mut self, doomed: &[u64]) -> Option<(u64, u64)> {
+        let is_writing = self.segments.last_key_value().is_some_and(|(_, last)| !last.sealed);
+        if !is_writing || self.spare.is_some() || self.closed {
+            return None;
+        }
+        let size = self.limits.segment_size;
+        // Most of it should be there: that is what is saved.
+        let fits = |len: &u64| (size / 2..=size).contains(len);
+        let mut sizes = doomed.iter().filter_map(|number| Some((*number, *self.doomed.get(number)?)));
+        let (number, len) = sizes.find(|(_, len)| fits(len))?;
+        if size - len > self.available() {
+            return None;
+        }
+        self.doomed.insert(number, size);
+        Some((number, size))
+    }
+
     /// A file has been prepared. If the writer has not waited for it, it is not needed any more.
     pub(crate) fn put_spare(&mut self, spare: Spare) {
         let late = self.segments.last_key_value().is_some_and(|(number, _)| *number > spare.number);

@@ -206,6 +206,10 @@ impl Recovery<'_> {
                         self.leave_out(*number, None);
                     }
                 }
+                Some(Decoded::Prepared) => {
+                    self.discard(*number, *len);
+                    self.left_out.insert(*number, Some(LossReason::Damaged));
+                }
                 Some(Decoded::Blank) if self.is_blank(*number, *len) => {
                     self.discard(*number, *len);
                     self.left_out.insert(*number, Some(LossReason::Damaged));
@@ -319,7 +323,8 @@ impl Recovery<'_> {
         // A trailer that is not at the end has been written, and the file has not been cut.
         let trailer_end = used + trailer::LENGTH as u64;
         let trailed = read_trailer(file, trailer_end, header)?.is_some();
-        if walked.dirty_end > if trailed { trailer_end } else { used } {
+        // In a file that has been used before, what is torn cannot be told from what was there.
+        if !header.reused && walked.dirty_end > if trailed { trailer_end } else { used } {
             self.notices
                 .push(Notice::TornTail { file: segment_name(number), bytes: walked.dirty_end - used });
         }
@@ -375,7 +380,9 @@ impl Recovery<'_> {
     /// Whether a segment without a header is one to which the first write had not been synced: nothing was begun after
     /// it, and no cursor names it.
     fn is_unheard_of(&self, number: u64, later: &[(u64, u64, Option<Decoded>)]) -> bool {
-        let blank = |(.., decoded): &(u64, u64, Option<Decoded>)| matches!(decoded, Some(Decoded::Blank));
+        let blank = |(.., decoded): &(u64, u64, Option<Decoded>)| {
+            matches!(decoded, Some(Decoded::Blank | Decoded::Prepared))
+        };
         later.iter().all(blank) && !self.cursors.iter().flatten().any(|cursor| cursor.part(number).is_some())
     }
 

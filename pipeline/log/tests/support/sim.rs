@@ -114,6 +114,11 @@ impl Sim {
         self.state().calls
     }
 
+    /// How many files have been made.
+    pub fn created(&self) -> usize {
+        self.state().nodes.len()
+    }
+
     /// How many syncs of data.
     pub fn syncs(&self) -> u64 {
         self.state().syncs

@@ -20,6 +20,9 @@ struct Held {
     fresh: BTreeMap<u64, Fresh>,
     /// Those that wait for the outcome of an entry.
     waiting: HashMap<u64, Answer>,
+    /// The newest entry that is on disk only and has not been handed out: what is put on disk after it has its turn
+    /// after it. [`u64::MAX`] stands for all that were there before anything was put on disk.
+    on_disk_only: Option<u64>,
 }
 
 /// An entry that has just been put on disk.
@@ -31,11 +34,14 @@ pub(super) struct Fresh {
 }
 
 impl Memory {
-    pub(super) fn new(window: Arc<Window>) -> Arc<Self> {
-        Arc::new(Self { window, held: Mutex::default() })
+    /// Whether something `was_there` already, which is on disk only.
+    pub(super) fn new(window: Arc<Window>, was_there: bool) -> Arc<Self> {
+        let held = Held { on_disk_only: was_there.then_some(u64::MAX), ..Held::default() };
+        Arc::new(Self { window, held: Mutex::new(held) })
     }
 
-    /// Keeps an entry, if there is room for it, and whoever waits for it.
+    /// Keeps whoever waits for an entry, and the entry if its turn comes before that of anything that has to be read
+    /// and there is room for it. Otherwise what has just come in would take the room from what has to leave before it.
     pub(super) fn put(
         &self,
         sequence: u64,
@@ -44,14 +50,30 @@ impl Memory {
         arrived: Instant,
         answer: Option<Answer>,
     ) {
-        let memory = self.window.try_enter(batch.cost().bytes);
         let mut held = self.held();
-        if let Some(memory) = memory {
-            held.fresh.insert(sequence, Fresh { batch, span, arrived, memory });
-        }
+        let memory = match held.on_disk_only {
+            None => self.window.try_enter(batch.cost().bytes),
+            Some(_) => None,
+        };
         if let Some(answer) = answer {
             held.waiting.insert(sequence, answer);
         }
+        match memory {
+            Some(memory) => {
+                held.fresh.insert(sequence, Fresh { batch, span, arrived, memory });
+            }
+            None => {
+                held.on_disk_only = Some(sequence);
+                // Its memory is given back after the lock.
+                drop(held);
+                drop(batch);
+            }
+        }
+    }
+
+    /// Whether something has to be read that has not been handed out.
+    pub(super) fn is_behind(&self) -> bool {
+        self.held().on_disk_only.is_some()
     }
 
     /// Whether an entry is there.
@@ -59,9 +81,12 @@ impl Memory {
         self.held().fresh.contains_key(&sequence)
     }
 
-    /// Takes an entry out, and whoever waits for it.
+    /// Takes an entry out that is handed out, and whoever waits for it.
     pub(super) fn take(&self, sequence: u64) -> (Option<Fresh>, Option<Answer>) {
         let mut held = self.held();
+        if held.on_disk_only.is_some_and(|newest| newest <= sequence) {
+            held.on_disk_only = None;
+        }
         (held.fresh.remove(&sequence), held.waiting.remove(&sequence))
     }
 
@@ -72,11 +97,66 @@ impl Memory {
         let forgotten = std::mem::replace(&mut held.fresh, kept);
         // They hear that their answers are gone, as they are.
         held.waiting.retain(|sequence, _| *sequence >= oldest);
+        held.on_disk_only = held.on_disk_only.filter(|newest| *newest >= oldest);
         drop(held);
         drop(forgotten);
     }
 
     fn held(&self) -> MutexGuard<'_, Held> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use millrace_engine::Budget;
+    use millrace_wire::Signal;
+
+    fn memory(was_there: bool) -> Arc<Memory> {
+        Memory::new(Window::of(&Budget::new(16 << 20)), was_there)
+    }
+
+    fn put(memory: &Memory, sequence: u64) {
+        memory.put(sequence, Batch::empty(Signal::Logs), None, Instant::now(), None);
+    }
+
+    #[test]
+    fn what_has_its_turn_after_something_that_has_to_be_read_is_not_kept() {
+        let memory = memory(false);
+        let filled = memory.window.enter(16 << 20);
+        put(&memory, 1);
+        drop(filled);
+        put(&memory, 2);
+        assert!(!memory.has(1) && !memory.has(2) && memory.is_behind());
+
+        memory.take(1);
+        put(&memory, 3);
+        assert!(!memory.has(3), "the second is still to be read");
+        memory.take(2);
+        memory.take(3);
+        assert!(!memory.is_behind());
+        put(&memory, 4);
+        assert!(memory.has(4), "it is next");
+    }
+
+    #[test]
+    fn what_was_there_in_the_beginning_has_to_be_read_first() {
+        let memory = memory(true);
+        memory.take(1);
+        put(&memory, 3);
+        assert!(!memory.has(3), "there may be another one before it");
+        memory.take(3);
+        put(&memory, 4);
+        assert!(memory.has(4));
+    }
+
+    #[test]
+    fn what_is_dropped_from_the_disk_is_not_waited_for() {
+        let memory = memory(false);
+        let _filled = memory.window.enter(16 << 20);
+        put(&memory, 1);
+        memory.forget_below(2);
+        assert!(!memory.is_behind());
     }
 }

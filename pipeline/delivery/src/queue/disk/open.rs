@@ -53,10 +53,10 @@ impl Store {
         Ok(Self {
             signal,
             limit: place.rules.max_bytes,
+            account: Arc::clone(account),
+            memory: Memory::new(Window::of(&context.shared.work), !log.stats().held.is_empty()),
             consumer,
             log,
-            account: Arc::clone(account),
-            memory: Memory::new(Window::of(&context.shared.work)),
             lent: AtomicU64::new(0),
             freed: Notify::new(),
             free: Free::of(&place.folder()),

@@ -71,6 +71,7 @@ impl Source {
                 return Taken::End;
             }
             if let Some(request) = self.read.pop_front() {
+                self.read_on();
                 return Taken::Request(request);
             }
             if let Some(reading) = &mut self.reading {
@@ -111,10 +112,7 @@ impl Source {
                     self.is_short = true;
                     return Taken::NoRoom;
                 }
-                Next::OnDisk => {
-                    let line = Arc::clone(&line);
-                    self.reading = Some(spawn_blocking(move || line.read()));
-                }
+                Next::OnDisk => self.begin_reading(),
                 Next::Empty if line.is_closed() => return Taken::End,
                 Next::Empty => tokio::select! {
                     () = ready => {}
@@ -122,6 +120,21 @@ impl Source {
                 },
             }
         }
+    }
+
+    /// Reads what comes after what has been read, before all of that is taken, so that nobody waits for the disk.
+    fn read_on(&mut self) {
+        let store = &self.line.store;
+        let is_due =
+            self.reading.is_none() && self.paused_until.is_none() && self.read.len() <= READ_AHEAD / 2;
+        if is_due && store.memory.is_behind() && store.may_read() {
+            self.begin_reading();
+        }
+    }
+
+    fn begin_reading(&mut self) {
+        let line = Arc::clone(&self.line);
+        self.reading = Some(spawn_blocking(move || line.read()));
     }
 
     /// Waits until there may be room in memory.
@@ -158,7 +171,7 @@ impl Source {
     }
 
     fn has_read(&mut self, reading: Reading) {
-        self.read = reading.read;
+        self.read.extend(reading.read);
         // The log has told what failed.
         if reading.failed {
             self.paused_until = Some(crate::queue::now() + AFTER_FAILURE);
