@@ -21,7 +21,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// a thousand busy connections of either protocol.
 const CONNECTION_BYTES: u64 = 24 << 10;
 
-/// What TLS holds for a connection beyond that. Measured with a thousand idle ones, and rounded up.
+/// What TLS holds for a connection beyond that: some 4 KiB of keys and state at rest (docs/memory.md), and while it is
+/// busy what of a record has not been read and what has not been sent.
 const TLS_BYTES: u64 = 24 << 10;
 
 /// How long a new connection waits for room; requests come and go much faster than that.

@@ -20,7 +20,7 @@ pub(crate) const IN_MAX: usize = 64 << 10;
 
 /// What has been read and not yet handed on.
 #[derive(Debug, Default)]
-pub(crate) struct Ahead {
+pub struct Ahead {
     input: Vec<u8>,
     /// How much of `input` has been handed on.
     taken: usize,
@@ -37,10 +37,21 @@ impl Ahead {
         &self.input[self.taken..]
     }
 
+    /// What is at hand, for whoever opens it where it lies.
+    pub(crate) fn at_hand_mut(&mut self) -> &mut [u8] {
+        &mut self.input[self.taken..]
+    }
+
+    /// The size of its buffer.
+    #[cfg(test)]
+    pub(crate) fn held(&self) -> usize {
+        self.input.capacity()
+    }
+
     /// Whether it has no buffer.
     #[cfg(test)]
     pub(crate) fn holds_nothing(&self) -> bool {
-        self.input.capacity() == 0
+        self.held() == 0
     }
 
     /// So much of what is at hand has been handed on.
@@ -81,6 +92,13 @@ impl Ahead {
         Poll::Ready(Ok(()))
     }
 
+    /// Holds no buffer if there is nothing in it.
+    pub(crate) fn release(&mut self) {
+        if self.taken == self.input.len() {
+            self.rest();
+        }
+    }
+
     fn rest(&mut self) {
         spare::give_back(std::mem::take(&mut self.input));
         self.taken = 0;
@@ -107,6 +125,37 @@ impl Ahead {
             seen(&self.input);
         }
         outcome.map_ok(|_| ())
+    }
+
+    /// Reads more behind what is at hand, for whoever cannot use it yet; how much that was. As long as nothing comes,
+    /// what is at hand takes the room that it needs and no more.
+    pub(crate) fn poll_more<S: AsyncRead + Unpin>(
+        &mut self,
+        stream: &mut S,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
+        if self.input.capacity() < IN_MAX {
+            let mut input = spare::take();
+            input.extend_from_slice(self.at_hand());
+            self.input = input;
+        } else {
+            self.input.drain(..self.taken);
+        }
+        self.taken = 0;
+        let before = self.input.len();
+        if before >= IN_MAX {
+            return Poll::Ready(Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "the peer's message is too long",
+            )));
+        }
+        let outcome = poll_read_buf(Pin::new(stream), cx, &mut (&mut self.input).limit(IN_MAX - before));
+        if self.input.len() == before {
+            let kept = self.input.as_slice().to_vec();
+            self.rest();
+            self.input = kept;
+        }
+        outcome
     }
 }
 
@@ -192,6 +241,29 @@ mod tests {
         stream.read_to_end(&mut read).await.expect("reads");
         assert_eq!(read, b"abc");
         assert_eq!(stream.first().await.expect("reads"), None);
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_used_yet_waits_in_little_room() {
+        let (mut near, mut far) = duplex(1 << 20);
+        let mut ahead = Ahead::default();
+        let more = |ahead: &mut Ahead, near: &mut _| {
+            let waker = std::task::Waker::noop();
+            ahead.poll_more(near, &mut Context::from_waker(waker))
+        };
+        far.write_all(b"abcdef").await.expect("writes");
+        assert!(matches!(more(&mut ahead, &mut near), Poll::Ready(Ok(6))));
+        ahead.take(2);
+        assert!(more(&mut ahead, &mut near).is_pending());
+        assert_eq!((ahead.at_hand(), ahead.input.capacity()), (&b"cdef"[..], 4));
+        far.write_all(b"gh").await.expect("writes");
+        assert!(matches!(more(&mut ahead, &mut near), Poll::Ready(Ok(2))));
+        assert_eq!(ahead.at_hand(), b"cdefgh");
+        ahead.take(6);
+        assert!(more(&mut ahead, &mut near).is_pending() && ahead.holds_nothing());
+        far.write_all(&vec![7; 2 * IN_MAX]).await.expect("writes");
+        assert!(matches!(more(&mut ahead, &mut near), Poll::Ready(Ok(IN_MAX))));
+        assert!(matches!(more(&mut ahead, &mut near), Poll::Ready(Err(_))), "there is an end to it");
     }
 
     #[tokio::test]

@@ -5,7 +5,7 @@
 use crate::coalesce::Gather;
 use crate::listeners::Turn;
 use crate::tcp;
-use crate::tls::TlsStream;
+use crate::tls::ServerStream;
 use socket2::{Domain, SockAddr, Type};
 use std::fmt;
 use std::fs;
@@ -174,7 +174,7 @@ pub enum Stream {
     /// In plain text.
     Plain(Socket),
     /// In TLS.
-    Tls(Box<TlsStream<Socket>>),
+    Tls(Box<ServerStream<Socket>>),
 }
 
 impl Stream {
@@ -189,7 +189,7 @@ impl Stream {
     pub fn alpn(&self) -> Option<&[u8]> {
         match self {
             Self::Plain(_) => None,
-            Self::Tls(stream) => stream.session().alpn_protocol(),
+            Self::Tls(stream) => stream.agreed().alpn_protocol(),
         }
     }
 }

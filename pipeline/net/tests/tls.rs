@@ -98,7 +98,7 @@ async fn meet(
     let (near, far) = duplex(1 << 16);
     let client = async {
         let mut stream = connector.connect(host, near).await.map_err(|error| error.to_string())?;
-        assert_eq!(stream.session().alpn_protocol(), Some(ALPN_H2));
+        assert_eq!(stream.agreed().alpn_protocol(), Some(ALPN_H2));
         // In TLS 1.3 a client hears only afterwards that its certificate was refused.
         stream.write_all(b"ping").await.map_err(|error| error.to_string())?;
         stream.flush().await.map_err(|error| error.to_string())?;

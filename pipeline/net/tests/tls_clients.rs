@@ -41,7 +41,7 @@ impl Secured {
                 tokio::spawn(async move {
                     // The client says what is wrong.
                     let Ok(stream) = acceptor.accept(stream).await else { return };
-                    if stream.session().alpn_protocol() == Some(ALPN_H2) {
+                    if stream.agreed().alpn_protocol() == Some(ALPN_H2) {
                         serving.http2(stream).await;
                     } else {
                         serving.http1(stream).await;

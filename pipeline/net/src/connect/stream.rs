@@ -1,7 +1,7 @@
 //! The streams that clients speak over.
 
 use crate::coalesce::Gather;
-use crate::tls::TlsStream;
+use crate::tls::ClientStream;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -13,7 +13,7 @@ use tokio::net::{TcpStream, UnixStream};
 pub(crate) enum Stream {
     Tcp(TcpStream),
     Unix(UnixStream),
-    Tls(Box<TlsStream<Stream>>),
+    Tls(Box<ClientStream<Stream>>),
 }
 
 impl Stream {

@@ -3,7 +3,8 @@
 use super::live::{Live, Recipe};
 use super::material;
 use super::pem::TlsError;
-use super::{HANDSHAKE_TIMEOUT, Site, TlsStream};
+use super::session::Buffered;
+use super::{ClientStream, HANDSHAKE_TIMEOUT, Site, TlsStream};
 use crate::config::TlsClientConfig;
 use crate::read_ahead::Ahead;
 use rustls::pki_types::ServerName;
@@ -72,7 +73,7 @@ impl Connector {
     ///
     /// # Errors
     /// Why there is no connection, in words for whoever runs the collector.
-    pub async fn connect<S>(&self, host: &str, stream: S) -> io::Result<TlsStream<S>>
+    pub async fn connect<S>(&self, host: &str, stream: S) -> io::Result<ClientStream<S>>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
@@ -81,7 +82,7 @@ impl Connector {
         match timeout(HANDSHAKE_TIMEOUT, connecting).await {
             Ok(Ok(secured)) => {
                 let (stream, session) = secured.into_inner();
-                Ok(TlsStream::new(stream, session, Ahead::default()))
+                Ok(TlsStream::new(stream, Buffered::new(session), Ahead::default()))
             }
             Ok(Err(error)) => Err(io::Error::new(error.kind(), explain(&error))),
             Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "the TLS handshake took too long")),

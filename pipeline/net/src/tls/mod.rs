@@ -8,6 +8,7 @@
 //! - A reload that fails leaves in use what was.
 //! - A handshake has a limit of time, and never holds up others.
 
+mod bare;
 pub(crate) mod choices;
 mod client;
 #[cfg(fuzzing)]
@@ -17,6 +18,7 @@ mod look;
 mod material;
 mod pem;
 pub(crate) mod server;
+mod session;
 mod site;
 mod stream;
 mod validity;
@@ -27,7 +29,7 @@ pub(crate) use look::{look, look_at_authorities};
 pub use pem::TlsError;
 pub use server::{Acceptor, Rejected, Unsecured};
 pub use site::Site;
-pub use stream::TlsStream;
+pub use stream::{ClientStream, ServerStream, TlsStream};
 
 use rustls::pki_types::ServerName;
 use std::time::Duration;

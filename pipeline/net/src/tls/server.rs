@@ -1,9 +1,10 @@
 //! Accepting with TLS.
 
+use super::bare::Bare;
 use super::live::{Live, Recipe};
 use super::material;
 use super::pem::TlsError;
-use super::{HANDSHAKE_TIMEOUT, Site, TlsStream};
+use super::{HANDSHAKE_TIMEOUT, ServerStream, Site, TlsStream};
 use crate::config::TlsServerConfig;
 use crate::read_ahead::ReadAhead;
 use rustls::{Error, ServerConfig};
@@ -12,7 +13,6 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, timeout_at};
-use tokio_rustls::TlsAcceptor;
 
 /// The first byte of everything that begins to speak TLS: the content type `handshake`.
 pub(crate) const HELLO: u8 = 0x16;
@@ -90,7 +90,7 @@ impl Acceptor {
     ///
     /// # Errors
     /// Why the client cannot be spoken with.
-    pub async fn accept<S>(&self, stream: S) -> Result<TlsStream<S>, Rejected<S>>
+    pub async fn accept<S>(&self, stream: S) -> Result<ServerStream<S>, Rejected<S>>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
@@ -107,12 +107,9 @@ impl Acceptor {
             Err(_) => return Err(too_slow()),
         }
         let config = self.live().current();
-        match timeout_at(deadline, TlsAcceptor::from(config).accept(stream)).await {
-            Ok(Ok(secured)) => {
-                let (stream, session) = secured.into_inner();
-                let (socket, ahead) = stream.into_parts();
-                Ok(TlsStream::new(socket, session, ahead))
-            }
+        let (mut socket, mut ahead) = stream.into_parts();
+        match timeout_at(deadline, Bare::shake_hands(config, &mut socket, &mut ahead)).await {
+            Ok(Ok(session)) => Ok(TlsStream::new(socket, session, ahead)),
             Ok(Err(error)) => Err(rejected(why(&error), error.to_string())),
             Err(_) => Err(too_slow()),
         }

@@ -10,10 +10,12 @@
 //! - A connection at rest holds no buffer of ours, and the smallest that rustls knows.
 
 use super::ALPN_H2;
+use super::bare::Bare;
+use super::session::{Buffered, Opened, Session};
 use crate::read_ahead::Ahead;
-use rustls::Connection;
+use rustls::CommonState;
 use std::fmt;
-use std::io::{self, BufRead, IoSlice, Read, Write};
+use std::io::{self, IoSlice, Write};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -25,18 +27,21 @@ const OUT_MAX: usize = 8 * RECORD;
 /// The first size of the buffer for a record that is not full: enough for a few answers.
 const BEGUN_SMALL: usize = 2 << 10;
 
-/// TLS over `S`, on either side.
-pub struct TlsStream<S> {
+/// TLS over `S` as the side that accepted it sees it.
+pub type ServerStream<S> = TlsStream<S, Bare>;
+/// TLS over `S` as the side that opened it sees it.
+pub type ClientStream<S> = TlsStream<S, Buffered>;
+
+/// TLS over `S`, with a session of either side.
+pub struct TlsStream<S, T> {
     io: S,
-    session: Connection,
+    session: T,
     /// What has been read from `io` and not been opened.
     ahead: Ahead,
     /// What has been written and does not fill a record.
     begun: Vec<u8>,
     /// How much of what has been written is sealed and may not have been sent.
     sealed: usize,
-    /// rustls has a large buffer for what arrives.
-    opening: bool,
     /// Something is wrong with what has arrived; told when what was good has been read.
     failed: Option<io::Error>,
     /// Nothing is read any more.
@@ -45,97 +50,39 @@ pub struct TlsStream<S> {
     closed: bool,
 }
 
-impl<S> TlsStream<S> {
+impl<S, T: Session> TlsStream<S, T> {
     /// Continues after a handshake; `ahead` is what was read and is not in the session yet.
-    pub(super) fn new(io: S, session: impl Into<Connection>, ahead: Ahead) -> Self {
-        let mut session = session.into();
-        // We say ourselves when the writer has to wait: where rustls does, it ends a record.
-        session.set_buffer_limit(None);
-        Self {
-            io,
-            session,
-            ahead,
-            begun: Vec::new(),
-            sealed: 0,
-            opening: true,
-            failed: None,
-            ended: false,
-            closed: false,
-        }
+    pub(super) fn new(io: S, session: T, ahead: Ahead) -> Self {
+        Self { io, session, ahead, begun: Vec::new(), sealed: 0, failed: None, ended: false, closed: false }
     }
 
-    /// The session, for what was agreed on.
+    /// What both sides have agreed on.
     #[must_use]
-    pub fn session(&self) -> &Connection {
-        &self.session
+    pub fn agreed(&self) -> &CommonState {
+        self.session.agreed()
     }
 
     /// Whether both sides have agreed on HTTP/2.
     pub(crate) fn is_http2(&self) -> bool {
-        self.session.alpn_protocol() == Some(ALPN_H2)
+        self.agreed().alpn_protocol() == Some(ALPN_H2)
     }
 }
 
-impl<S> fmt::Debug for TlsStream<S> {
+impl<S, T: fmt::Debug> fmt::Debug for TlsStream<S, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TlsStream").field("session", &self.session).finish_non_exhaustive()
     }
 }
 
-/// What has been opened and not been read.
-#[derive(PartialEq, Eq)]
-enum Opened {
-    /// All of it was handed over.
-    NoMore,
-    /// The peer has said that there will be nothing more.
-    End,
-}
-
-impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream<S> {
-    fn hand_over(&mut self, buf: &mut ReadBuf<'_>) -> io::Result<Opened> {
-        let mut reader = self.session.reader();
-        while buf.remaining() > 0 {
-            let opened = match reader.fill_buf() {
-                Ok([]) => return Ok(Opened::End),
-                Ok(opened) => opened,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(error) => return Err(error),
-            };
-            let len = opened.len().min(buf.remaining());
-            buf.put_slice(&opened[..len]);
-            reader.consume(len);
-        }
-        Ok(Opened::NoMore)
-    }
-
-    /// Gives rustls what it takes of what was read, which is a record or less.
-    fn open(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        self.opening = true;
-        let mut rest = self.ahead.at_hand();
-        let len = rest.len();
-        self.session.read_tls(&mut rest)?;
-        let taken = len - rest.len();
-        self.ahead.take(taken);
-        match self.session.process_new_packets() {
-            Ok(_) => Ok(()),
-            Err(error) => {
-                // There may be an alert to be sent. If that fails as well, it is the lesser of the two.
-                let _ = self.poll_send(cx);
-                Err(io::Error::new(io::ErrorKind::InvalidData, error))
-            }
-        }
-    }
-
-    /// Reads from the socket; an end of it is told to rustls, which knows whether it may be one.
+impl<S: AsyncRead + AsyncWrite + Unpin, T: Session> TlsStream<S, T> {
+    /// Reads from the socket; an end of it is told to the session, which knows whether it may be one.
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let filled = self.ahead.poll_fill(&mut self.io, cx, |_| ());
-        if filled.is_pending() && std::mem::take(&mut self.opening) {
-            // Makes rustls give back its buffer if it is empty, for it only looks when it is about to read.
-            let _ = self.session.read_tls(&mut Nothing);
+        let filled = self.ahead.poll_more(&mut self.io, cx);
+        if filled.is_pending() {
+            self.session.rest();
         }
-        ready!(filled)?;
-        if self.ahead.at_hand().is_empty() {
-            self.session.read_tls(&mut io::empty())?;
+        if ready!(filled)? == 0 {
+            self.session.ended();
         }
         Poll::Ready(Ok(()))
     }
@@ -165,7 +112,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream<S> {
             }
         }
         if full > 0 {
-            seal(&mut self.session, &records, full)?;
+            self.session.seal(&records, full, &mut self.ahead)?;
             self.sealed += full;
             drop(records);
             self.begun.clear();
@@ -195,14 +142,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream<S> {
             return Ok(());
         }
         self.sealed += rest.len();
-        seal(&mut self.session, &[IoSlice::new(&rest)], rest.len())
+        self.session.seal(&[IoSlice::new(&rest)], rest.len(), &mut self.ahead)
     }
 
     /// Sends everything that is sealed.
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut socket = Socket { io: &mut self.io, cx };
-        while self.session.wants_write() {
-            match self.session.write_tls(&mut socket) {
+        while self.session.wants_sending() {
+            match self.session.send(&mut socket) {
                 Ok(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Poll::Pending,
@@ -214,27 +161,32 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream<S> {
     }
 }
 
-/// Has rustls cut `bufs`, of `len` bytes in all, into records.
-fn seal(session: &mut Connection, bufs: &[IoSlice<'_>], len: usize) -> io::Result<()> {
-    if session.writer().write_vectored(bufs)? == len {
-        return Ok(());
-    }
-    // It has no limit, and the handshake is over.
-    Err(io::Error::other("TLS has taken only a part"))
-}
-
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for TlsStream<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin, T: Session + Unpin> AsyncRead for TlsStream<S, T> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let before = buf.filled().len();
-        if this.ended {
+        if this.ended || buf.remaining() == 0 {
             return Poll::Ready(Ok(()));
         }
         loop {
-            match this.hand_over(buf) {
-                Ok(Opened::NoMore) => {}
+            let opened = match this.failed.take() {
+                Some(error) => Err(error),
+                None => this.session.open(&mut this.ahead, buf),
+            };
+            this.ahead.release();
+            if opened.is_err() {
+                // There may be an alert to be sent. If that fails as well, it is the lesser of the two.
+                let _ = this.poll_send(cx);
+            }
+            if buf.filled().len() > before {
+                this.failed = opened.err();
+                return Poll::Ready(Ok(()));
+            }
+            match opened {
+                Ok(Opened::Enough) => return Poll::Ready(Ok(())),
+                Ok(Opened::NoMore) => ready!(this.poll_fill(cx))?,
                 Ok(Opened::End) => {
-                    this.ended = buf.filled().len() == before;
+                    this.ended = true;
                     return Poll::Ready(Ok(()));
                 }
                 Err(error) => {
@@ -242,25 +194,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for TlsStream<S> {
                     return Poll::Ready(Err(error));
                 }
             }
-            let has_some = buf.filled().len() > before || buf.remaining() == 0;
-            if buf.remaining() == 0 || has_some && (this.failed.is_some() || this.ahead.at_hand().is_empty())
-            {
-                return Poll::Ready(Ok(()));
-            }
-            if let Some(error) = this.failed.take() {
-                return Poll::Ready(Err(error));
-            }
-            if this.ahead.at_hand().is_empty() {
-                ready!(this.poll_fill(cx))?;
-            }
-            if !this.ahead.at_hand().is_empty() {
-                this.failed = this.open(cx).err();
-            }
         }
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for TlsStream<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin, T: Session + Unpin> AsyncWrite for TlsStream<S, T> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         self.poll_write_vectored(cx, &[IoSlice::new(buf)])
     }
@@ -296,7 +234,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for TlsStream<S> {
         let this = self.get_mut();
         if !this.closed {
             this.seal_rest()?;
-            this.session.send_close_notify();
+            this.session.close(&mut this.ahead);
             this.closed = true;
         }
         ready!(this.poll_send(cx))?;
@@ -305,15 +243,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for TlsStream<S> {
             Err(error) if error.kind() != io::ErrorKind::NotConnected => Poll::Ready(Err(error)),
             _ => Poll::Ready(Ok(())),
         }
-    }
-}
-
-/// Has nothing to be read for now.
-struct Nothing;
-
-impl Read for Nothing {
-    fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
-        Err(io::ErrorKind::WouldBlock.into())
     }
 }
 

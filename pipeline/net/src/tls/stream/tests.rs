@@ -1,14 +1,20 @@
 //! Our stream against tokio-rustls's, which knows nothing of how ours moves bytes.
 
 use super::*;
+use crate::tls::bare::Bare;
+use crate::tls::session::Buffered;
 use rcgen::{CertificateParams, KeyPair};
 use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::pki_types::{PrivateKeyDer, ServerName};
 use rustls::version::{TLS12, TLS13};
-use rustls::{ClientConfig, ContentType, RootCertStore, ServerConfig, SupportedProtocolVersion};
+use rustls::{
+    ClientConfig, ClientConnection, ContentType, RootCertStore, ServerConfig, SupportedProtocolVersion,
+};
 use std::future::poll_fn;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+use tokio::time::timeout;
 use tokio_rustls::{TlsAcceptor, TlsConnector, client, server};
 
 const VERSIONS: [&SupportedProtocolVersion; 2] = [&TLS12, &TLS13];
@@ -43,31 +49,55 @@ fn configs(version: &'static SupportedProtocolVersion) -> Configs {
 type Client = client::TlsStream<DuplexStream>;
 type Server = server::TlsStream<DuplexStream>;
 
-async fn shake(configs: &Configs, size: usize) -> (Client, Server) {
-    let (near, far) = duplex(size);
+type OurClient = ClientStream<DuplexStream>;
+type OurServer = ServerStream<DuplexStream>;
+
+async fn connect(configs: &Configs, near: DuplexStream) -> Client {
     let name = ServerName::try_from("localhost").expect("a name");
-    let connecting = TlsConnector::from(Arc::clone(&configs.client)).connect(name, near);
-    let accepting = TlsAcceptor::from(Arc::clone(&configs.server)).accept(far);
-    let (client, server) = tokio::join!(connecting, accepting);
-    (client.expect("connects"), server.expect("accepts"))
+    TlsConnector::from(Arc::clone(&configs.client)).connect(name, near).await.expect("connects")
 }
 
-fn ours<C: Into<Connection>>((io, session): (DuplexStream, C)) -> TlsStream<DuplexStream> {
-    TlsStream::new(io, session, Ahead::default())
+async fn accept(configs: &Configs, mut far: DuplexStream) -> OurServer {
+    let mut ahead = Ahead::default();
+    let session = Bare::shake_hands(Arc::clone(&configs.server), &mut far, &mut ahead).await;
+    TlsStream::new(far, session.expect("accepts"), ahead)
 }
 
-/// Ours as the server, theirs as the client.
-async fn pair(version: &'static SupportedProtocolVersion, size: usize) -> (TlsStream<DuplexStream>, Client) {
-    let (mut client, server) = shake(&configs(version), size).await;
-    let mut server = ours(server.into_inner());
-    // What the server sends of its own accord, tickets, comes before.
+fn ours((io, session): (DuplexStream, ClientConnection)) -> OurClient {
+    TlsStream::new(io, Buffered::new(session), Ahead::default())
+}
+
+async fn shake(configs: &Configs, size: usize) -> (Client, OurServer) {
+    let (near, far) = duplex(size);
+    tokio::join!(connect(configs, near), accept(configs, far))
+}
+
+/// Has a server say the first word: what it sends of its own accord, tickets, comes before.
+async fn greet(server: &mut (impl AsyncWrite + Unpin), client: &mut (impl AsyncRead + Unpin)) {
     let greeting = async {
         server.write_all(b"hello").await.expect("writes");
         server.flush().await.expect("flushes");
     };
-    let (greeted, ()) = tokio::join!(read_in_pieces(&mut client, 5, &[5]), greeting);
+    let (greeted, ()) = tokio::join!(read_in_pieces(client, 5, &[5]), greeting);
     assert_eq!(greeted, b"hello");
+}
+
+/// Ours as the server, theirs as the client.
+async fn pair(version: &'static SupportedProtocolVersion, size: usize) -> (OurServer, Client) {
+    let (mut client, mut server) = shake(&configs(version), size).await;
+    greet(&mut server, &mut client).await;
     (server, client)
+}
+
+/// Ours as the client, theirs as the server.
+async fn pair_of_client(version: &'static SupportedProtocolVersion, size: usize) -> (OurClient, Server) {
+    let (near, far) = duplex(size);
+    let configs = configs(version);
+    let accepting = TlsAcceptor::from(Arc::clone(&configs.server)).accept(far);
+    let (client, server) = tokio::join!(connect(&configs, near), accepting);
+    let (mut client, mut server) = (ours(client.into_inner()), server.expect("accepts"));
+    greet(&mut server, &mut client).await;
+    (client, server)
 }
 
 fn bytes(len: usize) -> Vec<u8> {
@@ -106,20 +136,30 @@ async fn read_in_pieces<S: AsyncRead + Unpin>(stream: &mut S, len: usize, sizes:
     received
 }
 
-#[tokio::test]
-async fn whatever_is_written_arrives_in_either_direction_and_either_version() {
+/// Sends much from each to the other.
+async fn exchange(
+    ours: &mut (impl AsyncRead + AsyncWrite + Unpin),
+    theirs: &mut (impl AsyncRead + AsyncWrite + Unpin),
+) {
     let sent = bytes(700_000);
     let sizes = [16_393, 1, 50_000, 9, 16_384, 16_383, 300_000, 16_385, 77];
+    let read = read_in_pieces(theirs, sent.len(), &[10_000, 3, 70_000]);
+    let ((), received) = tokio::join!(write_in_pieces(ours, &sent, &sizes), read);
+    assert!(received == sent, "to them");
+    let read = read_in_pieces(ours, sent.len(), &[16_393, 5, 200_000, 1]);
+    let ((), received) = tokio::join!(write_in_pieces(theirs, &sent, &sizes), read);
+    assert!(received == sent, "to us");
+}
+
+#[tokio::test]
+async fn whatever_is_written_arrives_in_either_direction_and_either_version() {
     for version in VERSIONS {
         // Sockets that hold everything, a few records, and less than one.
         for socket in [1 << 20, 60_000, 1000] {
             let (mut ours, mut theirs) = pair(version, socket).await;
-            let read = read_in_pieces(&mut theirs, sent.len(), &[10_000, 3, 70_000]);
-            let ((), received) = tokio::join!(write_in_pieces(&mut ours, &sent, &sizes), read);
-            assert!(received == sent, "to them, {version:?}, {socket}");
-            let read = read_in_pieces(&mut ours, sent.len(), &[16_393, 5, 200_000, 1]);
-            let ((), received) = tokio::join!(write_in_pieces(&mut theirs, &sent, &sizes), read);
-            assert!(received == sent, "to us, {version:?}, {socket}");
+            exchange(&mut ours, &mut theirs).await;
+            let (mut ours, mut theirs) = pair_of_client(version, socket).await;
+            exchange(&mut ours, &mut theirs).await;
         }
     }
 }
@@ -129,20 +169,15 @@ async fn ours_understands_ours_with_both_talking_at_once() {
     let sent = bytes(500_000);
     for version in VERSIONS {
         let (client, server) = shake(&configs(version), 5000).await;
-        let (client_in, client_out) = tokio::io::split(ours(client.into_inner()));
-        let (server_in, server_out) = tokio::io::split(ours(server.into_inner()));
-        let write = async |mut out| write_in_pieces(&mut out, &sent, &[16_393, 100]).await;
-        let read = async |mut input| read_in_pieces(&mut input, sent.len(), &[16_384]).await;
-        let done = async { tokio::join!(write(client_out), write(server_out)) };
-        let ((), ()) = tokio::join!(
-            async {
-                done.await;
-            },
-            async {
-                let (there, back) = tokio::join!(read(client_in), read(server_in));
-                assert!(there == sent && back == sent);
-            }
+        let (mut client_in, mut client_out) = tokio::io::split(ours(client.into_inner()));
+        let (mut server_in, mut server_out) = tokio::io::split(server);
+        let ((), (), there, back) = tokio::join!(
+            write_in_pieces(&mut client_out, &sent, &[16_393, 100]),
+            write_in_pieces(&mut server_out, &sent, &[16_393, 100]),
+            read_in_pieces(&mut server_in, sent.len(), &[16_384]),
+            read_in_pieces(&mut client_in, sent.len(), &[16_384]),
         );
+        assert!(there == sent && back == sent);
     }
 }
 
@@ -265,10 +300,9 @@ async fn what_came_before_damage_is_read_and_the_peer_hears_of_the_damage() {
 
 #[tokio::test]
 async fn keys_change_under_way() {
-    let (mut ours, mut theirs) = pair(&TLS13, 1 << 20).await;
     let sent = bytes(40_000);
+    let (mut ours, mut theirs) = pair(&TLS13, 1 << 20).await;
     for _ in 0..3 {
-        ours.session.refresh_traffic_keys().expect("TLS 1.3 can");
         theirs.get_mut().1.refresh_traffic_keys().expect("TLS 1.3 can");
         write_in_pieces(&mut ours, &sent, &[16_393]).await;
         write_in_pieces(&mut theirs, &sent, &[16_393]).await;
@@ -283,28 +317,147 @@ async fn tickets_that_come_after_the_handshake_are_used_for_the_next() {
         let configs = configs(version);
         let mut kinds = Vec::new();
         for _ in 0..2 {
-            let (client, server) = shake(&configs, 1 << 20).await;
-            let (mut client, mut server) = (ours(client.into_inner()), ours(server.into_inner()));
-            server.write_all(b"hello").await.expect("writes");
-            server.flush().await.expect("flushes");
-            assert_eq!(read_in_pieces(&mut client, 5, &[5]).await, b"hello");
-            kinds.push(client.session().handshake_kind());
+            let (client, mut server) = shake(&configs, 1 << 20).await;
+            let mut client = ours(client.into_inner());
+            greet(&mut server, &mut client).await;
+            kinds.push(client.agreed().handshake_kind());
+            assert_eq!(server.agreed().handshake_kind(), client.agreed().handshake_kind());
         }
         assert_eq!(kinds, [Some(rustls::HandshakeKind::Full), Some(rustls::HandshakeKind::Resumed)]);
     }
 }
 
+async fn poll_once<S: AsyncRead + Unpin>(stream: &mut S) -> Poll<io::Result<()>> {
+    let mut buf = [0; 9];
+    poll_fn(|cx| Poll::Ready(Pin::new(&mut *stream).poll_read(cx, &mut ReadBuf::new(&mut buf)))).await
+}
+
 #[tokio::test]
 async fn at_rest_no_buffer_is_held() {
+    for version in VERSIONS {
+        let (mut ours, mut theirs) = pair(version, 1 << 20).await;
+        let sent = bytes(100_000);
+        write_in_pieces(&mut theirs, &sent, &[16_393]).await;
+        write_in_pieces(&mut ours, &sent, &[16_393]).await;
+        assert!(read_in_pieces(&mut ours, sent.len(), &[16_384]).await == sent);
+        assert!(ours.ahead.holds_nothing(), "not even before somebody reads again");
+        assert!(poll_once(&mut ours).await.is_pending());
+        assert_eq!((ours.begun.capacity(), ours.sealed), (0, 0));
+        assert!(ours.session.holds_nothing() && ours.ahead.holds_nothing());
+    }
+}
+
+#[tokio::test]
+async fn a_peer_that_stops_within_a_record_takes_little_room() {
+    let (mut ours, theirs) = pair(&TLS13, 1 << 20).await;
+    let (mut wire, mut session) = theirs.into_inner();
+    let mut sealed = Vec::new();
+    session.writer().write_all(&[7; 500]).expect("seals");
+    session.write_tls(&mut sealed).expect("writes");
+    for part in [&sealed[..3], &sealed[3..100], &sealed[100..]] {
+        assert!(poll_once(&mut ours).await.is_pending());
+        assert!(ours.ahead.held() <= 100, "{}", ours.ahead.held());
+        wire.write_all(part).await.expect("writes");
+    }
+    assert_eq!(read_in_pieces(&mut ours, 500, &[9]).await, [7; 500]);
+}
+
+#[tokio::test]
+async fn what_comes_while_we_write_is_kept_and_in_order() {
     let (mut ours, mut theirs) = pair(&TLS13, 1 << 20).await;
-    let sent = bytes(100_000);
+    let sent = bytes(200_000);
     write_in_pieces(&mut theirs, &sent, &[16_393]).await;
-    write_in_pieces(&mut ours, &sent, &[16_393]).await;
-    assert!(read_in_pieces(&mut ours, sent.len(), &[16_384]).await == sent);
-    let mut buf = [0; 9];
-    let more =
-        poll_fn(|cx| Poll::Ready(Pin::new(&mut ours).poll_read(cx, &mut ReadBuf::new(&mut buf)))).await;
-    assert!(more.is_pending());
-    assert_eq!((ours.begun.capacity(), ours.sealed, ours.opening), (0, 0, false));
-    assert!(!ours.session.wants_write() && ours.ahead.holds_nothing());
+    let mut received = read_in_pieces(&mut ours, 1, &[1]).await;
+    // Keys change in between, which has to be seen before anything is said.
+    for round in 0..20 {
+        ours.write_all(&[round; 100]).await.expect("writes");
+        ours.flush().await.expect("flushes");
+        received.extend(read_in_pieces(&mut ours, 7000, &[7000]).await);
+    }
+    received.extend(read_in_pieces(&mut ours, sent.len() - received.len(), &[9000]).await);
+    assert!(received == sent);
+    let said: Vec<u8> = (0..20).flat_map(|round| [round; 100]).collect();
+    assert!(read_in_pieces(&mut theirs, said.len(), &[9000]).await == said);
+}
+
+/// Whatever a client makes of its bytes, before, in and after the handshake, and wherever they are cut.
+#[tokio::test(start_paused = true)]
+async fn no_bytes_bring_a_session_down() {
+    let seed = fastrand::u64(..);
+    let mut random = fastrand::Rng::with_seed(seed);
+    let mut met = 0;
+    for version in VERSIONS {
+        let configs = configs(version);
+        for round in 0..150 {
+            let (near, mut wire) = duplex(1 << 20);
+            let (mut socket, far) = duplex(1 << 20);
+            let (spoil_at, spoiling) = (random.usize(..2500), random.u8(1..));
+            let client = async {
+                let name = ServerName::try_from("localhost").expect("a name");
+                let Ok(mut stream) =
+                    TlsConnector::from(Arc::clone(&configs.client)).connect(name, near).await
+                else {
+                    return;
+                };
+                for _ in 0..3 {
+                    if stream.get_mut().1.refresh_traffic_keys().is_err()
+                        || stream.write_all(&[7; 300]).await.is_err()
+                    {
+                        return;
+                    }
+                }
+                let _ = stream.shutdown().await;
+            };
+            // Between the two, one byte is changed, and what comes is cut anew.
+            let mut cut = fastrand::Rng::with_seed(seed ^ round);
+            let between = async {
+                let (mut forth, mut back, mut seen) = ([0; 700], [0; 4096], 0);
+                loop {
+                    tokio::select! {
+                        len = wire.read(&mut forth) => {
+                            let len = len.unwrap_or(0);
+                            if len == 0 { return; }
+                            if (seen..seen + len).contains(&spoil_at) { forth[spoil_at - seen] ^= spoiling; }
+                            seen += len;
+                            let mut rest = &forth[..len];
+                            while !rest.is_empty() {
+                                let (piece, left) = rest.split_at(cut.usize(1..=rest.len()));
+                                if socket.write_all(piece).await.is_err() { return; }
+                                tokio::task::yield_now().await;
+                                rest = left;
+                            }
+                        }
+                        len = socket.read(&mut back) => {
+                            let len = len.unwrap_or(0);
+                            if len == 0 || wire.write_all(&back[..len]).await.is_err() { return; }
+                        }
+                    }
+                }
+            };
+            let server = async {
+                let (mut far, mut ahead) = (far, Ahead::default());
+                let Ok(session) = Bare::shake_hands(Arc::clone(&configs.server), &mut far, &mut ahead).await
+                else {
+                    return;
+                };
+                met += 1;
+                let mut stream = TlsStream::new(far, session, ahead);
+                let mut buf = [0; 100];
+                while let Ok(len @ 1..) = stream.read(&mut buf).await {
+                    assert!(
+                        buf[..len].iter().all(|byte| *byte == 7),
+                        "seed {seed}: something else is believed"
+                    );
+                    if stream.write_all(b"yes").await.is_err() || stream.flush().await.is_err() {
+                        break;
+                    }
+                }
+                let _ = stream.shutdown().await;
+            };
+            // Where a length was changed, each waits for the other. Nobody else does anything, so that takes no time.
+            let talk = async { tokio::join!(client, between, server) };
+            let _ = timeout(Duration::from_secs(60), Box::pin(talk)).await;
+        }
+    }
+    assert!((30..300).contains(&met), "seed {seed}: {met} handshakes came about, and the others did not");
 }
