@@ -29,6 +29,8 @@ impl Outside for Web {
         let runtime =
             Builder::new_current_thread().enable_all().build().map_err(|error| error.to_string())?;
         let text = runtime.block_on(async { tokio::time::timeout(TIMEOUT, follow(url)).await });
+        // Without waiting for the system's resolver, which may go on for longer.
+        runtime.shutdown_background();
         text.unwrap_or_else(|_| Err(format!("no answer within {} s", TIMEOUT.as_secs())))
     }
 }

@@ -13,6 +13,9 @@ use tokio::time::{sleep, timeout};
 /// A wait without an end, for time limits that are not set.
 const FOREVER: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
+/// The shortest wait between two attempts, whatever is configured: the service is not ours.
+const WAIT_MIN: Duration = Duration::from_millis(50);
+
 /// What is needed to ask.
 pub(super) struct Detection {
     config: Config,
@@ -92,8 +95,8 @@ impl Detection {
             );
             *latest = Some(error);
             let random = 1.0 + randomization_factor * (2.0 * fastrand::f64() - 1.0);
-            sleep(wait.mul_f64(random)).await;
-            wait = wait.mul_f64(*multiplier).min(max_interval.get());
+            sleep(times(wait, random).max(WAIT_MIN)).await;
+            wait = times(wait, *multiplier).min(max_interval.get());
         }
     }
 
@@ -103,4 +106,9 @@ impl Detection {
         self.registry.counter(&catalogue::DETECTION_RESULTS, &labels).add(1);
         self.registry.histogram(&catalogue::DETECTION_DURATION, &labels).record(elapsed.as_secs_f64());
     }
+}
+
+/// As long as a wait can be.
+fn times(wait: Duration, factor: f64) -> Duration {
+    Duration::try_from_secs_f64(wait.as_secs_f64() * factor).unwrap_or(FOREVER)
 }

@@ -18,15 +18,15 @@ pub use config::{Azure, Config, Docker, Ec2, Gcp, K8sNode, Plain, Retry, System,
 pub use detectors::Surroundings;
 
 use detection::Detection;
+use millrace_config::encode::{Secrets, encode};
 use millrace_engine::component::{BuildError, Context, Factory, ProcessorConfig, Stability};
 use millrace_engine::entry::Route;
-use millrace_engine::{Batch, Failure, Transform};
+use millrace_engine::{Batch, Current, Failure, Transform};
 use millrace_telemetry::catalogue::processor as catalogue;
 use millrace_telemetry::{Labels, Registration};
 use millrace_wire::Signal;
 use millrace_wire::edit::{Edit, Message, Reach, Resource, Verdict, rewrite};
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 use tokio::runtime::Builder;
 use tokio::time::sleep;
@@ -51,29 +51,25 @@ impl ProcessorConfig for Config {
 
 /// What has been found, shared by the pipelines that a processor is in.
 struct Detected {
-    attributes: RwLock<Arc<Attributes>>,
+    attributes: Current<Attributes>,
     visible: Mutex<Option<Registration>>,
 }
 
 impl Detected {
-    fn current(&self) -> Arc<Attributes> {
-        Arc::clone(&self.attributes.read().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    fn replace(&self, attributes: Attributes) {
-        *self.attributes.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(attributes);
+    fn new(attributes: Attributes) -> Arc<Self> {
+        let (attributes, _) = Current::new(attributes);
+        Arc::new(Self { attributes, visible: Mutex::default() })
     }
 }
 
-/// Detections in use, by processor and what it asks for. A processor is built for each of its pipelines; they all get
-/// what the first one found.
-static IN_USE: Mutex<BTreeMap<String, Weak<Detected>>> = Mutex::new(BTreeMap::new());
-
+/// What a processor has found, or now finds. One is built for each of its pipelines, and again on a reload: as long as
+/// any is in use, all of the same configuration get what the first one found.
 fn detected(config: &Config, context: &Context) -> Result<Arc<Detected>, BuildError> {
-    let key = format!("{} {config:?}", context.id);
-    let mut in_use = IN_USE.lock().unwrap_or_else(PoisonError::into_inner);
-    in_use.retain(|_, detected| detected.strong_count() > 0);
-    if let Some(detected) = in_use.get(&key).and_then(Weak::upgrade) {
+    let lasting = &context.shared.lasting;
+    // With secrets, which may be all that has changed.
+    let print = encode(config, Secrets::Shown).map_or(0, |node| node.print());
+    let key = format!("{} {print:x}", context.id);
+    if let Some(detected) = lasting.find(&key) {
         return Ok(detected);
     }
     let detection = Arc::new(Detection::new(config, context, Surroundings::real()));
@@ -88,12 +84,11 @@ fn detected(config: &Config, context: &Context) -> Result<Arc<Detected>, BuildEr
         attributes = attributes.len(),
         "detected resource information"
     );
-    let detected =
-        Arc::new(Detected { attributes: RwLock::new(Arc::new(attributes)), visible: Mutex::default() });
+    let detected = Detected::new(attributes);
     let seen = Arc::downgrade(&detected);
     let visible =
         context.shared.registry.observe(&catalogue::DETECTED_ATTRIBUTES, &Labels::new(), move || {
-            seen.upgrade().map_or(f64::NAN, |detected| detected.current().len() as f64)
+            seen.upgrade().map_or(f64::NAN, |detected| detected.attributes.read().len() as f64)
         });
     *detected.visible.lock().unwrap_or_else(PoisonError::into_inner) = Some(visible);
     let interval = config.refresh_interval.get();
@@ -101,7 +96,7 @@ fn detected(config: &Config, context: &Context) -> Result<Arc<Detected>, BuildEr
         let again = again(detection, Arc::downgrade(&detected), interval, context.id.to_string());
         context.shared.tasks.spawn("detect", again);
     }
-    in_use.insert(key, Arc::downgrade(&detected));
+    lasting.put(&key, &detected);
     Ok(detected)
 }
 
@@ -111,7 +106,10 @@ fn first(detection: &Arc<Detection>) -> Result<Attributes, String> {
     let ask = move || {
         let runtime =
             Builder::new_current_thread().enable_all().build().map_err(|error| error.to_string())?;
-        runtime.block_on(detection.run())
+        let found = runtime.block_on(detection.run());
+        // Without waiting for the system's resolver, which may go on for longer than the detectors may.
+        runtime.shutdown_background();
+        found
     };
     let thread = std::thread::Builder::new().name("detect".to_owned()).spawn(ask);
     let asked = thread.map_err(|error| error.to_string())?.join();
@@ -126,7 +124,7 @@ async fn again(detection: Arc<Detection>, detected: Weak<Detected>, interval: Du
             return;
         }
         match (detection.run().await, detected.upgrade()) {
-            (Ok(attributes), Some(detected)) => detected.replace(attributes),
+            (Ok(attributes), Some(detected)) => drop(detected.attributes.replace(attributes)),
             (Err(error), Some(_)) => tracing::warn!(
                 otelcol.component.id = processor,
                 otelcol.component.kind = "processor",
@@ -145,7 +143,7 @@ struct ResourceDetection {
 
 impl Transform for ResourceDetection {
     fn apply(&self, batch: Batch) -> Result<Option<Batch>, Failure> {
-        let attributes = self.detected.current();
+        let attributes = self.detected.attributes.read();
         if attributes.is_empty() {
             return Ok(Some(batch));
         }

@@ -12,7 +12,7 @@ use millrace_wire::json::{Options, from_json, to_json};
 use millrace_wire::{Signal, edit};
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::{Arc, Mutex, RwLock};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, UnixListener};
@@ -401,6 +401,37 @@ async fn a_detector_that_fails_is_asked_again_until_its_time_is_up() {
     assert_eq!(began.elapsed(), Duration::from_secs(60));
 }
 
+#[tokio::test(start_paused = true)]
+async fn waits_between_attempts_neither_overflow_nor_vanish() {
+    let wrong = || variables(&[("OTEL_RESOURCE_ATTRIBUTES", "a")]);
+    let yaml = "{timeout: 100s, retry: {multiplier: 1.0e+300, max_interval: 40s, randomization_factor: 0}}";
+    assert!(detect(yaml, wrong()).await.is_err());
+    let attempts = context();
+    let config = config("{timeout: 1s, retry: {initial_interval: 0s}}").expect("it is right");
+    let asked = Arc::new(Mutex::new(0));
+    let count = Arc::clone(&asked);
+    let surroundings = Surroundings::at(Path::new("/nonexistent"), move |_| {
+        *count.lock().expect("nothing panics") += 1;
+        Some("a".to_owned())
+    });
+    assert!(Detection::new(&config, &attempts, surroundings).run().await.is_err());
+    let asked = *asked.lock().expect("nothing panics");
+    assert!((2..100).contains(&asked), "{asked}");
+}
+
+#[test]
+fn pipelines_share_what_was_found_by_one_and_the_same_configuration() {
+    let context = context();
+    let detected = |yaml: &str| {
+        super::detected(&config(yaml).expect("it is right"), &context).expect("nothing is asked")
+    };
+    let one = detected("{detectors: [downward_api], consul: {token: a}}");
+    let same = detected("{detectors: [downward_api], consul: {token: a}}");
+    let other = detected("{detectors: [downward_api], consul: {token: b}}");
+    assert!(Arc::ptr_eq(&one, &same));
+    assert!(!Arc::ptr_eq(&one, &other), "they differ in what is not shown");
+}
+
 #[tokio::test]
 async fn a_service_that_does_not_answer_is_given_up() {
     let silent = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
@@ -440,9 +471,7 @@ fn what_was_found_goes_onto_every_resource_and_over_what_is_there_if_wanted() {
 fn what_is_stamped_keeps_its_items() {
     let mut attributes = Attributes::default();
     attributes.set("a", "1");
-    let detected =
-        super::Detected { attributes: RwLock::new(Arc::new(attributes)), visible: Mutex::default() };
-    let processor = ResourceDetection { detected: Arc::new(detected), override_existing: true };
+    let processor = ResourceDetection { detected: super::Detected::new(attributes), override_existing: true };
     let json = r#"{"resourceLogs":[{"scopeLogs":[{"logRecords":[{},{}]}]}]}"#;
     let payload = from_json(Signal::Logs, json.as_bytes(), &Options::default()).expect("in form").payload;
     let before = payload.len();
