@@ -25,6 +25,8 @@ use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
+/// The longest password that is hashed: some ways of hashing take as long as its square. Nobody types more.
+const MAX_PASSWORD: usize = 1024;
 /// How many requests may wait for their password to be hashed.
 const MAX_WAITING: usize = 256;
 /// How long one may wait for that.
@@ -94,6 +96,9 @@ impl Server {
     async fn compare(&self, user: &Arc<User>, password: Vec<u8>, proof: Proof) -> Result<bool, Refused> {
         if user.kept.is_quick() {
             return Ok(user.kept.is(&password));
+        }
+        if password.len() > MAX_PASSWORD {
+            return Ok(false);
         }
         let waiting = Waiting::begin(&self.waiting)?;
         let turn = timeout(MAX_WAIT, Arc::clone(&self.hashing).acquire_owned()).await;

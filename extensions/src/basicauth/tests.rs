@@ -48,6 +48,16 @@ async fn users_are_told_by_their_passwords() {
 }
 
 #[tokio::test]
+async fn a_password_of_absurd_length_is_wrong_before_it_is_hashed() {
+    // SHA-crypt hashes a password as often as it has bytes: this would take minutes.
+    let hash = "$6$rounds=2000000$saltsalt$".to_owned() + &"x".repeat(86);
+    let extension = build(&FACTORY, &format!("{{htpasswd: {{inline: 'alice:{hash}'}}}}"));
+    let headers = basic(&format!("alice:{}", "p".repeat(20 << 10)));
+    let answered = tokio::time::timeout(Duration::from_secs(5), outcome(&extension, &headers)).await;
+    assert_eq!(answered.expect("at once"), Err("invalid credentials".to_owned()));
+}
+
+#[tokio::test]
 async fn what_is_no_basic_authentication_is_named_as_in_go() {
     let extension = build(&FACTORY, "{htpasswd: {inline: 'alice:secret'}}");
     let with = |value: &str| {
