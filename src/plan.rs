@@ -203,8 +203,8 @@ fn telemetry(node: &Node, diags: &mut Diagnostics) -> Option<TelemetryConfig> {
     decode(node.get(&["service", "telemetry"]).unwrap_or(&nothing), "service::telemetry", diags)
 }
 
-/// The limits of the memory limiters in use, processors and extensions. Their sections have been decoded once already, so this finds no new
-/// mistakes.
+/// The limits of the memory limiters in use, processors and extensions. Their sections have been decoded once already,
+/// so this finds no new mistakes.
 fn limits(config: &Config, diags: &mut Diagnostics) -> Vec<memory_limiter::Limits> {
     let memory = millrace_engine::host::memory_bytes();
     let used = config.service.pipelines.values().flat_map(|pipeline| &pipeline.processors);

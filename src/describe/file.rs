@@ -6,8 +6,8 @@ use millrace_config::schema::as_written;
 use millrace_wire::Signal;
 use serde_json::{Map, Value, json};
 
-/// Everything that can be written in a file, of which the rest may be in others. Components stand in `$defs`, because a component's type, its old names and
-/// its `type/name` ids all lead there.
+/// Everything that can be written in a file; nothing is required, since the rest may be in others. Components stand in
+/// `$defs`, because a component's type, its old names and its `type/name` ids all lead there.
 pub fn schema() -> Map<String, Value> {
     let mut definitions = Map::new();
     let mut keys = Map::new();

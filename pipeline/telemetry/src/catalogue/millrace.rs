@@ -5,15 +5,15 @@
 //!
 //! ```text
 //! opening_items + ledger_items{term=in} + ledger_items{term=created}
-//!     = ledger_items{term=out|merged|filtered|sampled_out|dead_lettered|lost} (all reasons) + held_items
+//!     = ledger_items{term=out|merged|filtered|sampled_out|dead_lettered|refused|lost} (all reasons) + held_items
 //! ```
 //!
 //! and the same in bytes. Labels of the ledger: `component` (its id as configured), `kind` (`receiver`, `processor`,
-//! `connector`, `exporter`), `signal`; of the counters also `term` and, for terms that need one, `reason`.
+//! `connector`, `exporter`, `dead_letters`), `signal`; of the counters also `term` and, for terms that need one, `reason`.
 
 use crate::metrics::{Def, Level};
 
-/// Items by what became of them. Also labelled `term` (one of [`term`]) and `reason`.
+/// Items by what became of them. Also labelled `term` and `reason`.
 pub static LEDGER_ITEMS: Def = Def::counter(
     "otelcol_millrace_ledger_items",
     "Number of items that entered or left the component, by term of its account.",
@@ -21,7 +21,7 @@ pub static LEDGER_ITEMS: Def = Def::counter(
 )
 .labelled(&["component", "kind", "pipeline", "signal", "term", "reason"]);
 
-/// Bytes by what became of them. Also labelled `term` (one of [`term`]) and `reason`.
+/// Bytes by what became of them. Also labelled `term` and `reason`.
 pub static LEDGER_BYTES: Def = Def::counter(
     "otelcol_millrace_ledger_bytes",
     "Encoded bytes of the items that entered or left the component, by term of its account.",
@@ -57,26 +57,6 @@ pub static LEDGER_HELD_BYTES: Def = Def::updown(
     "By",
 )
 .labelled(&["component", "kind", "pipeline", "signal"]);
-
-/// The values of the label `term` of [`LEDGER_ITEMS`] and [`LEDGER_BYTES`].
-pub mod term {
-    /// Came in from the component before, or from outside.
-    pub const IN: &str = "in";
-    /// Was made here.
-    pub const CREATED: &str = "created";
-    /// Went on to the component after, or was delivered.
-    pub const OUT: &str = "out";
-    /// Became part of another item.
-    pub const MERGED: &str = "merged";
-    /// Was taken out because the configuration says so.
-    pub const FILTERED: &str = "filtered";
-    /// Was taken out by a sampler.
-    pub const SAMPLED_OUT: &str = "sampled_out";
-    /// Was put aside for a person to look at.
-    pub const DEAD_LETTERED: &str = "dead_lettered";
-    /// Is gone for the reason given.
-    pub const LOST: &str = "lost";
-}
 
 /// Requests that an authenticator has decided about. Labels: `extension`, `outcome` (`accepted`, `missing`, `wrong`,
 /// `put_off`).
