@@ -191,9 +191,24 @@ fn frames(out: &Path) {
     for (nth, frames) in kinds.iter().enumerate() {
         for times in [0, 6] {
             put(out, "frames", &format!("{nth}-{times}"), &[&[times, 8 * nth as u8], &frames[..]].concat());
-            put(out, "parked", &format!("{nth}-{times}"), &[&[8 * nth as u8], &frames[..]].concat());
         }
+        put(out, "http2", &format!("{nth}"), &[&[8 * nth as u8], &frames[..]].concat());
     }
+    // A request whose fields go into the table, one that refers to them, and settings that hold the answers back.
+    let block = b"\x83\x86\x44\x02/a\x41\x04test\x5f\x10application/grpc\x40\x02te\x08trailers";
+    let conversation = [
+        frame(4, 0, 0, &[0, 4, 0, 0, 0, 3]),
+        frame(1, 4, 1, block),
+        frame(0, 8, 1, &[2, 1, 1, 1, 0, 0]),
+        frame(1, 5, 1, &[0, 1, b'x', 1, b'y']),
+        frame(1, 0, 3, &[0x83, 0x86]),
+        frame(9, 4, 3, &[0xC1, 0xC0, 0xBF, 0xBE]),
+        frame(0, 1, 3, &[7; 20]),
+        frame(8, 0, 1, &[0, 0, 0, 9]),
+        frame(3, 0, 3, &[0, 0, 0, 8]),
+        frame(7, 0, 0, &[0; 8]),
+    ];
+    put(out, "http2", "conversation", &[&[5], &conversation.concat()[..]].concat());
 }
 
 fn answers(out: &Path) {

@@ -73,12 +73,8 @@ pub(crate) struct Flusher<S, W = ()>(Arc<Mutex<Inner<S, W>>>);
 struct Inner<S, W> {
     stream: S,
     watch: W,
-    /// How many reads have brought something.
-    reads: u64,
     /// The protocol was told to wait in the middle of a frame.
     midway: bool,
-    /// How much of what the protocol says has been said before it was there, and is not said again.
-    said: usize,
     out: Outgoing,
     /// What need not be copied.
     known: Option<Known>,
@@ -90,43 +86,17 @@ struct Inner<S, W> {
 /// Splits `stream` into the part for the protocol and the part for its driver. What is `known` of what is written is
 /// not copied.
 pub(crate) fn coalesce<S>(stream: S, known: Known) -> (Coalesced<S>, Flusher<S>) {
-    split(stream, (), Some(known), Spoken::default())
+    split(stream, (), Some(known))
 }
 
 /// The same for answers, which are short and known nowhere, with somebody who watches what is read.
 pub(crate) fn coalesce_watched<S, W>(stream: S, watch: W) -> (Coalesced<S, W>, Flusher<S, W>) {
-    resume_watched(stream, watch, Spoken::default())
+    split(stream, watch, None)
 }
 
-/// What has been spoken on a stream before the protocol was there to do it.
-#[derive(Debug, Default)]
-pub(crate) struct Spoken {
-    /// How many reads have brought something.
-    pub(crate) reads: u64,
-    /// What the peer has said, which the protocol reads first. Whoever watches has seen it.
-    pub(crate) heard: Vec<u8>,
-    /// How many bytes, from its first, the protocol need not say, as they have been said.
-    pub(crate) said: usize,
-    /// Those of them, and others, that have still to be sent.
-    pub(crate) unsent: Vec<u8>,
-}
-
-/// The same for a stream on which something has been spoken.
-pub(crate) fn resume_watched<S, W>(stream: S, watch: W, spoken: Spoken) -> (Coalesced<S, W>, Flusher<S, W>) {
-    split(stream, watch, None, spoken)
-}
-
-fn split<S, W>(
-    stream: S,
-    watch: W,
-    known: Option<Known>,
-    spoken: Spoken,
-) -> (Coalesced<S, W>, Flusher<S, W>) {
-    let Spoken { reads, heard, said, unsent } = spoken;
-    let ahead = Ahead::holding(&heard);
-    let mut out = Outgoing::default();
-    out.copy(&unsent);
-    let inner = Inner { stream, watch, reads, midway: false, said, out, known, ahead, broken: None };
+fn split<S, W>(stream: S, watch: W, known: Option<Known>) -> (Coalesced<S, W>, Flusher<S, W>) {
+    let (out, ahead) = (Outgoing::default(), Ahead::default());
+    let inner = Inner { stream, watch, midway: false, out, known, ahead, broken: None };
     let inner = Arc::new(Mutex::new(inner));
     (Coalesced(Arc::clone(&inner)), Flusher(inner))
 }
@@ -176,19 +146,9 @@ impl<S: AsyncWrite + Unpin, W: Watch> Flusher<S, W> {
         self.finish().await;
     }
 
-    /// How many reads have brought something so far.
-    pub(crate) fn reads(&self) -> u64 {
-        lock(&self.0).reads
-    }
-
     /// What whoever watches knows.
     pub(crate) fn watched<T>(&self, ask: impl FnOnce(&W) -> T) -> T {
         ask(&lock(&self.0).watch)
-    }
-
-    /// The first byte that was read last, while it is at hand.
-    pub(crate) fn first_at_hand(&self) -> Option<u8> {
-        lock(&self.0).ahead.last_read().first().copied()
     }
 
     /// Sends what is left, if the peer takes it soon.
@@ -242,14 +202,6 @@ impl<S: AsyncWrite + Unpin, W> Inner<S, W> {
         Pin::new(&mut self.stream).poll_flush(cx)
     }
 
-    /// Takes what has been said already, and throws it away; how much that was.
-    #[cold]
-    fn skip(&mut self, len: usize) -> usize {
-        let skipped = len.min(self.said);
-        self.said -= skipped;
-        skipped
-    }
-
     /// Room to gather so much, after writing if there is none.
     fn poll_room(&mut self, len: usize, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if let Some(kind) = self.broken {
@@ -274,9 +226,6 @@ impl<S: AsyncWrite + Gather + Unpin, W> AsyncWrite for Coalesced<S, W> {
     ) -> Poll<io::Result<usize>> {
         let inner = &mut *lock(&self.0);
         let len = bufs.iter().map(|buf| buf.len()).sum();
-        if inner.said > 0 {
-            return Poll::Ready(Ok(inner.skip(len)));
-        }
         if len >= DIRECT_MIN || inner.stream.gathers() {
             inner.midway = true;
             if inner.out.len() > 0 {
@@ -313,11 +262,8 @@ impl<S: AsyncRead + Gather + Unpin, W: Watch> AsyncRead for Coalesced<S, W> {
         if let Some(kind) = inner.broken {
             return Poll::Ready(Err(kind.into()));
         }
-        let Inner { ahead, stream, watch, reads, .. } = inner;
-        let mut seen = |read: &[u8]| {
-            *reads += u64::from(!read.is_empty());
-            watch.see(read);
-        };
+        let Inner { ahead, stream, watch, .. } = inner;
+        let mut seen = |read: &[u8]| watch.see(read);
         if stream.gathers() && ahead.at_hand().is_empty() {
             let before = buf.filled().len();
             let outcome = Pin::new(stream).poll_read(cx, buf);

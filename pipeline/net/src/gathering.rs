@@ -76,9 +76,9 @@ impl Gathering {
         Ok(())
     }
 
-    /// How much has arrived.
-    pub(crate) fn len(&self) -> usize {
-        self.whole.len()
+    /// Whether as much has arrived as may.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.whole.len() == self.most
     }
 
     /// The body; what it does not fill of its buffer is given back where that is much.
@@ -116,11 +116,12 @@ mod tests {
         let budget = Budget::new(1 << 20);
         let mut gathering = Gathering::announced(100_000, &budget).expect("there is room");
         let chunk = [7; 77];
-        while gathering.len() + chunk.len() <= 100_000 {
+        while gathering.whole.len() + chunk.len() <= 100_000 {
             gathering.add(&chunk).expect("there is room");
             let charged = gathering.charge.bytes() as usize;
             assert!(
-                gathering.whole.capacity() <= charged && charged <= (GROWTH * gathering.len()).max(FIRST_MIN)
+                gathering.whole.capacity() <= charged
+                    && charged <= (GROWTH * gathering.whole.len()).max(FIRST_MIN)
             );
         }
         assert_eq!(gathering.add(&chunk), Err(NotKept::TooMuch));

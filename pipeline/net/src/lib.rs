@@ -1,8 +1,8 @@
 //! Servers and clients: gRPC over HTTP/2 and plain HTTP/1.1, with bodies charged to the budget as they arrive.
 //!
-//! gRPC is framed here, on the `h2` crate: OTLP needs unary calls only, and doing it ourselves gives control over
-//! windows (which are memory), hands bodies over without a copy, and answers in the status codes that senders of
-//! telemetry act upon.
+//! gRPC is framed here, on `millrace-http2` as a server and on the `h2` crate as a client: OTLP needs unary calls only,
+//! and doing it ourselves gives control over windows (which are memory), gathers bodies where they are kept, and answers
+//! in the status codes that senders of telemetry act upon.
 //!
 //! # Invariants
 //! - No body is kept, and none is inflated, beyond what has been charged to the intake budget.

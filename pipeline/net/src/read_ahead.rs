@@ -27,11 +27,6 @@ pub struct Ahead {
 }
 
 impl Ahead {
-    /// With something at hand that somebody else has read.
-    pub(crate) fn holding(read: &[u8]) -> Self {
-        Self { input: read.to_vec(), taken: 0 }
-    }
-
     /// What is at hand without a read.
     pub(crate) fn at_hand(&self) -> &[u8] {
         &self.input[self.taken..]
@@ -57,11 +52,6 @@ impl Ahead {
     /// So much of what is at hand has been handed on.
     pub(crate) fn take(&mut self, len: usize) {
         self.taken = (self.taken + len).min(self.input.len());
-    }
-
-    /// The beginning of what was read last, handed on or not.
-    pub(crate) fn last_read(&self) -> &[u8] {
-        &self.input
     }
 
     /// Reads into `buf` from what is at hand, else from `stream`; `seen` is shown every byte once, as it is read.

@@ -4,18 +4,16 @@
 
 mod support;
 
-use h2::Reason;
 use http::HeaderMap;
 use millrace_engine::extension::{Denied, Gate, ServerAuth, Unauthenticated};
 use millrace_engine::failure::Reason as Why;
 use millrace_engine::{BoxFuture, Failure, Fault, Identity};
 use millrace_net::admission::Admission;
-use millrace_net::grpc::{Code, PingPolicy, ServerOptions, Status};
+use millrace_net::grpc::{Code, Status};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
-use support::{Fixture, GATED, MESSAGE_MAX, PROMPT, framed, prefix, serve, serve_with};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use support::{GATED, MESSAGE_MAX, PROMPT, framed, prefix, serve, serve_to};
 use tokio::net::TcpStream;
 
 const MIB: u64 = 1 << 20;
@@ -65,16 +63,6 @@ async fn stopping_cuts_off_at_its_deadline_what_does_not_end() {
     server.running.stop(Instant::now()).await;
 
     assert!(endless.answer().await.is_err());
-}
-
-#[tokio::test]
-async fn a_peer_that_does_not_speak_is_hung_up_on() {
-    let server = serve(64 * MIB, None).await;
-    let mut silent = TcpStream::connect(server.address).await.unwrap();
-    // The server's settings show that it has accepted the connection.
-    silent.read_exact(&mut [0; 9]).await.unwrap();
-    tokio::time::pause();
-    silent.read_to_end(&mut Vec::new()).await.unwrap();
 }
 
 #[tokio::test]
@@ -228,19 +216,6 @@ async fn a_client_keeps_to_itself_what_exceeds_the_requests_under_way() {
 }
 
 #[tokio::test]
-async fn more_requests_than_allowed_are_refused_unread() {
-    // given a peer that does not keep to the limit of two: plain frames, written without looking at the settings
-    let server = serve(64 * MIB, Some(2)).await;
-    let mut peer = RawPeer::connect(server.address).await;
-    for stream in [1, 3, 5] {
-        peer.headers(stream, GATED_BLOCK, END_HEADERS).await;
-        peer.frame(DATA, END_STREAM, stream, &framed(b"x")).await;
-    }
-    assert_eq!(peer.reset().await, (5, Reason::REFUSED_STREAM));
-    server.begun(2).await;
-}
-
-#[tokio::test]
 async fn a_head_beyond_its_limit_costs_the_request_and_not_the_connection() {
     let server = serve(64 * MIB, None).await;
     let mut client = server.connect().await;
@@ -251,49 +226,6 @@ async fn a_head_beyond_its_limit_costs_the_request_and_not_the_connection() {
         Err(error) => assert!(error.is_reset(), "{error}"),
     }
     assert_eq!(client.call(PROMPT, b"x").await.unwrap().code, 0);
-}
-
-#[tokio::test]
-async fn a_head_without_end_costs_the_connection() {
-    let server = serve(64 * MIB, None).await;
-    let mut peer = RawPeer::connect(server.address).await;
-    peer.headers(1, GATED_BLOCK, 0).await;
-    // A literal header without indexing, each frame another 8 KiB of it.
-    let mut block = vec![0, 1, b'x', 0x7F, 0x81, 0x3F];
-    block.extend([b'y'; 8192]);
-    let mut sent = 0;
-    while peer.try_frame(CONTINUATION, 0, 1, &block).await {
-        sent += 1;
-        assert!(sent < 10_000, "the server takes a head of {sent} frames");
-    }
-    // Others are not affected.
-    assert_eq!(server.connect().await.call(PROMPT, b"x").await.unwrap().code, 0);
-}
-
-#[tokio::test]
-async fn requests_reset_as_fast_as_they_are_made_leave_nothing_behind() {
-    let server = serve(64 * MIB, None).await;
-    let before = tokio::runtime::Handle::current().metrics().num_alive_tasks();
-    let mut peer = RawPeer::connect(server.address).await;
-    let mut stream = 1;
-    // The server may hang up at any time, which is as good.
-    while stream < 40_000
-        && peer.try_frame(HEADERS, END_HEADERS, stream, GATED_BLOCK).await
-        && peer.try_frame(DATA, 0, stream, &prefix(100_000)).await
-        && peer.try_frame(RST_STREAM, 0, stream, &8u32.to_be_bytes()).await
-    {
-        stream += 2;
-    }
-    drop(peer);
-
-    server.charged(|bytes| bytes == 0).await;
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while tokio::runtime::Handle::current().metrics().num_alive_tasks() > before {
-        assert!(Instant::now() < deadline, "tasks are left behind");
-        tokio::task::yield_now().await;
-    }
-    assert_eq!(server.service.begun.load(SeqCst), 0);
-    assert_eq!(server.connect().await.call(PROMPT, b"x").await.unwrap().code, 0);
 }
 
 #[tokio::test]
@@ -356,10 +288,6 @@ impl Gate for Closed {
     }
 }
 
-async fn serve_to(set: impl FnOnce(&mut ServerOptions)) -> Fixture {
-    serve_with(([127, 0, 0, 1], 0).into(), 64 * MIB, set).await
-}
-
 #[tokio::test]
 async fn whoever_does_not_say_who_it_is_is_refused_before_its_message() {
     let server =
@@ -393,47 +321,6 @@ async fn a_closed_gate_turns_away_before_the_message() {
 }
 
 #[tokio::test]
-async fn pings_too_often_end_the_connection_with_the_words_that_clients_know() {
-    let server = serve(64 * MIB, None).await;
-    let mut peer = RawPeer::connect(server.address).await;
-    for _ in 0..4 {
-        peer.frame(PING, 0, 0, &[0; 8]).await;
-    }
-    let (code, words) = peer.goaway().await;
-    assert_eq!((code, &words[..]), (Reason::ENHANCE_YOUR_CALM, &b"too_many_pings"[..]));
-    assert_eq!(server.refused("too_many_pings"), 1);
-
-    let server = serve_to(|options| {
-        options.pings = PingPolicy { min_time: Duration::ZERO, permit_without_stream: true };
-    })
-    .await;
-    let mut peer = RawPeer::connect(server.address).await;
-    for _ in 0..100 {
-        peer.frame(PING, 0, 0, &[0; 8]).await;
-    }
-    // Answered to the last.
-    peer.frame(PING, 0, 0, b"the last").await;
-    peer.until(|kind, flags, payload| kind == PING && flags == 1 && payload == b"the last").await;
-}
-
-#[tokio::test]
-async fn frames_that_carry_nothing_in_masses_end_the_connection() {
-    let server = serve(64 * MIB, None).await;
-    let floods: [(u8, &[u8]); 4] = [(4, &[]), (8, &[0, 0, 0, 1]), (2, &[0, 0, 0, 3, 10]), (0xEE, &[0; 16])];
-    for (count, (kind, payload)) in floods.into_iter().enumerate() {
-        let mut peer = RawPeer::connect(server.address).await;
-        let stream = if kind == 2 { 1 } else { 0 };
-        let mut sent = 0;
-        while peer.try_frame(kind, 0, stream, payload).await {
-            sent += 1;
-            assert!(sent < 1_000_000, "{kind}");
-        }
-        assert_eq!(server.refused("flood"), count as u64 + 1, "{kind}");
-    }
-    assert_eq!(server.connect().await.call(PROMPT, b"x").await.unwrap().code, 0);
-}
-
-#[tokio::test]
 async fn an_old_connection_takes_nothing_new_and_finishes_what_is_under_way() {
     let server = serve_to(|options| options.keepalive.max_age = Some(Duration::from_millis(100))).await;
     let mut client = server.connect().await;
@@ -464,139 +351,4 @@ async fn what_is_under_way_on_an_old_connection_has_its_grace_and_no_more() {
     endless.send(&framed(b"x"));
     endless.end();
     assert!(endless.answer().await.is_err());
-}
-
-#[tokio::test]
-async fn an_idle_connection_is_ended_and_a_busy_one_is_not() {
-    let server = serve_to(|options| options.keepalive.max_idle = Some(Duration::from_millis(200))).await;
-    let mut client = server.connect().await;
-    let mut under_way = client.begin(GATED, &[]).await;
-    under_way.send(&framed(b"x"));
-    under_way.end();
-    tokio::time::sleep(Duration::from_millis(500)).await;
-    server.service.gate.add_permits(1);
-    assert_eq!(under_way.answer().await.unwrap().code, 0);
-    let answered = Instant::now();
-    client.connection.await.unwrap().unwrap();
-    assert!(answered.elapsed() >= Duration::from_millis(190), "{:?}", answered.elapsed());
-}
-
-#[tokio::test]
-async fn a_client_that_does_not_answer_pings_is_given_up() {
-    let server = serve_to(|options| {
-        options.keepalive.time = Duration::from_millis(50);
-        options.keepalive.timeout = Duration::from_millis(50);
-    })
-    .await;
-    // One that answers stays.
-    let mut alive = server.connect().await;
-    assert_eq!(alive.call(PROMPT, b"x").await.unwrap().code, 0);
-    // One that does not is pinged, and hung up on.
-    let mut silent = RawPeer::connect(server.address).await;
-    silent.until(|kind, flags, _| kind == PING && flags == 0).await;
-    silent.stream.read_to_end(&mut Vec::new()).await.unwrap();
-    assert_eq!(server.refused("unresponsive"), 1);
-    assert_eq!(alive.call(PROMPT, b"x").await.unwrap().code, 0);
-}
-
-#[tokio::test]
-async fn tls_on_a_port_without_it_has_a_name() {
-    let server = serve(64 * MIB, None).await;
-    let mut confused = TcpStream::connect(server.address).await.unwrap();
-    let hello = [&[0x16, 3, 1, 2, 0, 1, 0, 1, 0xFC, 3, 3][..], &[7; 502]].concat();
-    confused.write_all(&hello).await.unwrap();
-    // Whatever is sent back, the end comes.
-    let _ = confused.read_to_end(&mut Vec::new()).await;
-    assert_eq!(server.refused("tls_to_plain_port"), 1);
-}
-
-const DATA: u8 = 0;
-const HEADERS: u8 = 1;
-const RST_STREAM: u8 = 3;
-const PING: u8 = 6;
-const GOAWAY: u8 = 7;
-const CONTINUATION: u8 = 9;
-const END_STREAM: u8 = 1;
-const END_HEADERS: u8 = 4;
-/// `POST http test /test.Service/Gated`, content type gRPC, in HPACK without tables.
-const GATED_BLOCK: &[u8] = b"\x83\x86\x04\x13/test.Service/Gated\x01\x04test\x0f\x10\x10application/grpc";
-
-/// A peer that writes frames by hand.
-struct RawPeer {
-    stream: TcpStream,
-}
-
-impl RawPeer {
-    async fn connect(address: std::net::SocketAddr) -> Self {
-        let mut stream = TcpStream::connect(address).await.unwrap();
-        stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.unwrap();
-        Self { stream }
-    }
-
-    async fn headers(&mut self, stream: u32, block: &[u8], flags: u8) {
-        self.frame(HEADERS, flags, stream, block).await;
-    }
-
-    async fn frame(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
-        assert!(self.try_frame(kind, flags, stream, payload).await, "the server hung up");
-    }
-
-    /// Whether the server was still there. What it sends is thrown away, so that it can go on sending.
-    async fn try_frame(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) -> bool {
-        let len = u32::try_from(payload.len()).unwrap().to_be_bytes();
-        let mut frame = vec![len[1], len[2], len[3], kind, flags];
-        frame.extend(stream.to_be_bytes());
-        frame.extend(payload);
-        let (mut reader, mut writer) = self.stream.split();
-        let mut thrown_away = [0; 4096];
-        let writing = writer.write_all(&frame);
-        tokio::pin!(writing);
-        loop {
-            tokio::select! {
-                biased;
-                written = &mut writing => return written.is_ok(),
-                read = reader.read(&mut thrown_away) => if !matches!(read, Ok(1..)) {
-                    return false;
-                },
-            }
-        }
-    }
-
-    /// The server's GOAWAY: why, and in which words.
-    async fn goaway(&mut self) -> (Reason, Vec<u8>) {
-        let mut told = Vec::new();
-        self.until(|kind, _, payload| {
-            told = payload.to_vec();
-            kind == GOAWAY
-        })
-        .await;
-        (u32::from_be_bytes(told[4..8].try_into().unwrap()).into(), told[8..].to_vec())
-    }
-
-    /// Reads the server's frames up to one that is as expected.
-    async fn until(&mut self, mut is_it: impl FnMut(u8, u8, &[u8]) -> bool) {
-        loop {
-            let mut head = [0; 9];
-            self.stream.read_exact(&mut head).await.unwrap();
-            let mut payload = vec![0; u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize];
-            self.stream.read_exact(&mut payload).await.unwrap();
-            if is_it(head[3], head[4], &payload) {
-                return;
-            }
-        }
-    }
-
-    /// The next RST_STREAM of the server: of which stream, and why.
-    async fn reset(&mut self) -> (u32, Reason) {
-        loop {
-            let mut head = [0; 9];
-            self.stream.read_exact(&mut head).await.unwrap();
-            let mut payload = vec![0; u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize];
-            self.stream.read_exact(&mut payload).await.unwrap();
-            if head[3] == RST_STREAM {
-                let stream = u32::from_be_bytes([head[5], head[6], head[7], head[8]]);
-                return (stream, u32::from_be_bytes(payload.try_into().unwrap()).into());
-            }
-        }
-    }
 }

@@ -3,7 +3,6 @@
 use super::{Code, Status};
 use crate::Encoding;
 use http::header::CONTENT_TYPE;
-use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use std::time::{Duration, Instant};
 
@@ -31,8 +30,7 @@ pub(super) struct Refusal {
 
 impl Head {
     /// Reads the headers of a request that arrived at `received`.
-    pub(super) fn read(request: &Parts, received: Instant) -> Result<Self, Refusal> {
-        let headers = &request.headers;
+    pub(super) fn read(method: &Method, headers: &HeaderMap, received: Instant) -> Result<Self, Refusal> {
         let content_type = content_type(headers)?;
         let timeout = match headers.get("grpc-timeout") {
             None => None,
@@ -41,12 +39,12 @@ impl Head {
                 status: Status::new(Code::Internal, format!("malformed grpc-timeout: {:?}", quoted(value))),
             })?),
         };
-        if request.method != Method::POST {
+        if *method != Method::POST {
             return Err(Refusal {
                 http: StatusCode::METHOD_NOT_ALLOWED,
                 status: Status::new(
                     Code::Internal,
-                    format!("the method is {}, and gRPC uses POST only", request.method),
+                    format!("the method is {method}, and gRPC uses POST only"),
                 ),
             });
         }
@@ -140,11 +138,10 @@ mod tests {
     use super::*;
 
     fn read(headers: &[(&'static str, &str)]) -> Result<Head, Refusal> {
-        let mut request = http::Request::post("/service/method");
-        for (name, value) in headers {
-            request = request.header(*name, *value);
-        }
-        Head::read(&request.body(()).expect("a request").into_parts().0, Instant::now())
+        let pair = |(name, value): &(&'static str, &str)| {
+            (http::HeaderName::from_static(name), HeaderValue::from_str(value).expect("a value"))
+        };
+        Head::read(&Method::POST, &headers.iter().map(pair).collect(), Instant::now())
     }
 
     #[test]

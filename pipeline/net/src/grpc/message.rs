@@ -4,8 +4,7 @@ use super::{Code, PREFIX_LEN, Status};
 use crate::Encoding;
 use crate::compression::{InflateError, OFFLOAD_ABOVE};
 use crate::gathering::{Gathering, NotKept};
-use bytes::{Bytes, BytesMut};
-use h2::RecvStream;
+use bytes::Bytes;
 use millrace_engine::{Budget, Charge};
 use std::time::Duration;
 
@@ -20,103 +19,103 @@ pub(super) struct Message {
     pub(super) wire_bytes: usize,
 }
 
-/// Reads the one message of a unary request, and the end of the stream.
-pub(super) async fn receive(
-    body: &mut RecvStream,
+/// A message as it arrived.
+pub(super) struct Arrived {
+    bytes: Bytes,
+    charge: Charge,
+    is_compressed: bool,
+}
+
+impl Arrived {
+    /// Its size on the wire, with its prefix.
+    pub(super) fn wire_bytes(&self) -> usize {
+        PREFIX_LEN + self.bytes.len()
+    }
+}
+
+/// The body of a unary request, which is one message, as it arrives.
+pub(super) struct Receiving {
+    prefix: [u8; PREFIX_LEN],
+    have: u8,
+    limit: usize,
+    /// Since its prefix is there.
+    message: Option<Gathering>,
+}
+
+impl Receiving {
+    /// A message of at most `limit` bytes.
+    pub(super) fn new(limit: usize) -> Self {
+        Self { prefix: [0; PREFIX_LEN], have: 0, limit, message: None }
+    }
+
+    /// Takes what has arrived.
+    pub(super) fn add(&mut self, mut chunk: &[u8], budget: &Budget) -> Result<(), Status> {
+        let message = match &mut self.message {
+            Some(message) => message,
+            None => {
+                let have = usize::from(self.have);
+                let (prefix, rest) = chunk.split_at(chunk.len().min(PREFIX_LEN - have));
+                self.prefix[have..have + prefix.len()].copy_from_slice(prefix);
+                self.have += prefix.len() as u8;
+                if usize::from(self.have) < PREFIX_LEN {
+                    return Ok(());
+                }
+                chunk = rest;
+                let len = self.announced()?;
+                self.message.insert(Gathering::announced(len, budget).ok_or_else(over_budget)?)
+            }
+        };
+        if chunk.is_empty() {
+            return Ok(());
+        }
+        message.add(chunk).map_err(|problem| match problem {
+            NotKept::TooMuch => more_than_one(),
+            NotKept::OverBudget => over_budget(),
+        })
+    }
+
+    /// What the prefix says of the message.
+    fn announced(&self) -> Result<usize, Status> {
+        let [flag, len @ ..] = self.prefix;
+        if flag > 1 {
+            let message = format!("grpc: received unexpected payload format {flag}");
+            return Err(Status::new(Code::Internal, message));
+        }
+        let len = u32::from_be_bytes(len) as usize;
+        if len > self.limit { Err(too_large(len, self.limit)) } else { Ok(len) }
+    }
+
+    /// The message, at the end of the body.
+    pub(super) fn finish(self) -> Result<Arrived, Status> {
+        let message =
+            self.message.ok_or_else(|| Status::new(Code::Unknown, "the request ends before its message"))?;
+        if message.is_whole() {
+            let (bytes, charge) = message.finish();
+            Ok(Arrived { bytes, charge, is_compressed: self.prefix[0] == 1 })
+        } else {
+            Err(Status::new(Code::Unknown, "the request ends within its message"))
+        }
+    }
+}
+
+/// Inflates a message that says that it is compressed.
+pub(super) async fn open(
+    arrived: Arrived,
     encoding: Encoding,
     limit: usize,
     budget: &Budget,
 ) -> Result<Message, Status> {
-    let mut head = BytesMut::new();
-    let first = loop {
-        let chunk = next(body)
-            .await?
-            .ok_or_else(|| Status::new(Code::Unknown, "the request ends before its message"))?;
-        if head.is_empty() && chunk.len() >= PREFIX_LEN {
-            break chunk;
-        }
-        head.extend_from_slice(&chunk);
-        if head.len() >= PREFIX_LEN {
-            break head.freeze();
-        }
-    };
-    let compressed = match first[0] {
-        0 => false,
-        1 => true,
-        flag => {
-            return Err(Status::new(
-                Code::Internal,
-                format!("grpc: received unexpected payload format {flag}"),
-            ));
-        }
-    };
-    let len = u32::from_be_bytes([first[1], first[2], first[3], first[4]]) as usize;
-    if len > limit {
-        return Err(too_large(len, limit));
-    }
-    let (bytes, charge) = contiguous(body, first.slice(PREFIX_LEN..), len, budget).await?;
-    let wire_bytes = bytes.len() + PREFIX_LEN;
-    match (compressed, encoding) {
-        (false, _) => Ok(Message { bytes, charge, wire_bytes }),
+    let wire_bytes = arrived.wire_bytes();
+    let Arrived { bytes, charge, is_compressed } = arrived;
+    let (bytes, charge) = match (is_compressed, encoding) {
+        (false, _) => (bytes, charge),
         (true, Encoding::None) => {
-            Err(Status::new(Code::Internal, "grpc: compressed flag set with identity or empty encoding"))
+            let message = "grpc: compressed flag set with identity or empty encoding";
+            return Err(Status::new(Code::Internal, message));
         }
-        (true, encoding) => {
-            let (bytes, charge) = inflate(encoding, bytes, charge, limit, budget).await?;
-            Ok(Message { bytes, charge, wire_bytes })
-        }
-    }
-}
-
-/// The next chunk of the body; its window is given back at once, because what we keep is charged elsewhere.
-async fn next(body: &mut RecvStream) -> Result<Option<Bytes>, Status> {
-    match body.data().await {
-        None => Ok(None),
-        Some(Ok(chunk)) => {
-            let _ = body.flow_control().release_capacity(chunk.len());
-            Ok(Some(chunk))
-        }
-        Some(Err(error)) => Err(Status::new(Code::Canceled, format!("the request was cut off: {error}"))),
-    }
-}
-
-/// The message in one buffer: the first chunk itself where it is whole.
-async fn contiguous(
-    body: &mut RecvStream,
-    first: Bytes,
-    len: usize,
-    budget: &Budget,
-) -> Result<(Bytes, Charge), Status> {
-    if first.len() == len {
-        let charge = budget.try_charge(len as u64).ok_or_else(over_budget)?;
-        return match next_non_empty(body).await? {
-            None => Ok((first, charge)),
-            Some(_) => Err(more_than_one()),
-        };
-    }
-    let not_kept = |problem| match problem {
-        NotKept::TooMuch => more_than_one(),
-        NotKept::OverBudget => over_budget(),
+        (true, encoding) => inflate(encoding, bytes, charge, limit, budget).await?,
     };
-    let mut gathering = Gathering::announced(len, budget).ok_or_else(over_budget)?;
-    gathering.add(&first).map_err(not_kept)?;
-    drop(first);
-    while let Some(chunk) = next_non_empty(body).await? {
-        gathering.add(&chunk).map_err(not_kept)?;
-    }
-    if gathering.len() < len {
-        return Err(Status::new(Code::Unknown, "the request ends within its message"));
-    }
-    Ok(gathering.finish())
-}
-
-async fn next_non_empty(body: &mut RecvStream) -> Result<Option<Bytes>, Status> {
-    while let Some(chunk) = next(body).await? {
-        if !chunk.is_empty() {
-            return Ok(Some(chunk));
-        }
-    }
-    Ok(None)
+    Ok(Message { bytes, charge, wire_bytes })
 }
 
 async fn inflate(

@@ -9,6 +9,7 @@ mod head;
 mod http1;
 mod pace;
 mod server;
+mod watch;
 
 pub use body::{Accepted, BodyError, Encodings, Received, last_unless_whole, receive, turned_away};
 #[cfg(fuzzing)]
@@ -18,3 +19,5 @@ pub use cors::Cors;
 pub use front::{Front, Turned};
 pub use pace::Timeouts;
 pub use server::{Server, ServerOptions};
+#[cfg(fuzzing)]
+pub use watch::watched;

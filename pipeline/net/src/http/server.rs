@@ -5,9 +5,9 @@ use super::ambiguity::ambiguity;
 use super::head;
 use super::http1::READ_BUFFER_LEASED;
 use super::pace::Timeouts;
+use super::watch::{Flood, FrameWatch};
 use crate::coalesce::coalesce_watched;
 use crate::connections::{Door, Refused, Stopping, WINDOW_MIN, Windows, accept};
-use crate::grpc::watch::{FrameWatch, calm_down};
 use crate::stream::{Listener, OverTls, Peer, Socket, Stream};
 use crate::tls::ALPN_H2;
 use axum::Router;
@@ -145,7 +145,7 @@ impl Server {
         let timer = sleep(idle);
         tokio::pin!(timer);
         let (mut seen, mut finishing) = (0, false);
-        let misuse = loop {
+        let flood = loop {
             tokio::select! {
                 ended = flusher.drive_watched(serving.as_mut()) => match ended {
                     Ok(Ok(())) => break None,
@@ -153,7 +153,7 @@ impl Server {
                         tracing::debug!(%peer, %error, "the connection broke");
                         break None;
                     }
-                    Err(misuse) => break Some(misuse),
+                    Err(flood) => break Some(flood),
                 },
                 _ = stopping.wait_for(|stopping| *stopping), if !finishing => {
                     serving.as_mut().graceful_shutdown();
@@ -174,11 +174,11 @@ impl Server {
             }
         };
         drop(serving);
-        let Some(misuse) = misuse else { return flusher.finish().await };
+        let Some(Flood) = flood else { return flusher.finish().await };
         tracing::warn!(otelcol.component.id = %self.options.door.component, %peer, "a client sends HTTP/2 frames that carry nothing, in masses; closing its connection");
         self.options.door.refused.count(Refused::Flood);
-        let last_stream = flusher.watched(FrameWatch::last_stream);
-        flusher.finish_with(&calm_down(last_stream, misuse)).await;
+        let last = flusher.watched(FrameWatch::calm_down);
+        flusher.finish_with(&last).await;
     }
 }
 

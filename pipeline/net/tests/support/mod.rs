@@ -3,6 +3,7 @@
 
 pub mod certificates;
 pub mod hostile;
+pub mod raw;
 
 use bytes::{Bytes, BytesMut};
 use h2::client::{ResponseFuture, SendRequest};
@@ -128,6 +129,11 @@ pub async fn serve_with(
     let (server, _gone) = Server::new(Arc::clone(&service), options, tasks.clone());
     let running = Running::start(&tasks, "server", |stopping| server.serve(listener, stopping));
     Fixture { address, budget, service, running, door, registry }
+}
+
+/// Starts a server on a free port with options of its own.
+pub async fn serve_to(set: impl FnOnce(&mut ServerOptions)) -> Fixture {
+    serve_with(([127, 0, 0, 1], 0).into(), 64 << 20, set).await
 }
 
 impl Fixture {

@@ -1,16 +1,19 @@
-//! A parked connection beside one that never parks: whatever a client sends, in whatever pieces, it is told the same.
+//! Conversations written by hand, frame by frame, with the time that timers go by.
 
 use super::*;
 use crate::admission::Admission;
-use crate::coalesce::coalesce_watched;
 use crate::connections::{Door, Windows};
 use crate::grpc::{Call, Code, Keepalive, PingPolicy, Status};
+use bytes::Bytes;
 use millrace_engine::health::Health;
 use millrace_engine::{BoxFuture, Budget, Failure, Tasks};
-use tokio::io::{AsyncReadExt as _, DuplexStream};
+use std::pin::Pin;
+use std::task::Poll;
+use tokio::io::{AsyncReadExt as _, DuplexStream, ReadBuf, duplex};
 use tokio::net::UnixStream;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, yield_now};
+use tokio::time::sleep;
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// `POST http test /test.Service/Echo`, content type gRPC, in HPACK without tables.
@@ -18,15 +21,26 @@ const BLOCK: &[u8] = b"\x83\x86\x04\x12/test.Service/Echo\x01\x04test\x0f\x10\x1
 /// A message of two bytes.
 const MESSAGE: &[u8] = &[0, 0, 0, 0, 2, 7, 7];
 
+/// How long a slow call takes.
+const SLOW: Duration = Duration::from_secs(150);
+
 struct Echo;
 
 impl Unary for Echo {
     fn route(&self, path: &str) -> Option<u8> {
-        (path == "/test.Service/Echo").then_some(0)
+        ["/test.Service/Echo", "/test.Service/Slow"]
+            .iter()
+            .position(|known| *known == path)
+            .map(|at| at as u8)
     }
 
     fn call(&self, call: Call) -> BoxFuture<'_, Result<Bytes, Status>> {
-        Box::pin(async move { Ok(call.message) })
+        Box::pin(async move {
+            if call.route == 1 {
+                sleep(SLOW).await;
+            }
+            Ok(call.message)
+        })
     }
 
     fn status(&self, failure: &Failure) -> Status {
@@ -62,26 +76,10 @@ struct Talk {
 }
 
 impl Talk {
-    fn parked(server: &Arc<Server<Echo>>) -> Self {
-        Self::with(server, |server, near, course| tokio::spawn(server.converse(near, course)))
-    }
-
-    /// With a server that makes its HTTP/2 state at once.
-    fn awake(server: &Arc<Server<Echo>>) -> Self {
-        Self::with(server, |server, near, course| {
-            let (stream, flusher) = coalesce_watched(near, server.watch(&course));
-            tokio::spawn(server.awake((stream, flusher, course)))
-        })
-    }
-
-    fn with(
-        server: &Arc<Server<Echo>>,
-        spawn: impl FnOnce(Arc<Server<Echo>>, DuplexStream, Box<Course>) -> JoinHandle<()>,
-    ) -> Self {
+    fn with(server: &Arc<Server<Echo>>) -> Self {
         let (near, far) = duplex(1 << 20);
         let (stop, stopping) = watch::channel(false);
-        let course = Course::begin(&server.options, Peer(None), stopping);
-        let task = spawn(Arc::clone(server), near, course);
+        let task = tokio::spawn(Arc::clone(server).converse(near, Peer(None), stopping));
         Self { far, told: Vec::new(), ended: false, stop, task }
     }
 
@@ -135,101 +133,10 @@ fn request(stream: u32) -> Vec<u8> {
     [frame(1, 4, stream, BLOCK), frame(0, 1, stream, MESSAGE)].concat()
 }
 
-/// A frame that a client may send, should not, or must not.
-fn any_frame(random: &mut fastrand::Rng, next: &mut u32) -> Vec<u8> {
-    let mut stream = || {
-        *next += 2;
-        *next - 2
-    };
-    match random.u8(0..32) {
-        0..4 => frame(6, 0, 0, &random.u64(..).to_be_bytes()),
-        4 => frame(6, 1, 0, &random.u64(..).to_be_bytes()),
-        5..8 => frame(8, 0, 0, &random.u32(1..1 << 20).to_be_bytes()),
-        8 => frame(8, 0, 0, &[0x7F, 0xFF, 0xFF, random.u8(..)]),
-        9 => frame(8, 0, 0, &[random.u8(..) & 0x80, 0, 0, 0]),
-        10..12 => frame(4, 0, 0, &[0, random.u8(1..10), 0, 0, random.u8(..) & 0x40, 1]),
-        12 => frame(4, 0, 0, &[0, random.u8(1..9), 0xFF, 0, 0, 2]),
-        13 => frame(4, 0, 0, &vec![0; random.usize(..40)]),
-        14 => frame(4, 0, 0, &[0; 600]),
-        15 => frame(4, 1, 0, &[]),
-        16 => frame(4, random.u8(..2), random.u32(..2), &[0; 6]),
-        17 => frame(2, 0, random.u32(..9), &[0, 0, 0, 3, 10]),
-        18 => frame(6, 0, random.u32(..2), &vec![0; random.usize(6..10)]),
-        19 => frame(8, 0, random.u32(..6), &[0, 0, 0, 1]),
-        20 => frame(3, 0, random.u32(..6), &[0, 0, 0, 8]),
-        21 => frame(random.u8(10..), random.u8(..), random.u32(..3), &vec![1; random.usize(..60)]),
-        22 => frame(7, 0, 0, &[0; 8]),
-        23 => frame(random.u8(..10), random.u8(..), random.u32(..6), &vec![2; random.usize(..20)]),
-        24 => (0..9).map(|_| random.u8(..)).collect(),
-        _ => request(stream()),
-    }
-}
-
-fn any_conversation(random: &mut fastrand::Rng) -> Vec<u8> {
-    let mut bytes = if random.u8(..8) == 0 { PREFACE.to_vec() } else { opening() };
-    if random.u8(..16) == 0 {
-        let at = random.usize(..bytes.len());
-        bytes[at] ^= 1 << random.u8(..8);
-    }
-    let mut next = 1;
-    for _ in 0..random.u8(..12) {
-        bytes.extend(any_frame(random, &mut next));
-    }
-    if random.bool() {
-        bytes.extend(request(next));
-    }
-    bytes.truncate(bytes.len() - random.usize(..8).saturating_sub(4));
-    bytes
-}
-
 #[tokio::test(start_paused = true)]
-async fn whatever_is_said_in_whatever_pieces_the_answers_are_those_of_a_server_that_never_parks() {
+async fn many_pings_are_answered() {
     let server = server(|_| ());
-    for seed in 0..400 {
-        let random = &mut fastrand::Rng::with_seed(seed);
-        let conversation = any_conversation(random);
-        let (mut parked, mut awake) = (Talk::parked(&server), Talk::awake(&server));
-        parked.settle().await;
-        awake.settle().await;
-        let longest = [1, 10, 100, 1000][random.usize(..4)];
-        let mut rest = &conversation[..];
-        while !rest.is_empty() {
-            let piece;
-            (piece, rest) = rest.split_at(random.usize(1..=longest).min(rest.len()));
-            parked.say(piece).await;
-            awake.say(piece).await;
-            assert!(
-                parked.told == awake.told,
-                "{seed}: {conversation:x?}: {:?} {:?}",
-                parked.frames(),
-                awake.frames()
-            );
-            assert_eq!(parked.ended, awake.ended, "{seed}");
-        }
-        if random.bool() {
-            for talk in [&parked, &awake] {
-                talk.stop.send_replace(true);
-            }
-        } else {
-            parked.far.shutdown().await.expect("a pipe");
-            awake.far.shutdown().await.expect("a pipe");
-        }
-        parked.settle().await;
-        awake.settle().await;
-        assert!(
-            parked.told == awake.told,
-            "{seed}: {conversation:x?}: {:?} {:?}",
-            parked.frames(),
-            awake.frames()
-        );
-        assert_eq!(parked.ended, awake.ended, "{seed}");
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn many_pings_are_answered_and_nothing_of_them_is_kept() {
-    let server = server(|_| ());
-    let mut talk = Talk::parked(&server);
+    let mut talk = Talk::with(&server);
     talk.say(&opening()).await;
     talk.told.clear();
     for number in 0..900u64 {
@@ -242,9 +149,9 @@ async fn many_pings_are_answered_and_nothing_of_them_is_kept() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_parked_connection_is_told_to_go_and_may_finish_what_it_had_begun() {
+async fn a_connection_is_told_to_go_and_may_finish_what_it_had_begun() {
     let server = server(|_| ());
-    let mut talk = Talk::parked(&server);
+    let mut talk = Talk::with(&server);
     talk.say(&opening()).await;
     talk.told.clear();
     talk.stop.send_replace(true);
@@ -263,27 +170,48 @@ async fn a_parked_connection_is_told_to_go_and_may_finish_what_it_had_begun() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn parked_connections_age_and_grow_idle_like_others() {
+async fn connections_age_and_grow_idle_before_their_first_request_and_after() {
     for set in [
         |options: &mut ServerOptions| options.keepalive.max_age = Some(Duration::from_secs(60)),
         |options: &mut ServerOptions| options.keepalive.max_idle = Some(Duration::from_secs(60)),
     ] {
-        let mut talk = Talk::parked(&server(set));
-        talk.say(&opening()).await;
-        talk.told.clear();
-        let begun = tokio::time::Instant::now();
-        talk.far.read_exact(&mut [0; 17]).await.expect("a farewell");
-        assert!((53..=67).contains(&begun.elapsed().as_secs()), "{:?}", begun.elapsed());
+        for requests in [0, 1] {
+            let mut talk = Talk::with(&server(set));
+            talk.say(&opening()).await;
+            if requests > 0 {
+                talk.say(&request(1)).await;
+            }
+            talk.told.clear();
+            let begun = tokio::time::Instant::now();
+            talk.far.read_exact(&mut [0; 17]).await.expect("a farewell");
+            assert!((53..=67).contains(&begun.elapsed().as_secs()), "{:?}", begun.elapsed());
+        }
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_parked_client_that_answers_pings_stays_and_one_that_does_not_is_given_up() {
+async fn a_busy_connection_is_not_idle() {
+    let mut talk = Talk::with(&server(|options| options.keepalive.max_idle = Some(Duration::from_secs(60))));
+    talk.say(&opening()).await;
+    let at = BLOCK.windows(4).position(|four| four == b"Echo").expect("it is there");
+    let block = [&BLOCK[..at], b"Slow", &BLOCK[at + 4..]].concat();
+    talk.say(&[frame(1, 4, 1, &block), frame(0, 1, 1, MESSAGE)].concat()).await;
+    talk.told.clear();
+    let begun = tokio::time::Instant::now();
+    talk.far.read_exact(&mut [0; 9]).await.expect("an answer");
+    assert_eq!(begun.elapsed(), SLOW, "and no farewell before");
+    talk.settle().await;
+    talk.far.read_exact(&mut [0; 17]).await.expect("a farewell");
+    assert_eq!(begun.elapsed(), SLOW + Duration::from_secs(60));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_answers_pings_stays_and_one_that_does_not_is_given_up() {
     let server = server(|options| {
         options.keepalive.time = Duration::from_secs(60);
         options.keepalive.timeout = Duration::from_secs(20);
     });
-    let mut talk = Talk::parked(&server);
+    let mut talk = Talk::with(&server);
     talk.say(&opening()).await;
     let mut ping = [0; 17];
     for _ in 0..3 {
@@ -303,28 +231,56 @@ async fn one_that_does_not_take_its_answers_is_not_listened_to() {
     let server = server(|_| ());
     let (near, mut far) = duplex(1024);
     let (_stop, stopping) = watch::channel(false);
-    let course = Course::begin(&server.options, Peer(None), stopping);
-    let _task = tokio::spawn(Arc::clone(&server).converse(near, course));
+    let _task = tokio::spawn(Arc::clone(&server).converse(near, Peer(None), stopping));
     far.write_all(&opening()).await.expect("it listens");
     let pings = frame(6, 0, 0, &[7; 8]).repeat(1000);
     let flood = timeout(Duration::from_secs(5), far.write_all(&pings));
     assert!(flood.await.is_err(), "all of it was taken, and the answers are kept somewhere");
 }
 
-#[test]
-fn the_greeting_is_what_h2_begins_with() {
-    let greeting = server(|options| options.max_streams = Some(7)).greeting.clone();
-    let (head, settings) = greeting.split_at(9);
-    assert_eq!(head[..5], [0, 0, settings.len() as u8, 4, 0]);
-    assert!(settings.chunks(6).any(|setting| setting == [0, 3, 0, 0, 0, 7]), "{settings:?}");
+#[tokio::test(start_paused = true)]
+async fn whoever_does_not_say_that_it_speaks_http2_has_ten_seconds() {
+    let mut talk = Talk::with(&server(|_| ()));
+    talk.say(&PREFACE[..10]).await;
+    let begun = tokio::time::Instant::now();
+    talk.far.read_to_end(&mut Vec::new()).await.expect("the end");
+    assert_eq!(begun.elapsed().as_secs(), 10);
 }
 
-/// Ten thousand of them are to take less than 150 MiB with all that they have.
+#[tokio::test(start_paused = true)]
+async fn the_same_is_answered_in_whatever_pieces_it_is_said() {
+    let whole = [opening(), request(1), request(3), frame(6, 0, 0, &[7; 8])].concat();
+    for size in 1..whole.len() {
+        let mut talk = Talk::with(&server(|_| ()));
+        for piece in whole.chunks(size) {
+            talk.say(piece).await;
+        }
+        let mut frames = talk.frames();
+        frames.sort_unstable();
+        let answers = [(0, 0), (0, 0), (1, 4), (1, 4), (1, 5), (1, 5), (4, 0), (4, 1), (6, 1)];
+        assert_eq!(frames, answers, "{size}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_request_that_never_ends_is_reset_after_a_minute() {
+    let mut talk = Talk::with(&server(|_| ()));
+    talk.say(&opening()).await;
+    talk.say(&[frame(1, 4, 1, BLOCK), frame(0, 0, 1, &[9, 0, 0, 0, 0])].concat()).await;
+    assert_eq!(talk.frames().last(), Some(&(1, 5)), "an answer, and no reset");
+    talk.told.clear();
+    let begun = tokio::time::Instant::now();
+    let mut reset = [0; 13];
+    talk.far.read_exact(&mut reset).await.expect("a reset");
+    assert_eq!((reset, begun.elapsed().as_secs()), ([0, 0, 4, 3, 0, 0, 0, 0, 1, 0, 0, 0, 0], 60));
+}
+
+/// Ten thousand of them are to take less than 100 MiB with all that they have.
 #[tokio::test]
-async fn the_task_of_a_parked_connection_is_small() {
+async fn the_task_of_a_connection_is_small() {
     let (socket, _far) = UnixStream::pair().expect("a pair");
     let (_stop, stopping) = watch::channel(false);
     let connection = server(|_| ()).connection(Socket::Unix(socket), Peer(None), stopping);
-    let size = size_of_val(&connection);
-    assert!(size <= 1536, "{size}");
+    let size = size_of_val(&connection) + size_of::<Driver<Echo, crate::stream::Stream>>();
+    assert!(size <= 2048, "{size}");
 }
