@@ -52,6 +52,8 @@ pub(super) struct Stored {
     pub(super) connections: usize,
     /// Whether the Go collector syncs. Ours does.
     pub(super) go_syncs: bool,
+    /// Whether there is somebody at the destination meanwhile.
+    pub(super) delivers: bool,
 }
 
 /// Where an exporter keeps what it has acknowledged.
@@ -146,10 +148,10 @@ pub(super) fn all() -> Vec<Case> {
             streams,
         }),
     };
-    let stored = |name, about, items, connections, go_syncs| Case {
+    let stored = |name, about, items, connections, go_syncs, delivers| Case {
         name,
         about,
-        kind: Kind::Stored(Stored { protocol: Grpc, items, connections, go_syncs }),
+        kind: Kind::Stored(Stored { protocol: Grpc, items, connections, go_syncs, delivers }),
     };
     let crowd = |name, about, protocol, tls, connections, manner| Case {
         name,
@@ -237,23 +239,55 @@ pub(super) fn all() -> Vec<Case> {
             100,
             Some((64, 1)),
         ),
-        stored("stored-64-synced", "gRPC, 100 spans/request, 64 connections; all with fsync", 100, 64, true),
+        stored(
+            "stored-64-synced",
+            "gRPC, 100 spans/request, 64 connections, delivering; all with fsync",
+            100,
+            64,
+            true,
+            true,
+        ),
+        stored(
+            "stored-64-synced-10",
+            "gRPC, 10 spans/request, 64 connections, delivering; all with fsync",
+            10,
+            64,
+            true,
+            true,
+        ),
+        stored(
+            "stored-64-synced-kept",
+            "gRPC, 100 spans/request, 64 connections, nobody at the destination; all with fsync",
+            100,
+            64,
+            true,
+            false,
+        ),
+        stored(
+            "stored-64-synced-kept-10",
+            "gRPC, 10 spans/request, 64 connections, nobody at the destination; all with fsync",
+            10,
+            64,
+            true,
+            false,
+        ),
         stored(
             "stored-64-unsynced",
-            "gRPC, 100 spans/request, 64 connections; Go without fsync",
+            "gRPC, 100 spans/request, 64 connections, delivering; Go without fsync",
             100,
             64,
             false,
+            true,
         ),
-        stored("stored-64-synced-10", "gRPC, 10 spans/request, 64 connections; all with fsync", 10, 64, true),
         stored(
             "stored-64-unsynced-10",
-            "gRPC, 10 spans/request, 64 connections; Go without fsync",
+            "gRPC, 10 spans/request, 64 connections, delivering; Go without fsync",
             10,
             64,
             false,
+            true,
         ),
-        stored("stored-1", "gRPC, 100 spans/request, one at a time; all with fsync", 100, 1, true),
+        stored("stored-1", "gRPC, 100 spans/request, one at a time; all with fsync", 100, 1, true, true),
         Case {
             name: "backlog",
             about: "started with a backlog on disk, Go without fsync",

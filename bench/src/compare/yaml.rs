@@ -91,7 +91,8 @@ pub(super) fn config(
         Queue::Memory => format!("sending_queue:\n      enabled: true\n    {RETRY_FOR_EVER}"),
         // More than there is ever load for: the disk is the bound.
         Queue::Disk { .. } => format!(
-            "sending_queue:\n      storage: file_storage\n      queue_size: 10000000\n    {RETRY_FOR_EVER}"
+            "sending_queue:\n      storage: file_storage\n      queue_size: 10000000{}\n    {RETRY_FOR_EVER}",
+            consumers(args, case)
         ),
     };
     let (extensions, runs) = match queue {
@@ -130,6 +131,19 @@ service:{runs}
       exporters: [{exporter}]
 "
     )
+}
+
+/// As many sends at once as there are requests open at the door: so many a relay without a queue has under way.
+fn consumers(args: &Args, case: &Case) -> String {
+    let consumers = match &case.kind {
+        Kind::Relay(relay) => {
+            let (connections, in_flight) = relay.streams.unwrap_or((args.connections, args.in_flight));
+            connections * in_flight
+        }
+        Kind::Stored(stored) if stored.connections > 1 => stored.connections,
+        _ => return String::new(),
+    };
+    format!("\n      num_consumers: {consumers}")
 }
 
 /// Where the exporter keeps what waits for the destination.

@@ -25,6 +25,8 @@ struct State {
     times: u64,
     wakers: Vec<(u64, Waker)>,
     next_id: u64,
+    /// How many threads are blocked: to wake none costs a system call, too.
+    blocked: usize,
 }
 
 impl Event {
@@ -35,12 +37,14 @@ impl Event {
     }
 
     pub(crate) fn happen(&self) {
-        let wakers = {
+        let (wakers, is_blocking) = {
             let mut state = lock(&self.0.state);
             state.times += 1;
-            std::mem::take(&mut state.wakers)
+            (std::mem::take(&mut state.wakers), state.blocked > 0)
         };
-        self.0.happened.notify_all();
+        if is_blocking {
+            self.0.happened.notify_all();
+        }
         for (_, waker) in wakers {
             waker.wake();
         }
@@ -67,8 +71,10 @@ impl Listener {
             else {
                 return false;
             };
+            state.blocked += 1;
             let waited = self.shared.happened.wait_timeout(state, left);
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
+            state.blocked -= 1;
         }
         true
     }

@@ -27,6 +27,8 @@ struct State {
     /// What became of the members, in order. A group that does not fit into a segment completes part by part.
     parts: Vec<Part>,
     wakers: Vec<(usize, Waker)>,
+    /// How many threads are blocked: to wake none costs a system call, too.
+    blocked: usize,
 }
 
 #[derive(Debug)]
@@ -61,7 +63,7 @@ impl Drop for Promise {
 
 impl Group {
     fn complete(&self, end: usize, outcome: Result<u64, Refusal>) {
-        let wakers = {
+        let (wakers, is_blocking) = {
             let mut state = lock(&self.state);
             let begin = state.parts.last().map_or(0, |part| part.end);
             let outcome = outcome.map(|first| first.wrapping_sub(begin as u64));
@@ -70,9 +72,11 @@ impl Group {
                 std::mem::take(&mut state.wakers).into_iter().partition(|(of, _)| *of < end);
             state.wakers = waiting;
             let done: Vec<(usize, Waker)> = done;
-            done
+            (done, state.blocked > 0)
         };
-        self.completed.notify_all();
+        if is_blocking {
+            self.completed.notify_all();
+        }
         for (_, waker) in wakers {
             waker.wake();
         }
@@ -117,7 +121,9 @@ impl Appending {
             if let Some(outcome) = state.outcome(member) {
                 return outcome;
             }
+            state.blocked += 1;
             state = group.completed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state.blocked -= 1;
         }
     }
 }

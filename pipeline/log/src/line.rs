@@ -56,9 +56,16 @@ pub(crate) struct Line {
     pub(crate) closed: bool,
     /// The segment that is being written is to be completed.
     pub(crate) seal: bool,
+    /// Whoever writes waits for something to come.
+    pub(crate) is_awaited: bool,
 }
 
 impl Line {
+    /// Whether whoever writes is to be woken for what has just come: to be told costs a system call.
+    pub(crate) fn is_due(&mut self) -> bool {
+        std::mem::take(&mut self.is_awaited) || self.groups.back().is_some_and(Waiting::is_full)
+    }
+
     pub(crate) fn push(&mut self, queued: Queued, now: Duration) -> Appending {
         if self.groups.back().is_none_or(Waiting::is_full) {
             let waiting = Waiting { promise: Promise::default(), entries: Vec::new(), bytes: 0, since: now };

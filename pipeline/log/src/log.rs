@@ -234,8 +234,11 @@ impl Log {
             return Appending::refused(Refusal::Closed);
         }
         let appending = line.push(queued, now);
+        let is_due = line.is_due();
         drop(line);
-        shared.arrived.notify_one();
+        if is_due {
+            shared.arrived.notify_one();
+        }
         appending
     }
 
@@ -250,6 +253,12 @@ impl Log {
     /// Tells when there may be room that was not there when it was made.
     pub fn freed(&self) -> Listener {
         self.inner.shared.freed.listen()
+    }
+
+    /// How much waits for the consumer for which most does.
+    #[must_use]
+    pub fn held(&self) -> Totals {
+        self.inner.shared.with(|index| index.held())
     }
 
     /// How much there is.
@@ -400,7 +409,11 @@ fn write(shared: &Shared, mut writer: Writer) {
                         drop(line);
                         return writer.close();
                     }
-                    None => line = shared.arrived.wait(line).unwrap_or_else(PoisonError::into_inner),
+                    None => {
+                        line.is_awaited = true;
+                        line = shared.arrived.wait(line).unwrap_or_else(PoisonError::into_inner);
+                        line.is_awaited = false;
+                    }
                 }
             }
         };

@@ -1,8 +1,9 @@
-//! One contender's turn at acknowledging what its queue has on disk, while the queue is being delivered to the sink.
+//! One contender's turn at acknowledging what its queue has on disk, while the queue is being delivered to the sink, or
+//! while there is nobody at the destination.
 
 use crate::compare::Args;
 use crate::compare::case::{Case, Stored};
-use crate::compare::child::Tools;
+use crate::compare::child::{Tools, free_port};
 use crate::compare::contender::Contender;
 use crate::compare::control::{Load, SinkProcess};
 use crate::compare::proc::{Cpu, Memory};
@@ -24,7 +25,8 @@ pub(in crate::compare) async fn turn(
 ) -> io::Result<Turn> {
     let dir = super::folder(args)?;
     let sink = SinkProcess::start(tools, &[], dir.path()).await?;
-    let (mut contender, listen) = player.start(args, case, sink.addr(stored.protocol), None, dir.path())?;
+    let destination = if stored.delivers { sink.addr(stored.protocol) } else { free_port()? };
+    let (mut contender, listen) = player.start(args, case, destination, None, dir.path())?;
     contender.ready(listen).await?;
     let load = Load::start(tools, &load_options(args, stored, listen), dir.path())?;
 

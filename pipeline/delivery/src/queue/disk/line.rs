@@ -327,7 +327,7 @@ impl Line {
 
     /// Units of what is on disk.
     fn on_disk(&self) -> u64 {
-        let Totals { entries, items, bytes } = self.store.log.stats().held;
+        let Totals { entries, items, bytes } = self.store.log.held();
         match self.sizer {
             Sizer::Requests => entries,
             Sizer::Items => items,

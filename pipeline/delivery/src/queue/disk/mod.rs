@@ -1,9 +1,9 @@
 //! The queue on disk: what is acknowledged lies in a log, and waits there for the destination however long it takes.
 //!
 //! A request is appended to the log, and its sender is told when an fdatasync that covers it has returned. Meanwhile
-//! it is also kept in memory, if there is room for it, and is sent from there. What finds no room is read from the log
-//! again when its turn comes. So memory is bounded however long the queue is, and a destination that keeps up costs no
-//! reading.
+//! it is also kept in memory, if there is room for it and nothing that has its turn before it has to be read, and is sent
+//! from there. What is not kept is read from the log again when its turn comes. So memory is bounded however long the
+//! queue is and belongs to what leaves next, and a destination that keeps up costs no reading.
 //!
 //! A [`Store`] is what is kept for one exporter and signal, whoever takes it from there. A [`Line`] is one queue's view
 //! of it, with the limits of its configuration. On a reload the new line has the same store, and takes over where the

@@ -54,7 +54,7 @@ impl Store {
             signal,
             limit: place.rules.max_bytes,
             account: Arc::clone(account),
-            memory: Memory::new(Window::of(&context.shared.work), !log.stats().held.is_empty()),
+            memory: Memory::new(Window::of(&context.shared.work), !log.held().is_empty()),
             consumer,
             log,
             lent: AtomicU64::new(0),
