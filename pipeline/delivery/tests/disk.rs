@@ -9,6 +9,7 @@ use millrace_engine::ledger::Term;
 use millrace_engine::{Reason, Retry, Stage, Until};
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 use support::batch;
 use support::disk::{Disk, on_disk, soon, until};
@@ -147,6 +148,29 @@ async fn memory_is_bounded_and_the_rest_is_read_back_in_order() {
     // What is read is let in before its size is known.
     assert!(most <= bound + 32.0 * 1024.0, "{most}");
     assert_eq!(sender.delivered(), (0..30_000).collect::<Vec<_>>());
+    assert_eq!(end(trial).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_comes_in_does_not_keep_what_waits_on_disk_from_leaving() {
+    let disk = Disk { work_bytes: 1 << 20, ..Disk::new() };
+    let sender = Scripted::gated();
+    let queue = QueueConfig { num_consumers: 4, queue_size: 10_000, ..on_disk() };
+    let trial = disk.start(&persistent(queue), Arc::clone(&sender) as _);
+    hand_in(&trial, 0..300, 100).await;
+
+    // As many come in as leave, until nothing is left of what was in memory in the beginning.
+    for round in 1..=200 {
+        sender.open(1);
+        until("one leaves", || trial.total(Term::Out) == round * 100).await;
+        hand_in(&trial, 299 + round..300 + round, 100).await;
+    }
+
+    sender.most_at_once.store(0, SeqCst);
+    sender.open(1);
+    until("all consumers are at work", || sender.most_at_once.load(SeqCst) == 4).await;
+    sender.open(1_000);
+    until("all is delivered", || trial.total(Term::Out) == 50_000).await;
     assert_eq!(end(trial).await, 0);
 }
 

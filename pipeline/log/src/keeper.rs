@@ -186,6 +186,7 @@ fn unlink(shared: &Shared, doomed: &[u64]) -> Result<(), ()> {
         shared.with(|index| {
             for number in &unlinked {
                 index.doomed.remove(number);
+                index.reusable.remove(number);
             }
             index.disk_full = None;
             index.news.freed = true;

@@ -8,6 +8,7 @@
 //! # What holds
 //!
 //! - The file is taken only when a cursor that says that its segment is done with is on disk.
+//! - A file to which a write or a sync has failed is not used again.
 //! - What was in it is not taken for what will be: its first block says that nothing has been begun, and that is on disk
 //!   before the file has the new name; and a segment's frames begin with a marker that is its own.
 //! - Prepared files count towards the limit with their whole size, from before they have it.

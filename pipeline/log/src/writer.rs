@@ -118,7 +118,10 @@ impl Writer {
         let file_len = active.used + trailer.len() as u64;
         let written = write_all(active.file.as_ref(), &mut [IoSlice::new(&trailer)], active.used);
         match written.and_then(|()| active.file.truncate(file_len)) {
-            Ok(()) => file_len,
+            Ok(()) => {
+                self.shared.with(|index| index.note_sound(active.number));
+                file_len
+            }
             Err(error) => {
                 self.failed(active.number, &error);
                 active.file.size().unwrap_or(active.file_len)
@@ -186,6 +189,7 @@ impl Writer {
                     oldest_ns: u64::MAX,
                     newest_ns: 0,
                     sealed: false,
+                    is_sound: false,
                 },
             );
         });

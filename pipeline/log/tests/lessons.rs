@@ -164,6 +164,24 @@ fn a_file_that_is_used_again_shows_nothing_of_what_was_in_it() {
 }
 
 #[test]
+fn a_file_whose_sync_has_failed_is_not_used_again() {
+    for fails in [false, true] {
+        let sim = Sim::default();
+        let mut opened = open(&sim, small());
+        opened.fill(0..10, 5_000);
+        if fails {
+            sim.fail_at(1, Fault::Io);
+            assert!(opened.try_append(entry(99, 5_000)).is_err());
+        }
+        opened.fill(10..15, 5_000);
+        assert_eq!(opened.drain().len(), 15);
+        opened.steps.keep(true);
+        let names = segments(&sim);
+        assert_eq!(names.len(), if fails { 1 } else { 2 }, "one is being written: {names:?}");
+    }
+}
+
+#[test]
 fn what_is_removed_does_not_rise_again_and_is_not_missed() {
     let sim = Sim::default();
     let mut opened = open(&sim, small());

@@ -22,7 +22,7 @@ use crate::format::cursor::Cursor;
 use crate::format::{Salt, segment, trailer};
 use crate::options::OnFull;
 use crate::report::{Loss, Notice, Stats, Totals};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use tail::Tail;
 
@@ -46,6 +46,8 @@ pub(crate) struct Segment {
     pub(crate) newest_ns: u64,
     /// Nothing will be added.
     pub(crate) sealed: bool,
+    /// It was completed by this process, and nothing that was done to its file has failed.
+    pub(crate) is_sound: bool,
 }
 
 impl Segment {
@@ -97,6 +99,8 @@ pub(crate) struct Index {
     pub(crate) spare: Option<Spare>,
     /// Done with and not unlinked yet: number and size.
     pub(crate) doomed: BTreeMap<u64, u64>,
+    /// Those of them whose files have done all that was asked of them, and may be used again.
+    pub(crate) reusable: BTreeSet<u64>,
     pub(crate) next_number: u64,
     /// One more than the last entry that has been appended.
     pub(crate) next_sequence: u64,
@@ -124,6 +128,7 @@ impl Index {
             segments: BTreeMap::new(),
             spare: None,
             doomed: BTreeMap::new(),
+            reusable: BTreeSet::new(),
             next_number: 1,
             next_sequence: 1,
             tail: Tail::default(),

@@ -51,12 +51,14 @@ impl Index {
         let size = self.limits.segment_size;
         // Most of it should be there: that is what is saved.
         let fits = |len: &u64| (size / 2..=size).contains(len);
-        let mut sizes = doomed.iter().filter_map(|number| Some((*number, *self.doomed.get(number)?)));
+        let sound = doomed.iter().filter(|number| self.reusable.contains(number));
+        let mut sizes = sound.filter_map(|number| Some((*number, *self.doomed.get(number)?)));
         let (number, len) = sizes.find(|(_, len)| fits(len))?;
         if size - len > self.available() {
             return None;
         }
         self.doomed.insert(number, size);
+        self.reusable.remove(&number);
         Some((number, size))
     }
 
@@ -91,6 +93,13 @@ impl Index {
         self.news.ready = true;
     }
 
+    /// A segment has been completed, and nothing that was done to its file has failed.
+    pub(crate) fn note_sound(&mut self, number: u64) {
+        if let Some(segment) = self.segments.get_mut(&number) {
+            segment.is_sound = true;
+        }
+    }
+
     /// Nothing more comes into a segment, and its file has this size now.
     pub(crate) fn seal_segment(&mut self, number: u64, file_len: u64) {
         let Some(segment) = self.segments.get_mut(&number) else { return };
@@ -115,6 +124,9 @@ impl Index {
             reader.forget(number, reason);
         }
         self.doomed.insert(number, segment.file_len);
+        if segment.is_sound {
+            self.reusable.insert(number);
+        }
         self.news.untidy = true;
         self.news.freed = true;
     }

@@ -249,6 +249,7 @@ impl Recovery<'_> {
             oldest_ns: trailer.oldest_ns,
             newest_ns: trailer.newest_ns,
             sealed: true,
+            is_sound: false,
         };
         let whole = trailer.totals.entries == segment.span();
         let none_done = |cursor: &Option<Cursor>| {
