@@ -158,7 +158,7 @@ impl Inspector {
         Ok(cursors)
     }
 
-    /// Reads all of a segment. `None`: there is none, or it has no header.
+    /// Reads all of a segment. `None`: there is none (any more), or it has no header.
     ///
     /// # Errors
     /// If it cannot be read.
@@ -173,6 +173,9 @@ impl Inspector {
             verified.missing += found.header.sequence - next;
             next = found.header.sequence + 1;
         })?;
+        if is_gone(file.as_ref(), &header)? {
+            return Ok(None);
+        }
         verified.missing += end.unwrap_or(next).saturating_sub(next);
         verified.gaps = walked.gaps;
         // In a file that has been used before, what is torn cannot be told from what was there.
@@ -261,6 +264,9 @@ impl Inspector {
             (facts.oldest_ns, facts.newest_ns) = (trailer.oldest_ns, trailer.newest_ns);
             return Ok(facts);
         }
+        if is_gone(file.as_ref(), &header)? {
+            return Err(io::ErrorKind::NotFound.into());
+        }
         facts.state = SegmentState::Open;
         walk_through(file.as_ref(), &header, file_len, Depth::Headers, |found| {
             let time_ns = found.header.time_ns;
@@ -331,6 +337,11 @@ fn header(file: &dyn File, number: u64) -> io::Result<Decoded> {
     Ok(Header::decode(&block[..read], number))
 }
 
+/// Whether the file has become that of another segment while it was read: the log is at work, and done with this one.
+fn is_gone(file: &dyn File, was: &Header) -> io::Result<bool> {
+    Ok(header(file, was.number)? != Decoded::Header(*was))
+}
+
 fn walk_through(
     file: &dyn File,
     header: &Header,
@@ -352,4 +363,25 @@ fn read(file: &dyn File, segment: &Header, offset: u64, len: u64) -> io::Result<
         meta,
         payload,
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::files::write_all;
+    use crate::format::{Salt, segment};
+    use std::io::IoSlice;
+
+    #[test]
+    fn a_file_that_has_become_another_segments_is_not_taken_for_damaged() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let files = Disk::open(directory.path()).expect("there");
+        let file = files.create(&segment_name(3)).expect("created");
+        let salt = Salt { marker: 1, seed: 2 };
+        let was = Header { number: 3, base: 1, prior: 0, created_ns: 4, salt, reused: false };
+        write_all(file.as_ref(), &mut [IoSlice::new(&was.encode())], 0).expect("written");
+        assert!(!is_gone(file.as_ref(), &was).expect("readable"));
+        write_all(file.as_ref(), &mut [IoSlice::new(&segment::prepared(9))], 0).expect("written");
+        assert!(is_gone(file.as_ref(), &was).expect("readable"));
+    }
 }
