@@ -255,7 +255,11 @@ impl Inspector {
             Decoded::Newer(version) => {
                 return Ok(SegmentFacts { state: SegmentState::Newer(version), ..facts });
             }
-            Decoded::Damaged => return Ok(SegmentFacts { state: SegmentState::Damaged, ..facts }),
+            Decoded::Damaged => {
+                // Unless it is another segment's by now.
+                self.files.open(&segment_name(number), Access::Read)?;
+                return Ok(SegmentFacts { state: SegmentState::Damaged, ..facts });
+            }
         };
         (facts.base, facts.end) = (header.base, header.base);
         if let Some(trailer) = read_trailer(file.as_ref(), file_len, &header)? {
