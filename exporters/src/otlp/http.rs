@@ -241,10 +241,15 @@ impl Sender for HttpSender {
 impl HttpSender {
     /// What an answer means for the batch: 429, 502, 503 and 504 may pass, everything else will not.
     fn answer(&self, response: &Response) -> Result<Accepted, Failure> {
+        let format = content_format(&response.headers);
         if response.status.is_success() {
-            return accepted(self.signal, content_format(&response.headers), &response.body);
+            // As in Go, an answer in words of its own ("ok", a page) says no more than its status.
+            return format.map_or_else(
+                || Ok(Accepted::default()),
+                |format| accepted(self.signal, format, &response.body),
+            );
         }
-        let details = Status::decode(content_format(&response.headers), &response.body).unwrap_or_default();
+        let details = Status::decode(format.unwrap_or(Format::Protobuf), &response.body).unwrap_or_default();
         let message = format!(
             "error exporting items, request to {} responded with HTTP Status Code {}, Message={}",
             self.url,
@@ -288,10 +293,13 @@ fn grpc_code(status: StatusCode) -> u8 {
     }
 }
 
-fn content_format(headers: &HeaderMap) -> Format {
-    match headers.get(CONTENT_TYPE) {
-        Some(value) if value.as_bytes().starts_with(b"application/json") => Format::Json,
-        _ => Format::Protobuf,
+fn content_format(headers: &HeaderMap) -> Option<Format> {
+    let value = headers.get(CONTENT_TYPE)?.as_bytes();
+    let essence = value.split(|byte| *byte == b';').next()?.trim_ascii();
+    if essence.eq_ignore_ascii_case(b"application/json") {
+        Some(Format::Json)
+    } else {
+        essence.eq_ignore_ascii_case(b"application/x-protobuf").then_some(Format::Protobuf)
     }
 }
 
@@ -327,6 +335,10 @@ mod tests {
 
     /// What an exporter makes of an answer.
     fn outcome(status: u16, body: &str) -> Result<Accepted, Failure> {
+        outcome_of(status, Some("application/json"), body)
+    }
+
+    fn outcome_of(status: u16, content_type: Option<&'static str>, body: &str) -> Result<Accepted, Failure> {
         let endpoint = Endpoint::parse("http://x/").expect("an endpoint");
         let sender = HttpSender {
             client: Client::new(ClientOptions::new(endpoint), Tasks::new(Health::starting())),
@@ -345,7 +357,8 @@ mod tests {
                 "http",
             ),
         };
-        let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("application/json"))]);
+        let headers = content_type.map(|value| (CONTENT_TYPE, HeaderValue::from_static(value)));
+        let headers = HeaderMap::from_iter(headers);
         let status = StatusCode::from_u16(status).expect("a status");
         sender.answer(&Response { status, headers, body: Bytes::copy_from_slice(body.as_bytes()) })
     }
@@ -375,6 +388,23 @@ mod tests {
         assert!(outcome(200, partial).is_ok_and(|accepted| accepted.rejected_items == 3));
         assert!(outcome(202, "{}").is_ok_and(|accepted| accepted.rejected_items == 0));
         assert!(outcome(200, "rubbish").is_err_and(|failure| !failure.is_transient()));
+    }
+
+    #[test]
+    fn an_answer_in_words_of_its_own_is_what_its_status_says() {
+        for content_type in [None, Some("text/plain; charset=utf-8"), Some("text/html"), Some("")] {
+            for body in ["ok", "<html>", "\u{8}\u{1}"] {
+                let accepted = outcome_of(202, content_type, body);
+                assert!(
+                    accepted.is_ok_and(|accepted| accepted.rejected_items == 0),
+                    "{content_type:?} {body}"
+                );
+            }
+        }
+        for content_type in ["application/x-protobuf", "APPLICATION/JSON ; charset=utf-8"] {
+            let accepted = outcome_of(200, Some(content_type), "ok");
+            assert!(accepted.is_err_and(|failure| !failure.is_transient()), "{content_type}");
+        }
     }
 
     #[test]
