@@ -107,6 +107,31 @@ async fn an_answer_that_breaks_off_after_its_success_is_one() {
 }
 
 #[tokio::test]
+async fn a_success_in_words_of_its_own_is_one() {
+    for answer in [
+        "HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: 2\r\n\r\nok",
+        "HTTP/1.1 202 Accepted\r\ncontent-length: 8\r\n\r\nAccepted",
+    ] {
+        let (collector, _stub) = outcome(Manner::Answer(answer)).await;
+        assert_eq!(collector.metrics().await.ledger("exporter", "out"), 7.0, "{answer}: {}", collector.log());
+        ends_well(collector).await;
+    }
+}
+
+#[tokio::test]
+async fn what_a_destination_says_begins_no_line_and_moves_no_cursor() {
+    let answer = concat!(
+        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 97\r\n\r\n",
+        r#"{"partialSuccess":{"rejectedLogRecords":"1","errorMessage":"\u001b[2J\nFAKE\tinfo\tall is well"}}"#
+    );
+    let (collector, _stub) = outcome(Manner::Answer(answer)).await;
+    let log = collector.log();
+    assert!(log.contains("FAKE") && !log.contains('\u{1b}'), "{log}");
+    assert!(log.lines().all(|line| !line.starts_with("FAKE")), "{log}");
+    ends_well(collector).await;
+}
+
+#[tokio::test]
 async fn mad_answers_are_told_apart_and_survived() {
     let cases = [
         // It will not have it, whatever is done.

@@ -44,7 +44,7 @@ fn accepted(signal: Signal, format: Format, body: &[u8]) -> Result<Accepted, Fai
     })?;
     if !response.message.is_empty() {
         tracing::warn!(
-            message = response.message,
+            response = response.message,
             dropped_items = response.rejected,
             "Partial success response"
         );

@@ -223,6 +223,15 @@ fn a_line_break_in_a_field_does_not_start_a_line() {
 }
 
 #[test]
+fn nothing_in_a_line_is_obeyed_by_a_terminal() {
+    let lines = written_with(LogsConfig::default(), |_| {
+        info!(target: OURS, field = "\u{1b}[1A\u{9b}2J", "it said {}", "\u{1b}[2J\r\u{9b}2J\u{7f}");
+    });
+    let shown = r#"it said \u001b[2J\u000d\u009b2J\u007f	{"field": "\u001b[1A\u009b2J"}"#;
+    assert!(lines[0].ends_with(shown), "{}", lines[0]);
+}
+
+#[test]
 fn warnings_that_clients_cause_are_written_sparingly() {
     let lines = written_with(LogsConfig { sampling: None, ..LogsConfig::default() }, |_| {
         for peer in 0..1_000 {

@@ -41,7 +41,7 @@ impl Encoding {
                     caller(out, file, line);
                     out.push('\t');
                 }
-                out.push_str(head.message);
+                message(out, head.message);
                 let mut opening = "\t{";
                 for run in fields {
                     out.push_str(opening);
@@ -238,14 +238,30 @@ fn text(out: &mut String, text: &str) {
             '\n' => out.push_str("\\n"),
             '\r' => out.push_str("\\r"),
             '\t' => out.push_str("\\t"),
-            c if c < ' ' => write_to(out, format_args!("\\u{:04x}", u32::from(c))),
-            c => out.push(c),
+            c => visible(out, c),
         }
     }
     if kept.len() < text.len() {
         out.push('…');
     }
     out.push('"');
+}
+
+/// A message as it is, which may have several lines, but for what terminals obey.
+fn message(out: &mut String, text: &str) {
+    for c in text.chars() {
+        match c {
+            '\n' | '\t' => out.push(c),
+            c => visible(out, c),
+        }
+    }
+}
+
+fn visible(out: &mut String, c: char) {
+    match c.is_control() {
+        true => write_to(out, format_args!("\\u{:04x}", u32::from(c))),
+        false => out.push(c),
+    }
 }
 
 /// `2026-11-20T19:45:08.723Z`.

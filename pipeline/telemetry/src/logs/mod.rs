@@ -3,8 +3,9 @@
 //! Events of `tracing` become lines of the `console` or the `json` encoding. What a component says about itself once,
 //! in the fields of a span (`otelcol.component.id`, `otelcol.component.kind`, `otelcol.signal`,
 //! `otelcol.pipeline.id`), stands in every line that is written within that span. Names of fields are used as they
-//! are. The time is UTC. There are no stack traces. What a client sent belongs into fields, where it is escaped, and
-//! not into the message, which the console encoding writes as it is.
+//! are. The time is UTC. There are no stack traces. What a client or a destination said belongs into fields,
+//! where it is escaped, and not into the message, which may have several lines; what terminals obey is escaped there,
+//! too.
 //!
 //! Components are heard from the configured level on; libraries from `warn` on or, at level `debug`, from `info` on.
 //!
