@@ -229,7 +229,8 @@ impl ClientAuth for HeadersSetter {
 }
 
 fn sensitive(text: &str) -> Result<HeaderValue, String> {
-    let mut value = HeaderValue::from_str(text)
+    // Of bytes, because text beyond ASCII may stand in a header.
+    let mut value = HeaderValue::from_bytes(text.as_bytes())
         .map_err(|_| "a value has characters that a header cannot have".to_owned())?;
     value.set_sensitive(true);
     Ok(value)

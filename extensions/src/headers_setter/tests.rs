@@ -21,8 +21,9 @@ async fn set(yaml: &str, before: &[(&'static str, &str)], origin: &Origin) -> Re
     });
     let mut headers: HeaderMap = before.collect();
     auth.authorize(&mut headers, Some(origin)).await?;
-    let text =
-        |(name, value): (&HeaderName, &HeaderValue)| format!("{name}={}", value.to_str().expect("text"));
+    let text = |(name, value): (&HeaderName, &HeaderValue)| {
+        format!("{name}={}", std::str::from_utf8(value.as_bytes()).expect("text"))
+    };
     let mut texts: Vec<_> = headers.iter().map(text).collect();
     texts.sort();
     Ok(texts)
@@ -51,6 +52,8 @@ async fn values_come_from_what_was_received() {
     let acme = origin(&[("x-scope-orgid", "acme"), ("other", "x")], Some("alice"));
     assert_eq!(set(yaml, &[], &acme).await.expect("set"), ["tenant=acme", "user=alice"]);
     assert_eq!(set(yaml, &[], &origin(&[], None)).await.expect("set"), ["tenant=none", "user="]);
+    let zurich = origin(&[("x-scope-orgid", "zürich")], None);
+    assert_eq!(set(yaml, &[], &zurich).await.expect("set"), ["tenant=zürich", "user="]);
     let two = origin(&[("x-scope-orgid", "acme"), ("x-scope-orgid", "globex")], None);
     let failure = set(yaml, &[], &two).await.expect_err("nobody knows which");
     assert!(!failure.is_transient() && failure.message.contains("2 headers"), "{failure}");

@@ -84,10 +84,16 @@ impl Unary for Service {
 
 /// Headers as client metadata: names in lower case, in order.
 pub(super) fn metadata(headers: &HeaderMap) -> Metadata {
-    headers
-        .iter()
-        .filter_map(|(name, value)| Some((name.as_str().into(), value.to_str().ok()?.into())))
-        .collect()
+    headers.iter().map(|(name, value)| (name.as_str().into(), text(value.as_bytes()))).collect()
+}
+
+/// A value as text: UTF-8, or what such bytes were in HTTP before (ISO 8859-1). Never nothing, and never the same for
+/// different values, as tenants are told apart by it.
+fn text(value: &[u8]) -> Box<str> {
+    match std::str::from_utf8(value) {
+        Ok(text) => text.into(),
+        Err(_) => value.iter().map(|byte| char::from(*byte)).collect::<String>().into(),
+    }
 }
 
 /// What a sender is told. Transient failures are `Unavailable`, which every sender retries, with a delay; a code that
@@ -125,10 +131,22 @@ pub(super) fn status(failure: &Failure) -> Status {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use http::HeaderValue;
 
     fn permanent(reason: Reason, code: Option<Code>) -> Failure {
         let failure = Failure::permanent(Fault::Destination, reason, "no");
         code.into_iter().fold(failure, |failure, code| failure.with_grpc_code(code as u8))
+    }
+
+    #[test]
+    fn metadata_beyond_ascii_is_kept_and_stays_apart() {
+        let values: [&[u8]; 4] = [b"acme", "zürich".as_bytes(), b"z\xfcrich", b"z\xfbrich"];
+        let mut headers = HeaderMap::new();
+        for value in values {
+            headers.append("tenant", HeaderValue::from_bytes(value).expect("a value"));
+        }
+        let kept = metadata(&headers).into_iter().map(|(_, value)| value.into_string());
+        assert_eq!(kept.collect::<Vec<_>>(), ["acme", "zürich", "zürich", "zûrich"]);
     }
 
     #[test]
