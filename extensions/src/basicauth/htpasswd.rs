@@ -42,6 +42,10 @@ impl Users {
                     refuse("no colon between user and password");
                     continue;
                 };
+                if kept.is_empty() {
+                    refuse("no password behind the colon");
+                    continue;
+                }
                 match Kept::parse(kept) {
                     Ok(kept) => users.insert(name, kept, before),
                     Err(problem) => refuse(problem),
@@ -74,15 +78,15 @@ mod tests {
 
     #[test]
     fn later_lines_win_and_odd_ones_are_told_by_number() {
-        let file = "\u{feff}# a comment\nalice:one\n\n  bob:two  \nno colon\n:nameless\nmallory:$argon2id$x\nalice:three\nco:l:on";
+        let file = "\u{feff}# a comment\nalice:one\n\n  bob:two  \nno colon\n:nameless\nmallory:$argon2id$x\nalice:three\nco:l:on\neve:";
         let (users, bad) = Users::read(&[file, "bob:{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ=\r\n"], None);
         let is = |name, password: &[u8]| users.get(name).is_some_and(|user| user.kept.is(password));
         assert!(is("alice", b"three") && !is("alice", b"one"));
         assert!(is("bob", b"secret") && !is("bob", b"two"));
         assert!(is("co", b"l:on") && is("", b"nameless"));
-        assert!(users.get("mallory").is_none());
+        assert!(users.get("mallory").is_none() && users.get("eve").is_none());
         let numbers: Vec<_> = bad.iter().map(|bad| bad.number).collect();
-        assert_eq!(numbers, [1, 5, 7]);
+        assert_eq!(numbers, [1, 5, 7, 10]);
         assert_eq!(users.len(), 4);
     }
 
