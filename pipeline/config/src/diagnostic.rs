@@ -5,10 +5,14 @@ use std::ops::Range;
 
 use crate::load::{Claim, Files, Wanted};
 use crate::mask::{Hidden, MASK};
-use crate::source::{Sources, Span};
+use crate::source::{SourceId, Sources, Span};
 
 /// The longest piece of a line that an excerpt shows, in characters.
 const EXCERPT_COLUMNS: usize = 120;
+
+/// How much of a line is looked at on each side of a marked place, in bytes: a configuration may be one line of
+/// megabytes, and have hundreds of mistakes on it.
+const EXCERPT_REACH: usize = 4096;
 
 /// How many errors, and how many warnings, are kept.
 pub const MAX_FINDINGS: usize = 500;
@@ -89,13 +93,14 @@ impl Diagnostic {
 
     /// Message, place, excerpt with the text underlined, path and advice; ends with a line break. Nothing of it is
     /// `hidden`.
-    fn render(&self, sources: &Sources, hidden: &Hidden, palette: &Palette) -> String {
+    fn render(&self, sources: &Sources, line: &mut HiddenInLine<'_>, palette: &Palette) -> String {
         let (word, colour) = match self.severity {
             Severity::Error => ("error", palette.error),
             Severity::Warning => ("warning", palette.warning),
         };
         let Palette { bold, dim, reset, .. } = palette;
         let mut out = String::new();
+        let hidden = line.hidden;
         let told = |text: &str| printable(&hidden.without_secrets(text));
         let message = told(&self.message);
         let _ = writeln!(out, "{colour}{word}{reset}{bold}: {message}{reset}");
@@ -106,11 +111,11 @@ impl Diagnostic {
         for (span, label, masked) in excerpts {
             let Some(name) = sources.name(span.source) else { continue };
             let arrow = if label.is_some() { ":::" } else { "-->" };
-            let (line, column) = (span.start.line, span.start.column);
-            let _ = writeln!(out, "{:margin$}{dim}{arrow}{reset} {name}:{line}:{column}", "");
-            if let Some(excerpt) = Excerpt::of(sources, span, masked, hidden) {
+            let (number, column) = (span.start.line, span.start.column);
+            let _ = writeln!(out, "{:margin$}{dim}{arrow}{reset} {name}:{number}:{column}", "");
+            if let Some(excerpt) = Excerpt::of(sources, span, masked, line) {
                 let _ = writeln!(out, "{:margin$} {dim}|{reset}", "");
-                let _ = writeln!(out, "{dim}{line:>margin$} |{reset} {}", excerpt.text);
+                let _ = writeln!(out, "{dim}{number:>margin$} |{reset} {}", excerpt.text);
                 let _ = write!(out, "{:margin$} {dim}|{reset} {:indent$}", "", "", indent = excerpt.before);
                 let _ = write!(out, "{colour}{}{reset}", "^".repeat(excerpt.under));
                 let _ = match label {
@@ -254,7 +259,8 @@ impl Diagnostics {
     }
 
     fn render_with(&self, sources: &Sources, palette: &Palette) -> String {
-        let texts = self.findings.iter().map(|one| one.render(sources, &self.hidden, palette));
+        let mut line = HiddenInLine { hidden: &self.hidden, at: None, ranges: Vec::new() };
+        let texts = self.findings.iter().map(|one| one.render(sources, &mut line, palette));
         texts.collect::<Vec<_>>().join("\n")
     }
 }
@@ -285,6 +291,23 @@ impl<'a> IntoIterator for &'a Diagnostics {
     }
 }
 
+/// What is hidden of the line that was looked at last. The next finding is often about the same one.
+struct HiddenInLine<'a> {
+    hidden: &'a Hidden,
+    at: Option<(SourceId, usize)>,
+    ranges: Vec<Range<usize>>,
+}
+
+impl HiddenInLine<'_> {
+    fn ranges(&mut self, sources: &Sources, id: SourceId, start: usize, line: &str) -> &[Range<usize>] {
+        if self.at != Some((id, start)) {
+            self.ranges = self.hidden.in_line(sources, id, start, line);
+            self.at = Some((id, start));
+        }
+        &self.ranges
+    }
+}
+
 /// A line of source made fit for a terminal, and where in it to underline.
 struct Excerpt {
     text: String,
@@ -293,12 +316,19 @@ struct Excerpt {
 }
 
 impl Excerpt {
-    fn of(sources: &Sources, span: Span, masked: bool, hidden: &Hidden) -> Option<Self> {
+    fn of(sources: &Sources, span: Span, masked: bool, hidden: &mut HiddenInLine<'_>) -> Option<Self> {
         let (line_start, line) = sources.line_at(span.source, span.start.byte)?;
         let from = (span.start.byte as usize).checked_sub(line_start)?.min(line.len());
         let to = (span.end.byte as usize).saturating_sub(line_start).clamp(from, line.len());
         let to = from + line.get(from..to)?.trim_end().len();
-        let mut ranges = hidden.in_line(sources, span.source, line_start, line);
+        let ranges = hidden.ranges(sources, span.source, line_start, line);
+        let start = line.floor_char_boundary(from.saturating_sub(EXCERPT_REACH));
+        let end = line.floor_char_boundary(from.saturating_add(2 * EXCERPT_REACH));
+        let (line, is_cut) = (&line[start..end], (start > 0, end < line.len()));
+        let within =
+            |range: &Range<usize>| range.start.clamp(start, end) - start..range.end.clamp(start, end) - start;
+        let (from, to) = (from - start, to.min(end) - start);
+        let mut ranges: Vec<_> = ranges.iter().map(within).filter(|range| !range.is_empty()).collect();
         if masked {
             ranges.retain(|range| range.end <= from || range.start >= to);
             let at = ranges.partition_point(|range| range.start < from);
@@ -308,10 +338,10 @@ impl Excerpt {
         let (head, rest) = shown.split_at(marked.start);
         let (marked, tail) = rest.split_at(marked.len());
         // A long line is shown around the marked place only.
-        let whole = shown.len() <= EXCERPT_COLUMNS;
+        let whole = shown.len() <= EXCERPT_COLUMNS && is_cut == (false, false);
         let lead_columns = if whole { EXCERPT_COLUMNS } else { EXCERPT_COLUMNS / 2 };
         let mut lead: String = head[head.len().saturating_sub(lead_columns)..].iter().collect();
-        if head.len() > lead_columns {
+        if head.len() > lead_columns || is_cut.0 {
             lead.insert(0, '…');
         }
         let before = lead.chars().count();
@@ -319,7 +349,7 @@ impl Excerpt {
         let under = marked.len().clamp(1, EXCERPT_COLUMNS);
         let room = EXCERPT_COLUMNS.saturating_sub(before + marked.len().min(EXCERPT_COLUMNS));
         let mut trail: String = tail.iter().take(room).collect();
-        if tail.len() > room || marked.len() > EXCERPT_COLUMNS {
+        if tail.len() > room || marked.len() > EXCERPT_COLUMNS || is_cut.1 {
             trail.push('…');
         }
         Some(Self { text: format!("{lead}{shown}{trail}").trim_end().to_owned(), before, under })
@@ -408,6 +438,33 @@ mod tests {
         diags.push(Diagnostic::error(None, "", "error"));
         diags.push(Diagnostic::error(None, "", "error"));
         assert_eq!(diags.errors(), 1);
+    }
+
+    #[test]
+    fn a_line_of_megabytes_with_a_flood_of_findings_is_judged_once() {
+        // Given more keys on one line than could be judged again for each finding
+        let key = |index: usize| format!("k{index:05}: 'é', ");
+        let line: String = (0..5_000).map(key).collect::<String>() + "password: hunter2, last: 1";
+        let mut sources = Sources::new();
+        let id = sources.add("c.yaml", &line);
+        let mut diags = Diagnostics::new();
+        let mut find = |at: usize, message: String| {
+            let place = |byte| crate::source::Position { byte, line: 1, column: 1 };
+            let span = Span { source: id, start: place(at as u32), end: place(at as u32 + 4) };
+            diags.push(Diagnostic::error(span, "", message));
+        };
+        for index in 0..MAX_FINDINGS - 1 {
+            find(index * key(0).len(), format!("finding {index}"));
+        }
+        find(line.len() - "last: 1".len(), "the last".to_owned());
+
+        let started = std::time::Instant::now();
+        let shown = diags.render(&sources);
+
+        assert!(started.elapsed() < std::time::Duration::from_secs(10), "{:?}", started.elapsed());
+        assert!(!shown.contains("hunter2") && shown.contains("password: ***"), "{}", &shown[..500]);
+        assert!(shown.starts_with("error: finding 0\n --> c.yaml:1:1\n  |\n1 | k00000: 'é', k00001"));
+        assert!(shown.lines().all(|line| line.chars().count() < EXCERPT_COLUMNS + 20));
     }
 
     #[test]
