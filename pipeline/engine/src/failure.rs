@@ -5,6 +5,10 @@ use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
+/// The longest delay that anybody can ask for. Destinations answer "in thirty years" by mistake, and what is retried
+/// without end, or held until it is taken, would wait for it after the mistake is over.
+pub const LONGEST_DELAY: Duration = Duration::from_secs(3600);
+
 /// Who has to change something for the same request to succeed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
@@ -151,10 +155,10 @@ impl Failure {
         Self { retry: Retry::Never, ..Self::transient(fault, reason, message) }
     }
 
-    /// The same, not to be retried before `delay`.
+    /// The same, not to be retried before `delay`, of which [`LONGEST_DELAY`] is believed.
     #[must_use]
     pub fn after(mut self, delay: Duration) -> Self {
-        self.retry = Retry::After(Some(delay));
+        self.retry = Retry::After(Some(delay.min(LONGEST_DELAY)));
         self
     }
 
@@ -197,3 +201,16 @@ impl fmt::Display for Failure {
 }
 
 impl std::error::Error for Failure {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_can_ask_for_years() {
+        let asked =
+            |delay| Failure::transient(Fault::Destination, Reason::Throttled, "later").after(delay).retry;
+        assert_eq!(asked(Duration::from_secs(90)), Retry::After(Some(Duration::from_secs(90))));
+        assert_eq!(asked(Duration::MAX), Retry::After(Some(LONGEST_DELAY)));
+    }
+}
