@@ -60,11 +60,19 @@ impl Closing {
         for reason in Reason::ALL {
             let lost = account.total(Term::Lost(reason)).items;
             if lost > 0 {
-                self.losses.push((holder.clone(), reason, lost));
+                self.lose(holder, reason, lost);
             }
         }
         if account.imbalance() != 0 {
             self.imbalances.push((holder.clone(), account.imbalance()));
+        }
+    }
+
+    /// One entry for each, however often a component has gone and come back: a process may be reloaded for ever.
+    fn lose(&mut self, holder: &Holder, reason: Reason, items: u64) {
+        match self.losses.iter_mut().find(|(of, why, _)| of == holder && *why == reason) {
+            Some((.., lost)) => *lost += items,
+            None => self.losses.push((holder.clone(), reason, items)),
         }
     }
 }

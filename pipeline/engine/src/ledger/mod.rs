@@ -256,6 +256,25 @@ mod tests {
     }
 
     #[test]
+    fn who_goes_and_comes_back_is_one_in_the_closing() {
+        let (ledger, mut account) = account();
+        let holder = account.holder().clone();
+        for _ in 0..3 {
+            account.record(Term::In, Cost { items: 2, bytes: 0 });
+            account.record(Term::Lost(Reason::Throttled), Cost { items: 2, bytes: 0 });
+            drop(account);
+            ledger.close_unused();
+            account = ledger.open(holder.clone());
+        }
+        let closing = ledger.closing();
+        assert_eq!((closing.lost, closing.losses.as_slice()), (6, &[(holder, Reason::Throttled, 6)][..]));
+        assert!(
+            closing.to_string().ends_with("6 lost; exporter otlp_grpc (traces): 6 throttled"),
+            "{closing}"
+        );
+    }
+
+    #[test]
     fn whoever_takes_a_place_goes_on_with_its_account_and_the_closing_remembers_who_is_gone() {
         let (ledger, first) = account();
         first.record(Term::In, Cost { items: 3, bytes: 0 });
