@@ -20,7 +20,7 @@ use std::process::ExitCode;
 use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
 use tokio::runtime::{Builder, Runtime};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 
 /// Without a memory limiter, telemetry may take this share of the memory there is.
@@ -42,18 +42,33 @@ pub struct Outcome {
 /// Runs a configuration until it is told to stop.
 pub fn run(input: &Input, watch_config: bool, shutdown_timeout: Duration) -> ExitCode {
     let started = Instant::now();
+    // First of all, so that it does not end the process: whoever changes files may say so at any time.
+    let (runtime, hangup) = match runtime() {
+        Ok(runtime) => {
+            let hangup = runtime.block_on(async { hangups() });
+            (runtime, hangup)
+        }
+        Err(problem) => return crate::cli::fail(&problem),
+    };
     let files = Files::new(watch_config);
     let plan = match plan(files.read(input, Occasion::Start), input.gates) {
         Ok(plan) => plan.noting(&input.notices),
         Err(problems) => return crate::cli::fail(&invalid(&problems)),
     };
-    let source = Some((input, files));
+    let source = Some(Source { input, files, hangup });
     let companion = async |_, stopping: oneshot::Receiver<()>| drop(stopping.await);
-    match accompanied(&plan, source, started, shutdown_timeout, companion) {
+    match accompanied(runtime, &plan, source, (started, shutdown_timeout), companion) {
         Ok(Outcome { is_clean: true, .. }) => ExitCode::SUCCESS,
         Ok(_) => ExitCode::FAILURE,
         Err(problem) => crate::cli::fail(&problem),
     }
+}
+
+/// Where the configuration can be read again.
+pub struct Source<'a> {
+    input: &'a Input,
+    files: Files,
+    hangup: Option<Signal>,
 }
 
 /// How mistakes in a configuration are introduced where it was to be run.
@@ -70,10 +85,10 @@ pub fn invalid(problems: &str) -> String {
 /// # Errors
 /// Why it could not start.
 pub fn accompanied(
+    runtime: Runtime,
     plan: &Plan,
-    source: Option<(&Input, Files)>,
-    started: Instant,
-    shutdown_timeout: Duration,
+    source: Option<Source<'_>>,
+    times: (Instant, Duration),
     companion: impl AsyncFnOnce(Shared, oneshot::Receiver<()>),
 ) -> Result<Outcome, String> {
     let config = &plan.telemetry;
@@ -85,8 +100,7 @@ pub fn accompanied(
     let mut logs = millrace_telemetry::logs::install(&config.logs, &registry.resource().labels, &registry)
         .map_err(|error| format!("cannot set up logging: {error}"))?;
     let made = Made { records: logs.take_records(), spans };
-    let runtime = runtime().map_err(|error| format!("cannot start the runtime: {error}"))?;
-    let serving = serve(plan, source, registry, (made, &logs), started, shutdown_timeout, companion);
+    let serving = serve(plan, source, registry, (made, &logs), times, companion);
     let outcome = runtime.block_on(serving);
     // Whatever still runs has been cut off by the drain's deadline.
     runtime.shutdown_background();
@@ -96,25 +110,26 @@ pub fn accompanied(
 }
 
 /// One worker per core that the cgroup grants; with one core, no hand-over between threads.
-fn runtime() -> std::io::Result<Runtime> {
+///
+/// # Errors
+/// Why the system does not let it start.
+pub fn runtime() -> Result<Runtime, String> {
     let workers = available_parallelism().map_or(1, NonZero::get);
-    if workers == 1 {
-        return Builder::new_current_thread().enable_all().build();
-    }
-    Builder::new_multi_thread().worker_threads(workers).thread_name("worker").enable_all().build()
+    let runtime = match workers {
+        1 => Builder::new_current_thread().enable_all().build(),
+        _ => Builder::new_multi_thread().worker_threads(workers).thread_name("worker").enable_all().build(),
+    };
+    runtime.map_err(|error| format!("cannot start the runtime: {error}"))
 }
 
 async fn serve(
     plan: &Plan,
-    source: Option<(&Input, Files)>,
+    source: Option<Source<'_>>,
     registry: Registry,
     (made, logs): (Made, &LogGuard),
-    started: Instant,
-    shutdown_timeout: Duration,
+    (started, shutdown_timeout): (Instant, Duration),
     companion: impl AsyncFnOnce(Shared, oneshot::Receiver<()>),
 ) -> Result<Outcome, String> {
-    // Before anything else, so that it does not end the process.
-    let hangup = source.as_ref().and_then(|_| hangups());
     for warning in plan.warnings.lines().filter(|line| !line.is_empty()) {
         tracing::warn!("{warning}");
     }
@@ -123,20 +138,24 @@ async fn serve(
     tracing::info!(version = env!("CARGO_PKG_VERSION"), budget_bytes, "Starting millrace...");
     let pushing = Pushing::start(&plan.telemetry, made, &shared).inspect_err(cannot_start)?;
     let served = Served::start(&plan.telemetry, &shared, started).inspect_err(cannot_start)?;
-    let graph = start(plan, &shared).await.inspect_err(cannot_start)?;
+    let graph = prepared(plan, &shared).await.inspect_err(cannot_start)?;
+    // Before anything is taken in, which would be gone. Until then there is nothing that needs time for an end.
+    let mut signals = Signals::from_now_on();
+    graph.start().await.map_err(|error| error.to_string()).inspect_err(cannot_start)?;
     shared.health.advance(State::Ready);
     let startup_ms = started.elapsed().as_millis() as u64;
     tracing::info!(startup_ms, "Everything is ready. Begin running and processing data.");
 
-    let (input, files) =
-        source.map_or_else(|| (Input::default(), Files::default()), |(input, files)| (input.clone(), files));
+    let (input, files, hangup) = match source {
+        Some(Source { input, files, hangup }) => (input.clone(), files, hangup),
+        None => (Input::default(), Files::default(), None),
+    };
     let reloader = Reloader::new(&input, files, plan, graph, (logs, &served), shutdown_timeout);
     let (tell, told) = oneshot::channel();
     let mut companion = pin!(shared.tasks.watch("companion", companion(shared.clone(), told)));
     let (was_told, is_alone) = tokio::select! {
-        // Signals are listened for before the companion tells anybody how to stop it.
         biased;
-        was_told = wait(&shared.tasks) => (was_told, false),
+        was_told = wait(&shared.tasks, &mut signals) => (was_told, false),
         done = &mut companion => (done.is_some(), true),
         () = reloader.run(hangup) => (false, false),
     };
@@ -153,7 +172,7 @@ async fn serve(
     };
     let had_time = tokio::select! {
         () = stop => true,
-        signal = signalled() => {
+        signal = signals.next() => {
             tracing::warn!(signal, "Received another signal: not waiting any longer");
             false
         }
@@ -174,17 +193,16 @@ fn shared(plan: &Plan, registry: Registry) -> Shared {
     Shared::new(registry, &Health::starting(), intake, work, &user_agent())
 }
 
-async fn start(plan: &Plan, shared: &Shared) -> Result<Graph, String> {
+async fn prepared(plan: &Plan, shared: &Shared) -> Result<Graph, String> {
     let graph = Graph::build(&plan.config, &plan.plans, shared).map_err(|error| error.to_string())?;
     graph.prepare().await.map_err(|error| error.to_string())?;
-    graph.start().await.map_err(|error| error.to_string())?;
     Ok(graph)
 }
 
 /// Returns when the process is to stop, and whether that is because it was told to: the other reason is a panic.
-async fn wait(tasks: &Tasks) -> bool {
+async fn wait(tasks: &Tasks, signals: &mut Signals) -> bool {
     tokio::select! {
-        signal = signalled() => {
+        signal = signals.next() => {
             tracing::info!(signal, "Received signal from OS");
             true
         }
@@ -192,20 +210,37 @@ async fn wait(tasks: &Tasks) -> bool {
     }
 }
 
-/// Waits for a signal that asks the process to stop.
-async fn signalled() -> &'static str {
-    let terminated = async {
-        match signal(SignalKind::terminate()) {
-            Ok(mut terminate) => {
-                terminate.recv().await;
-            }
-            Err(_) => std::future::pending().await,
+/// The signals that ask for an end in order. Without this they end the process.
+struct Signals {
+    terminate: Option<Signal>,
+    interrupt: Option<Signal>,
+}
+
+impl Signals {
+    fn from_now_on() -> Self {
+        Self {
+            terminate: signal(SignalKind::terminate()).ok(),
+            interrupt: signal(SignalKind::interrupt()).ok(),
         }
-    };
-    tokio::select! {
-        () = terminated => "SIGTERM",
-        _ = tokio::signal::ctrl_c() => "SIGINT",
     }
+
+    /// Waits for the next one.
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            () = received(&mut self.terminate) => "SIGTERM",
+            () = received(&mut self.interrupt) => "SIGINT",
+        }
+    }
+}
+
+/// Never, where the system does not let it be listened for.
+async fn received(signal: &mut Option<Signal>) {
+    if let Some(signal) = signal
+        && signal.recv().await.is_some()
+    {
+        return;
+    }
+    std::future::pending::<()>().await;
 }
 
 /// Says what became of everything.

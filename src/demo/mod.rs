@@ -43,7 +43,8 @@ pub fn demo(options: &cli::Demo, shutdown_timeout: Duration) -> Result<ExitCode,
     let places = Places::of(&plan)?;
     places.check_free()?;
     let mut tally = Tally::default();
-    let outcome = run::accompanied(&plan, None, started, shutdown_timeout, async |shared, stopping| {
+    let times = (started, shutdown_timeout);
+    let outcome = run::accompanied(run::runtime()?, &plan, None, times, async |shared, stopping| {
         cli::print(&report::welcome(&config.name(), &places, options));
         tally = session::run(options, &places, &shared, stopping).await;
     })?;

@@ -3,6 +3,22 @@
 use crate::support::{Setup, eventually, http1};
 use crate::{outcomes, text};
 use std::fs;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+
+/// Answers whoever asks for a page, when that is done.
+async fn answer(mut asked: TcpStream) {
+    // A connection that is closed before it has been read is reset.
+    let mut request = [0; 4096];
+    let mut len = 0;
+    while !request[..len].ends_with(b"\r\n\r\n") {
+        let read = asked.read(&mut request[len..]).await.expect("a request");
+        assert!(read > 0, "it goes away");
+        len += read;
+    }
+    let page = b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\nconnection: close\r\n\r\n{}\n";
+    asked.write_all(page).await.expect("written");
+}
 
 #[tokio::test]
 async fn watched_files_are_read_when_they_have_changed() {
@@ -69,5 +85,24 @@ async fn which_configuration_is_at_work_is_told() {
     assert_eq!(hash().await, before);
     let now = collector.metrics().await.sum("otelcol_millrace_reload_last_success", &[]);
     assert!(now > 1.7e9, "{now}");
+    collector.finish().await;
+}
+
+#[tokio::test]
+async fn a_signal_that_comes_while_it_starts_does_not_end_it() {
+    let page = TcpListener::bind("127.0.0.1:0").await.expect("an address");
+    let url = format!("http://{}/more.yaml", page.local_addr().expect("an address"));
+    let mut collector = Setup::to("nop: {}").with(&["--config", &url]).begin();
+    // Given a process that waits for a part of its configuration
+    let (asked, _) = page.accept().await.expect("it asks");
+
+    collector.signal("HUP");
+
+    answer(asked).await;
+    collector.ready().await;
+    // It does then what it was told before.
+    let (asked, _) = page.accept().await.expect("it asks again");
+    answer(asked).await;
+    collector.metrics_when("it has read it again", |metrics| outcomes(metrics, "success") == 1.0).await;
     collector.finish().await;
 }

@@ -139,10 +139,15 @@ service:
 
     /// Starts the binary and waits until it serves.
     pub async fn start(self) -> Collector {
-        let process = Process::start(&self);
-        let mut collector = Collector { setup: self, process };
+        let mut collector = self.begin();
         collector.ready().await;
         collector
+    }
+
+    /// Starts the binary, and does not wait for anything.
+    pub fn begin(self) -> Collector {
+        let process = Process::start(&self);
+        Collector { setup: self, process }
     }
 
     /// Runs the binary, which is expected to give up by itself; what it wrote, and its exit code.
@@ -216,7 +221,8 @@ pub struct Stopped {
 }
 
 impl Collector {
-    async fn ready(&mut self) {
+    /// Waits until it serves.
+    pub async fn ready(&mut self) {
         let (grpc, http) = (self.setup.grpc, self.setup.http);
         let deadline = Instant::now() + PATIENCE;
         loop {
