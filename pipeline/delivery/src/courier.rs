@@ -101,6 +101,11 @@ struct Refusal {
 }
 
 impl Refusal {
+    /// It never got there.
+    fn by_us(failure: Failure) -> Self {
+        Self { failure, divisible: false, cut_short: false }
+    }
+
     /// What the destination has decided.
     fn by_destination(failure: Failure) -> Self {
         Self { divisible: failure.reason == Reason::TooLarge, failure, cut_short: false }
@@ -129,7 +134,10 @@ impl Courier {
         let mut left = vec![batch];
         while let Some(part) = left.pop() {
             let items = part.cost().items;
-            let refusal = match self.destination.take(self, &part, &mut patience, until).await {
+            let take = self.destination.take(self, &part, &mut patience, until);
+            // Watched here, where what it has panicked with is at hand.
+            let taken = self.tasks.watch("send", take).await;
+            let refusal = match taken.unwrap_or_else(|| Err(Refusal::by_us(panicked()))) {
                 Ok(accepted) => {
                     told.sent += items;
                     self.delivered(&part, accepted, report);

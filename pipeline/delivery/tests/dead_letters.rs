@@ -13,7 +13,7 @@ use std::time::Duration;
 use support::batch;
 use support::disk::{Disk, on_disk, until};
 use support::process::{Trial, queued};
-use support::sender::{Go, Scripted, later, never};
+use support::sender::{Go, Scripted, later, never, too_large};
 
 fn delivery(queue: QueueConfig) -> Delivery {
     let retry = RetryConfig {
@@ -130,6 +130,47 @@ async fn retries_that_run_out_and_records_that_are_too_large_are_put_aside_with_
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_makes_sending_panic_is_put_aside_and_does_not_come_back_by_itself() {
+    let disk = Disk::new();
+    let sender = Scripted::new([Go::Take, Go::Panic, Go::Fail(later()), Go::Take]);
+    let trial = disk.start(&delivery(one_at_a_time()), Arc::clone(&sender) as _);
+    for request in 0..3 {
+        trial.hand_in(batch(request * 10..request * 10 + 10)).await.expect("there is room");
+    }
+    until("all is accounted for", || trial.account().kept().items == 0).await;
+    assert_eq!((trial.total(Term::Out), trial.total(Term::DeadLettered)), (20, 10));
+    assert_eq!((trial.account().lost().items, kept(&trial.context)), (0, 10));
+    assert_eq!(trial.context.shared.tasks.panics(), 1, "it is still a bug, and the process is told");
+    end(trial).await;
+
+    let sender = Scripted::new([]);
+    let trial = disk.start(&delivery(one_at_a_time()), Arc::clone(&sender) as _);
+    assert_eq!((trial.account().kept().items, kept(&trial.context)), (0, 10));
+    let internal = Selection { reason: Some("internal".to_owned()), ..Selection::default() };
+    let outcome = disk.dead_letters(&trial.context).go_through(Task::Replay, internal).await;
+    assert_eq!(outcome, Outcome { requests: 1, items: 10, stopped: None });
+    until("it is delivered", || trial.total(Term::Out) == 10).await;
+    assert_eq!(sender.delivered(), (10..20).collect::<Vec<_>>());
+    end(trial).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_panic_halfway_through_a_batch_leaves_the_other_half_alone() {
+    let disk = Disk::new();
+    let batching = BatchConfig { min_size: 20, max_size: 20, ..BatchConfig::default() };
+    let queue = QueueConfig { batch: Optional::On(batching), ..one_at_a_time() };
+    let sender = Scripted::new([Go::Fail(too_large()), Go::Panic]);
+    let trial = disk.start(&delivery(queue), Arc::clone(&sender) as _);
+    for request in 0..2 {
+        trial.hand_in(batch(request * 10..request * 10 + 10)).await.expect("there is room");
+    }
+    until("all is accounted for", || trial.account().kept().items == 0).await;
+    assert_eq!((trial.total(Term::Out), trial.total(Term::DeadLettered)), (10, 10));
+    assert_eq!(sender.delivered(), (10..20).collect::<Vec<_>>());
+    end(trial).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_selection_leaves_the_others_where_they_are() {
     let disk = Disk::new();
     let sender = Scripted::new(std::iter::repeat_n(Go::Fail(never()), 4));
@@ -196,5 +237,16 @@ async fn turned_off_it_is_dropped_and_counted_as_before() {
     trial.hand_in(batch(0..10)).await.expect("there is room");
     until("it is accounted for", || trial.account().kept().items == 0).await;
     assert_eq!((trial.lost(Reason::Rejected), trial.total(Term::DeadLettered)), (10, 0));
+    end(trial).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_refused_within_a_success_is_counted_and_the_rest_is_not_kept_for_it() {
+    let disk = Disk::new();
+    let trial = disk.start(&delivery(one_at_a_time()), Scripted::new([Go::Partly(3)]) as _);
+    trial.hand_in(batch(0..10)).await.expect("there is room");
+    until("it is accounted for", || trial.account().kept().items == 0).await;
+    assert_eq!((trial.total(Term::Out), trial.lost(Reason::Rejected)), (7, 3));
+    assert_eq!((trial.total(Term::DeadLettered), kept(&trial.context)), (0, 0));
     end(trial).await;
 }
