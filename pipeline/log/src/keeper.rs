@@ -70,7 +70,7 @@ impl Keeper {
         if shared.with(|index| index.wants_spare()) {
             spare::prepare(shared);
         }
-        let age = shared.options.max_age.map_or(Duration::MAX, expiry_interval);
+        let age = max_age(shared).map_or(Duration::MAX, expiry_interval);
         let again = if dirty && !persist { left } else { Duration::MAX };
         self.pause(now).unwrap_or(again).min(age)
     }
@@ -149,13 +149,17 @@ impl Keeper {
 
     /// Drops what is too old, now and then.
     fn expire(&mut self, shared: &Shared, now: Duration) {
-        let Some(max_age) = shared.options.max_age else { return };
+        let Some(max_age) = max_age(shared) else { return };
         if now.saturating_sub(self.expired) >= expiry_interval(max_age) {
             self.expired = now;
             let now_ns = shared.now_ns();
             shared.with(|index| index.expire(now_ns));
         }
     }
+}
+
+fn max_age(shared: &Shared) -> Option<Duration> {
+    shared.with(|index| index.limits.max_age_ns).map(Duration::from_nanos)
 }
 
 /// How often ages are looked at.

@@ -77,7 +77,7 @@ pub use group::Appending;
 pub use inspect::{CursorFacts, Inspected, Inspector, Position, SegmentFacts, SegmentState, Verified};
 pub use log::{Log, Repaired, Room, Steps};
 pub use options::{
-    ConsumerOptions, MAX_SIZE_MIN, OnFull, Options, Order, SEGMENT_SIZE_MAX, SEGMENT_SIZE_MIN,
+    Caps, ConsumerOptions, MAX_SIZE_MIN, OnFull, Options, Order, SEGMENT_SIZE_MAX, SEGMENT_SIZE_MIN,
 };
 pub use report::{
     Loss, LossReason, Notice, Observer, OpenError, ReadError, Recovered, Refusal, Stats, Totals,

@@ -12,7 +12,7 @@ use crate::group::Appending;
 use crate::index::Limits;
 use crate::keeper::{self, Keeper};
 use crate::line::{Placed, Queued};
-use crate::options::{MAX_SIZE_MIN, Options, SEGMENT_SIZE_MAX, SEGMENT_SIZE_MIN};
+use crate::options::{Caps, MAX_SIZE_MIN, Options, SEGMENT_SIZE_MAX, SEGMENT_SIZE_MIN};
 use crate::recover;
 use crate::report::{Notice, OpenError, Recovered, Refusal, Stats, Totals};
 use crate::scan::Depth;
@@ -22,6 +22,7 @@ use std::any::Any;
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 /// How much stack the threads get: they neither recurse nor keep buffers there.
 const STACK: usize = 256 * 1024;
@@ -268,6 +269,16 @@ impl Log {
         self.inner.shared.with(|index| index.stats(now_ns))
     }
 
+    /// Has other limits from now on, and tells how many bytes it may take: a log has room for two of its segments, whose
+    /// size stays as it is. What is over a limit already stays where new entries are refused, and gives way at once where
+    /// the oldest do.
+    pub fn limit(&self, caps: Caps) -> u64 {
+        let shared = &self.inner.shared;
+        let max_size = caps.max_size.max(2 * shared.segment_size);
+        shared.with(|index| index.limit(Caps { max_size, ..caps }));
+        max_size
+    }
+
     /// Persists the cursors and removes what is done with, now. Blocks.
     pub fn tidy(&self) {
         let shared = &self.inner.shared;
@@ -426,6 +437,10 @@ fn write(shared: &Shared, mut writer: Writer) {
     }
 }
 
+pub(crate) fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
 type Guard = Box<dyn Any + Send + Sync>;
 
 /// Keeps other processes out, as far as that is possible.
@@ -468,12 +483,11 @@ fn limits(options: &Options) -> Result<Limits, OpenError> {
     if names.is_empty() || names.len() != options.consumers.len() || !names.iter().all(|name| plain(name)) {
         return wrong("a log needs consumers with different names of a-z, 0-9, _ and -".into());
     }
-    let max_age_ns = options.max_age.map(|age| u64::try_from(age.as_nanos()).unwrap_or(u64::MAX));
     Ok(Limits {
         max_size: options.max_size,
         segment_size,
         on_full: options.on_full,
-        max_age_ns,
+        max_age_ns: options.max_age.map(nanos),
         cursor_bytes: options.cursor_bytes,
     })
 }

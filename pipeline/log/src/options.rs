@@ -58,6 +58,17 @@ impl Default for Options {
     }
 }
 
+/// What can be changed about a log that is open: [`Log::limit`](crate::Log::limit).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Caps {
+    /// [`Options::max_size`].
+    pub max_size: u64,
+    /// [`Options::max_age`].
+    pub max_age: Option<Duration>,
+    /// [`Options::on_full`].
+    pub on_full: OnFull,
+}
+
 /// One reader of a log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConsumerOptions {

@@ -227,7 +227,7 @@ impl Writer {
         }
         let file_len = want.min(available) & !(ALIGN - 1);
         if file_len < need {
-            return Err(Refusal::Full { max_size: self.shared.options.max_size });
+            return Err(Refusal::Full { max_size: self.shared.with(|index| index.limits.max_size) });
         }
         let Some(number) = self.shared.with(|index| index.take_number()) else {
             return Err(Refusal::Disk("segment numbers are used up".into()));

@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use millrace_log::{
-    ConsumerOptions, Entry, Log, LossReason, Next, OnFull, OpenError, Options, Order, Recovered, Refusal,
-    Totals,
+    Caps, ConsumerOptions, Entry, Log, LossReason, Next, OnFull, OpenError, Options, Order, Recovered,
+    Refusal, Totals,
 };
 use std::path::Path;
 use std::sync::Mutex;
@@ -271,4 +271,41 @@ fn threads_that_append_read_ack_and_defer_at_once_see_each_entry_once() {
     done.sort_unstable();
     assert_eq!(done, (0..APPENDERS * EACH).collect::<Vec<_>>());
     assert_eq!(log.stats().held, Totals::default());
+}
+
+#[test]
+fn limits_can_be_changed_while_it_is_open() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (log, _) = open(directory.path(), small());
+    let caps = |max_size, on_full| Caps { max_size, max_age: None, on_full };
+    let mut nth = 0;
+    let mut fill = || {
+        while let Ok(room) = log.reserve(entry(nth, 20_000).framed_len()) {
+            log.append(room, entry(nth, 20_000)).wait().expect("appended");
+            nth += 1;
+        }
+        log.stats().held.entries
+    };
+    let first = fill();
+    assert!(first > 30, "{first}");
+    assert_eq!(log.limit(caps(2 << 20, OnFull::Refuse)), 2 << 20);
+    let second = fill();
+    assert!(second > 2 * first - 5, "{first}, then {second}");
+
+    assert_eq!(log.limit(caps(1 << 20, OnFull::Refuse)), 1 << 20);
+    assert_eq!(fill(), second, "nothing new, and nothing goes");
+    assert_eq!(log.limit(caps(1 << 20, OnFull::DropOldest)), 1 << 20);
+    let third = log.stats().held.entries;
+    assert!(third <= first, "the oldest give way: {third} are left");
+    log.tidy();
+    assert!(log.stats().disk_bytes <= 1 << 20);
+    assert_eq!(log.limit(caps(0, OnFull::Refuse)), 128 << 10, "room for two segments");
+
+    let max_age = Some(Duration::from_millis(1));
+    log.limit(Caps { max_age, ..caps(1 << 20, OnFull::Refuse) });
+    let deadline = std::time::Instant::now() + Duration::from_secs(20);
+    while log.stats().held.entries > 0 {
+        assert!(std::time::Instant::now() < deadline, "{:?}", log.stats());
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }

@@ -66,7 +66,7 @@ pub(crate) struct Spare {
     pub(crate) reused: bool,
 }
 
-/// What is fixed when a log is opened.
+/// What it may take. Sizes of files are fixed when a log is opened, the rest may change.
 #[derive(Debug, Clone)]
 pub(crate) struct Limits {
     pub(crate) max_size: u64,

@@ -2,7 +2,8 @@
 
 use super::{Index, OVERHEAD};
 use crate::format::segment;
-use crate::options::OnFull;
+use crate::log::nanos;
+use crate::options::{Caps, OnFull};
 use crate::report::Refusal;
 use std::io;
 use std::time::Duration;
@@ -98,6 +99,20 @@ impl Index {
     pub(crate) fn release(&mut self, charge: u64) {
         debug_assert!(charge <= self.reserved, "what is released had been reserved");
         self.reserved = self.reserved.saturating_sub(charge);
+    }
+
+    /// Other limits. What is kept is as it was, but for what has to give way.
+    pub(crate) fn limit(&mut self, caps: Caps) {
+        self.limits.max_size = caps.max_size;
+        self.limits.max_age_ns = caps.max_age.map(nanos);
+        self.limits.on_full = caps.on_full;
+        while caps.on_full == OnFull::DropOldest
+            && self.committed().saturating_add(self.reserved) > caps.max_size
+            && self.evict()
+        {}
+        // Whoever waits for room looks again, and so does whoever drops what is too old.
+        self.news.freed = true;
+        self.news.untidy = true;
     }
 
     /// A segment in which nothing is left cannot be given back while it is being written to.
