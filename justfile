@@ -63,10 +63,12 @@ bench *args: (compare "--cases" "all" "--json" "target/bench.json" args) && benc
 # A first look at the same, about two minutes
 bench-quick *args: (compare "--quick" args)
 
-# A durable collector killed (`kill`), or its disk taken away with it (`power`, as root), at random moments under load
+# A durable collector killed (`kill`), or its disk taken away with it (`power`, as root), at random moments under load;
+# or disks and directories that fail under it (`faults`, most of them as root)
 chaos how="kill" rounds="200" *args:
     cargo build --release -p millrace
-    tests/chaos/chaos.py {{ how }} --millrace target/release/millrace --rounds {{ rounds }} {{ args }}
+    {{ if how == "faults" { "tests/chaos/faults.py" } else { "tests/chaos/chaos.py " + how + " --rounds " + rounds } }} \
+        --millrace target/release/millrace {{ args }}
 
 # What many connections take beside the budget, into the table of docs/memory.md; about five minutes
 memory *args:

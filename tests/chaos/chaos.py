@@ -173,15 +173,16 @@ class Load:
 
 
 class Collector:
-    def __init__(self, program, directory, destination, folder):
-        self.program = program
+    def __init__(self, program, directory, destination, folder, storage="", queue="queue_size: 1000000"):
+        self.command = [program]
+        self.environment = None
         self.port, self.metrics_port = free_port(), free_port()
         self.log = folder / "millrace.log"
         self.config = folder / "config.yaml"
         self.config.write_text(
             f"""
 extensions:
-  file_storage: {{directory: {directory}, create_directory: true}}
+  file_storage: {{directory: {directory}, create_directory: true{storage}}}
 receivers:
   otlp: {{protocols: {{http: {{endpoint: "127.0.0.1:{self.port}"}}}}}}
 exporters:
@@ -189,7 +190,7 @@ exporters:
     endpoint: http://127.0.0.1:{destination}
     encoding: json
     compression: none
-    sending_queue: {{storage: file_storage, queue_size: 1000000}}
+    sending_queue: {{storage: file_storage, {queue}}}
     retry_on_failure: {{initial_interval: 50ms, max_interval: 300ms}}
 service:
   extensions: [file_storage]
@@ -202,7 +203,8 @@ service:
 
     def start(self):
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen([self.program, f"--config={self.config}"], stdout=log, stderr=log)
+            command = [*self.command, f"--config={self.config}"]
+            self.process = subprocess.Popen(command, stdout=log, stderr=log, env=self.environment)
         deadline = time.monotonic() + 30
         while time.monotonic() < deadline:
             if self.process.poll() is not None:
@@ -222,9 +224,12 @@ service:
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(60)
 
-    def metric(self, name):
-        page = urllib.request.urlopen(f"http://127.0.0.1:{self.metrics_port}/metrics", timeout=10).read().decode()
-        lines = [line for line in page.splitlines() if re.match(rf"{name}[{{ ]", line)]
+    def page(self):
+        url = f"http://127.0.0.1:{self.metrics_port}/metrics"
+        return urllib.request.urlopen(url, timeout=10).read().decode()
+
+    def metric(self, name, label=""):
+        lines = [line for line in self.page().splitlines() if re.match(rf"{name}[{{ ]", line) and label in line]
         return sum(float(line.rsplit(" ", 1)[1]) for line in lines)
 
     def tail(self):
@@ -250,6 +255,8 @@ class Directory:
 class LosingDisk:
     """Where the queue is: a file system on a disk that forgets what was not flushed."""
 
+    stderr = None
+
     def __init__(self, folder):
         for program in ["nbdkit", "nbdfuse", "losetup", "mkfs.ext4", "mount"]:
             if not shutil.which(program):
@@ -271,13 +278,14 @@ class LosingDisk:
         self.kept = collections.Counter()
         self.open()
 
+    def plugin(self):
+        """What is behind the disk."""
+        return ["python", HERE / "losing_disk.py", f"image={self.image}", f"journal={self.journal}"]
+
     def open(self):
         sock = self.folder / "nbd.sock"
         sock.unlink(missing_ok=True)
-        self.nbdkit = subprocess.Popen(
-            ["nbdkit", "--foreground", "--unix", sock, "python", HERE / "losing_disk.py",
-             f"image={self.image}", f"journal={self.journal}"]
-        )
+        self.nbdkit = subprocess.Popen(["nbdkit", "--foreground", "--unix", sock, *self.plugin()], stderr=self.stderr)
         wait_for(sock.exists, "nbdkit")
         device = self.fuse / "disk"
         device.touch()
