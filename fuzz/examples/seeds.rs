@@ -30,6 +30,7 @@ fn main() {
     expositions(&out);
     sources(&out);
     segments(&out);
+    records(&out);
 }
 
 fn put(out: &Path, target: &str, name: &str, bytes: &[u8]) {
@@ -284,7 +285,35 @@ fn segments(out: &Path) {
     for what in 0..8_u8 {
         for (nth, at) in [(0_u8, [0, 20]), (1, [16, 40]), (2, [32, 90]), (3, [255, 255])] {
             let edits = [[what, nth, at[0], at[1], 77, nth], [what, 1, at[1], at[0], 1, 4]].concat();
-            put(out, "segments", &format!("{what}-{nth}"), &[&[9 * nth + 5, what + nth], &edits[..]].concat());
+            put(
+                out,
+                "segments",
+                &format!("{what}-{nth}"),
+                &[&[9 * nth + 5, what + nth], &edits[..]].concat(),
+            );
         }
     }
+}
+
+/// The two sections of an entry, behind what it is and how long the first one is.
+fn records(out: &Path) {
+    let write = |name: &str, what: u8, meta: &[u8], payload: &[u8]| {
+        let length = (meta.len() as u16).to_be_bytes();
+        put(out, "records", name, &[&[what, length[0], length[1]], meta, payload].concat());
+    };
+    // One resource with one record: empty in all signals but for what encloses it.
+    let request: &[u8] = &[10, 4, 18, 2, 18, 0];
+    let piece =
+        |metadata: &[u8]| [&[6, 0, 0, 0, 0, 0, 0x40, 0x5a, 0x47, 0x5c, 0xd7, 0x18], metadata].concat();
+    let told: &[u8] = &[1, 0, 6, 0, b't', b'e', b'n', b'a', b'n', b't', 1, 0, b'a'];
+    for what in 0..3 {
+        write(&format!("one-{what}"), what, &[&[1, 0, 1, 0, 0, 0], &piece(&[0, 0])[..]].concat(), request);
+        let two = [&[1, 0, 2, 0, 0, 0], &piece(told)[..], &piece(&[0, 0])[..]].concat();
+        write(&format!("two-{what}"), what, &two, &[request, request].concat());
+        let span = [&[1, 3][..], &[7; 24], &[1, 0, 0, 0], &piece(told)[..]].concat();
+        write(&format!("span-{what}"), what, &span, request);
+    }
+    let text = |text: &str| [&(text.len() as u16).to_le_bytes()[..], text.as_bytes()].concat();
+    let texts = ["rejected", "destination", "backend:4317", "not that"].map(text).concat();
+    write("dead-letter", 3, &[&[1, 1, 2, 3, 4, 5, 6, 7, 8], &texts[..]].concat(), &[]);
 }

@@ -3,28 +3,9 @@
 
 use crate::support::stub::{Manner, Stub};
 use crate::support::{Collector, requests};
-use crate::{assert_delivered, delivered, durable, send};
+use crate::{assert_delivered, delivered, durable, millrace, refuses, run, send};
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output};
-
-const REFUSES: Manner = Manner::Answer(
-    "HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain\r\ncontent-length: 11\r\n\r\nnot like it",
-);
-
-/// Runs a command on the directory.
-fn run(storage: &Path, arguments: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_millrace"));
-    command.args(arguments).arg("--directory").arg(storage);
-    command.output().expect("the binary runs")
-}
-
-/// The same; what it printed, and whether it says that all went well.
-fn millrace(storage: &Path, arguments: &[&str]) -> (String, bool) {
-    let output = run(storage, arguments);
-    let text = [output.stdout, output.stderr].concat();
-    (String::from_utf8(text).expect("text"), output.status.success())
-}
 
 /// What was acknowledged and is not in this dead letter. Requests that are sent at once are put aside in any order.
 fn others(storage: &Path, number: &str, acknowledged: &[u64]) -> Vec<u64> {
@@ -46,7 +27,7 @@ async fn put_aside(collector: &Collector, items: f64) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_refused_is_listed_shown_replayed_and_dropped_while_the_collector_runs() {
     let (setup, destination) = durable("", "");
-    let refusing = Stub::start_at(destination, REFUSES).await;
+    let refusing = Stub::start_at(destination, refuses()).await;
     let collector = setup.start().await;
     let storage = collector.setup.folder.path().join("storage");
     let acknowledged = send(&collector, 3).await;
@@ -95,7 +76,7 @@ async fn what_was_refused_is_listed_shown_replayed_and_dropped_while_the_collect
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_refused_outlives_the_process_and_goes_back_into_the_queue_of_a_stopped_one() {
     let (setup, destination) = durable("", "");
-    let refusing = Stub::start_at(destination, REFUSES).await;
+    let refusing = Stub::start_at(destination, refuses()).await;
     let collector = setup.start().await;
     let storage = collector.setup.folder.path().join("storage");
     let acknowledged = send(&collector, 2).await;
@@ -138,7 +119,7 @@ async fn what_was_refused_outlives_the_process_and_goes_back_into_the_queue_of_a
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_refused_comes_back_after_the_place_where_it_lies_was_configured_anew() {
     let (setup, destination) = durable("", "");
-    let refusing = Stub::start_at(destination, REFUSES).await;
+    let refusing = Stub::start_at(destination, refuses()).await;
     let collector = setup.start().await;
     let storage = collector.setup.folder.path().join("storage");
     let acknowledged = send(&collector, 2).await;

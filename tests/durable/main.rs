@@ -6,13 +6,16 @@
 mod dead_letters;
 mod faults;
 mod kills;
+mod reloads;
 #[path = "../support/mod.rs"]
 mod support;
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Command, Output};
 use support::http1::{Connection, PROTOBUF};
-use support::stub::Stub;
+use support::stub::{Manner, Stub};
 use support::{Collector, Setup, eventually, free_port, requests};
 
 /// A receiver, a queue on disk, and a destination. `{storage}` and `{queue}` are further keys of both.
@@ -69,6 +72,27 @@ async fn send(collector: &Collector, requests: u64) -> Vec<u64> {
         send_until_refused(collector.setup.http, (0..requests).map(|request| request * 10)).await;
     assert_eq!(acknowledged.len() as u64, requests * 10, "all are taken");
     acknowledged
+}
+
+/// A destination that refuses for good.
+fn refuses() -> Manner {
+    Manner::Answer(
+        "HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain\r\ncontent-length: 11\r\n\r\nnot like it",
+    )
+}
+
+/// Runs a command on the directory.
+fn run(storage: &Path, arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_millrace"));
+    command.args(arguments).arg("--directory").arg(storage);
+    command.output().expect("the binary runs")
+}
+
+/// The same; what it printed, and whether it says that all went well.
+fn millrace(storage: &Path, arguments: &[&str]) -> (String, bool) {
+    let output = run(storage, arguments);
+    let text = [output.stdout, output.stderr].concat();
+    (String::from_utf8(text).expect("text"), output.status.success())
 }
 
 /// The ids that a destination has been sent, as often as it was.

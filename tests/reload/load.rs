@@ -235,8 +235,12 @@ async fn what_waits_for_a_dead_destination_goes_on_waiting_in_the_new_graph() {
         let reply = http1::post(relay.setup.http, "/v1/logs", http1::PROTOBUF, &record(id)).await;
         assert_eq!(reply.expect("an answer").status, 200);
     }
-    // Some wait between retries, some in line, and some to be batched.
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    relay
+        .metrics_when("some wait between retries, and some in line", |metrics| {
+            metrics.sum("otelcol_millrace_retry_waiting", &[]) > 0.0
+                && metrics.sum("otelcol_millrace_ledger_held_items", &[]) == 40.0
+        })
+        .await;
     let base = text(&relay);
     reload(&relay, &base.replace("num_consumers: 2", "num_consumers: 3"), "success").await;
     reload(&relay, &base.replace("send_batch_size: 50", "send_batch_size: 7"), "success").await;

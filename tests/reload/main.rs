@@ -2,6 +2,7 @@
 //! cannot be put to work changes nothing.
 
 mod addresses;
+mod certificates;
 mod load;
 mod refused;
 #[path = "../support/mod.rs"]

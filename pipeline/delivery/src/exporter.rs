@@ -15,6 +15,7 @@ use millrace_engine::component::{BuildError, Context};
 use millrace_engine::{
     Account, Batch, BoxFuture, Cost, Entry, Failure, Fault, Permit, Reason, Reservation, Stage, Until,
 };
+use millrace_log::Caps;
 use millrace_telemetry::Labels;
 use millrace_wire::Signal;
 use std::any::Any;
@@ -61,6 +62,8 @@ pub struct Exporter {
     courier: Arc<Courier>,
     direct: Direct,
     queue: Option<Queue>,
+    /// What has been put aside, and its limits here.
+    letters: Option<(Arc<DeadLetters>, Caps)>,
 }
 
 impl Exporter {
@@ -96,12 +99,12 @@ impl Exporter {
         let courier =
             courier(context, destination, account, measures, letters.clone().map(|letters| (letters, to)));
         let Some(config) = delivery.queue.as_option() else {
-            return Ok(Arc::new(Self { courier, direct: Direct::default(), queue: None }));
+            return Ok(Arc::new(Self { courier, direct: Direct::default(), queue: None, letters: None }));
         };
         let mut queue = Queue::start(context, signal, config, &delivery.metadata, &courier)?;
         queue.visible.extend(watch_queue(context, signal, &queue.gauges()));
         queue.visible.extend(visible);
-        Ok(Self::replaying(context, courier, queue, letters))
+        Ok(Self::replaying(context, courier, queue, letters, dead_letters::caps(config)))
     }
 
     /// The same queue with the rest of a pipeline as its destination, for processors and connectors. The account is
@@ -125,8 +128,9 @@ impl Exporter {
         let letters = open_letters(context, signal, queue)?;
         let put_aside = letters.clone().map(|letters| (letters, String::new()));
         let courier = courier(context, destination, Arc::clone(account), measures, put_aside);
+        let caps = dead_letters::caps(queue);
         let queue = Queue::start(context, signal, queue, &[], &courier)?;
-        Ok(Self::replaying(context, courier, queue, letters))
+        Ok(Self::replaying(context, courier, queue, letters, caps))
     }
 
     /// With a queue that what has been put aside comes back to when it is replayed.
@@ -135,12 +139,14 @@ impl Exporter {
         courier: Arc<Courier>,
         mut queue: Queue,
         letters: Option<Arc<DeadLetters>>,
+        caps: Caps,
     ) -> Arc<Self> {
         if let Some(letters) = &letters {
             queue.visible.extend(dead_letters::watch(context, letters));
         }
-        let exporter = Arc::new(Self { courier, direct: Direct::default(), queue: Some(queue) });
-        if let Some(letters) = letters {
+        let letters = letters.map(|letters| (letters, caps));
+        let exporter = Arc::new(Self { courier, direct: Direct::default(), queue: Some(queue), letters });
+        if let Some((letters, _)) = &exporter.letters {
             letters.replay_to(Arc::downgrade(&exporter));
         }
         exporter
@@ -284,6 +290,12 @@ impl Stage for Exporter {
     fn begin(&self) {
         if let Destination::Protocol(protocol) = &self.courier.destination {
             protocol.sender.begin();
+        }
+        if let Some(queue) = &self.queue {
+            queue.begin();
+        }
+        if let Some((letters, caps)) = &self.letters {
+            letters.follow(*caps);
         }
     }
 

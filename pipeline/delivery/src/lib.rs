@@ -31,6 +31,8 @@ pub use config::{
     BatchConfig, DeadLettersConfig, DeliveryConfig, OnFull, PartitionConfig, QueueConfig, RetryConfig, Sizer,
 };
 pub use exporter::{BatchNames, Delivery, Exporter};
+#[cfg(fuzzing)]
+pub use queue::fuzzing;
 pub use status_codes::{StatusCode, StatusCodes};
 
 use millrace_engine::{Batch, BoxFuture, Failure};

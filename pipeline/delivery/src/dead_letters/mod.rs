@@ -28,7 +28,7 @@ use millrace_engine::component::{BuildError, Context};
 use millrace_engine::ledger::{DEAD_LETTERS, Term};
 use millrace_engine::storage::{NoPlace, Place};
 use millrace_engine::{Account, Batch, Cost, Failure};
-use millrace_log::{Consumer, Log, OnFull, Options, Refusal};
+use millrace_log::{Caps, Consumer, Log, OnFull, Options, Refusal};
 use millrace_telemetry::Registration;
 use millrace_telemetry::catalogue::millrace as ours;
 use millrace_wire::Signal;
@@ -82,17 +82,8 @@ impl DeadLetters {
     ) -> Result<Self, NoPlace> {
         let account = context.account_of(DEAD_LETTERS, signal);
         let watch = Watch::new(context, &account, place, TEXTS);
-        let letters = &config.millrace_dead_letters;
-        let options = Options {
-            max_size: letters.max_size,
-            max_age: (!letters.max_age.is_zero()).then(|| letters.max_age.get()),
-            on_full: match config.millrace_on_full {
-                WhenFull::Refuse | WhenFull::DropOldest => OnFull::DropOldest,
-                // What was acknowledged and never tried does not give way to what comes later.
-                WhenFull::DeadLetter => OnFull::Refuse,
-            },
-            ..Options::default()
-        };
+        let Caps { max_size, max_age, on_full } = caps(config);
+        let options = Options { max_size, max_age, on_full, ..Options::default() };
         let (log, consumer) = storage::open(place, &watch, options)?;
         Ok(Self {
             name: context.id.to_string(),
@@ -104,6 +95,19 @@ impl DeadLetters {
             exporters: Mutex::default(),
             turn: tokio::sync::Mutex::default(),
         })
+    }
+
+    /// From now on keeps to the limits of this configuration.
+    pub(crate) fn follow(&self, caps: Caps) {
+        let max_size = self.log.limit(caps);
+        if max_size > caps.max_size {
+            tracing::warn!(
+                otelcol.component.id = self.name,
+                max_size,
+                "the new `millrace_dead_letters::max_size` is less than two files of the size that they have now; this is \
+                 the limit until the next start"
+            );
+        }
     }
 
     /// What is replayed goes to this one, for as long as it is there.
@@ -153,6 +157,20 @@ impl DeadLetters {
             self.watch.fails(&refusal.to_string());
         }
         false
+    }
+}
+
+/// The limits that a configuration sets.
+pub(crate) fn caps(config: &QueueConfig) -> Caps {
+    let letters = &config.millrace_dead_letters;
+    Caps {
+        max_size: letters.max_size,
+        max_age: (!letters.max_age.is_zero()).then(|| letters.max_age.get()),
+        on_full: match config.millrace_on_full {
+            WhenFull::Refuse | WhenFull::DropOldest => OnFull::DropOldest,
+            // What was acknowledged and never tried does not give way to what comes later.
+            WhenFull::DeadLetter => OnFull::Refuse,
+        },
     }
 }
 

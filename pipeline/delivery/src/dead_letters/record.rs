@@ -77,6 +77,13 @@ impl Cause {
         Entry { kind: DEAD_LETTER, codec: 0, items, meta: self.encode(), payload }
     }
 
+    /// As it lies on disk, for the fuzz target of records.
+    #[cfg(fuzzing)]
+    #[must_use]
+    pub fn written(&self) -> Bytes {
+        self.encode()
+    }
+
     fn encode(&self) -> Bytes {
         let mut meta = BytesMut::with_capacity(64 + self.message.len() + self.destination.len());
         meta.put_u8(VERSION);

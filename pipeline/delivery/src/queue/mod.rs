@@ -5,6 +5,8 @@ mod dispatcher;
 mod partitions;
 mod space;
 
+#[cfg(fuzzing)]
+pub use disk::fuzzing;
 pub(crate) use disk::{Lent, entry};
 pub(crate) use space::{Queued, Space, now};
 
@@ -183,6 +185,13 @@ impl Queue {
         if courier.heir.set(Arc::clone(heir)).is_ok() {
             own.hand_over(heir);
             courier.advance(Phase::Draining);
+        }
+    }
+
+    /// Begins to work, perhaps in the place of another.
+    pub(crate) fn begin(&self) {
+        if let Place::Disk(line) = &self.place {
+            line.begin();
         }
     }
 

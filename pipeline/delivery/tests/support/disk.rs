@@ -43,6 +43,15 @@ impl Disk {
     pub fn context(&self) -> Context {
         let registry = Registry::new(Level::Detailed);
         let shared = Shared::new(registry, &Health::starting(), 64 << 20, self.work_bytes, "test");
+        let context =
+            Context { shared, kind: "exporter", id: "test".parse().expect("an id"), pipeline: None };
+        self.publish(&context);
+        context
+    }
+
+    /// Has the process keep things here by the rules of now.
+    pub fn publish(&self, context: &Context) {
+        let shared = &context.shared;
         let id = "file_storage".parse().expect("an id");
         let instance = Instance { kind: "extension", id, signal: None, pipeline: None };
         let path = self.folder.path();
@@ -50,7 +59,6 @@ impl Disk {
         let status = shared.health.components().status(&instance);
         let extension = Places { directory, rules: self.rules, status };
         shared.offers.publish([(instance.id, Arc::new(extension) as _)]);
-        Context { shared, kind: "exporter", id: "test".parse().expect("an id"), pipeline: None }
     }
 
     pub fn start(&self, delivery: &Delivery, sender: Arc<dyn Sender>) -> Trial {

@@ -10,6 +10,7 @@ use crate::measures::Gauges;
 use crate::queue::now;
 use crate::queue::space::{Waiting, full, shutting_down, too_large};
 use crate::ticket::Outcome;
+use millrace_engine::storage::Rules;
 use millrace_engine::{Batch, Cost, Failure, Fault, Permit, Reason, Reservation, Until};
 use millrace_log::{Next, Refusal, Room, Totals, framed_len};
 use std::sync::Arc;
@@ -28,6 +29,7 @@ const NONE: i64 = i64::MAX;
 /// The queue's room, in units of its sizer, and its place at the store.
 pub(crate) struct Line {
     pub(super) store: Arc<Store>,
+    rules: Rules,
     sizer: Sizer,
     capacity: u64,
     block: bool,
@@ -75,13 +77,14 @@ enum Excess {
 
 impl Line {
     pub(crate) fn new(
-        store: Arc<Store>,
+        (store, rules): (Arc<Store>, Rules),
         config: &QueueConfig,
         declared: Declared,
         overflow: Option<Overflow>,
     ) -> Arc<Self> {
         Arc::new(Self {
             store,
+            rules,
             sizer: config.sizer,
             capacity: config.queue_size,
             block: config.block_on_overflow,
@@ -102,6 +105,11 @@ impl Line {
     /// What is kept.
     pub(crate) fn store(&self) -> &Arc<Store> {
         &self.store
+    }
+
+    /// What is kept follows the rules of this queue from now on, and no longer those of the one before it.
+    pub(crate) fn begin(&self) {
+        self.store.follow(self.rules, self.on_full);
     }
 
     /// Room for so many requests of that cost, in the queue and on the disk, or else among the dead letters.

@@ -15,6 +15,8 @@
 
 mod arriving;
 mod free;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod lent;
 mod line;
 mod memory;
@@ -32,18 +34,20 @@ pub(crate) use source::{Source, Taken};
 use crate::storage::Watch;
 use free::Free;
 use memory::Memory;
+use millrace_engine::storage::Rules;
 use millrace_engine::{Account, Batch};
 use millrace_log::{Consumer, Entry, Log};
 use millrace_wire::Signal;
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex};
 use tokio::sync::Notify;
 
 /// What is kept for one component and signal.
 pub(crate) struct Store {
+    name: String,
     signal: Signal,
-    /// `None` leaves it to the disk.
-    limit: Option<u64>,
+    /// Those at work: some of the latest, and some that it was opened with.
+    rules: Mutex<Rules>,
     log: Log,
     consumer: Consumer,
     account: Arc<Account>,

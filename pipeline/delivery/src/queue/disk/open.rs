@@ -10,12 +10,12 @@ use millrace_config::ComponentId;
 use millrace_engine::Account;
 use millrace_engine::component::{BuildError, Context};
 use millrace_engine::storage::{NoPlace, Place, Rules};
-use millrace_log::{OnFull, Options};
+use millrace_log::{Caps, OnFull, Options};
 use millrace_telemetry::Registration;
 use millrace_telemetry::catalogue::millrace as ours;
 use millrace_wire::Signal;
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::Notify;
 
 const TEXTS: Texts = Texts {
@@ -25,7 +25,8 @@ const TEXTS: Texts = Texts {
 };
 
 impl Store {
-    /// Opens what is kept for the component of `context`, or joins those who have it open.
+    /// Opens what is kept for the component of `context`, or joins those who have it open. The rules are for
+    /// [`Store::follow`].
     ///
     /// # Errors
     /// Why it cannot be kept there, and what to do.
@@ -35,10 +36,11 @@ impl Store {
         storage: &ComponentId,
         on_full: Configured,
         account: &Arc<Account>,
-    ) -> Result<Arc<Self>, BuildError> {
+    ) -> Result<(Arc<Self>, Rules), BuildError> {
         let place = storage::place(context, signal, storage, QUEUE)?;
         let open = |place: &Place| Self::opened(context, signal, place, on_full, account);
-        place.open(open).map_err(|problem: NoPlace| context.error(problem))
+        let store = place.open(open).map_err(|problem: NoPlace| context.error(problem))?;
+        Ok((store, place.rules))
     }
 
     fn opened(
@@ -51,8 +53,9 @@ impl Store {
         let watch = Watch::new(context, account, place, TEXTS);
         let (log, consumer) = storage::open(place, &watch, options(place.rules, on_full))?;
         Ok(Self {
+            name: context.id.to_string(),
             signal,
-            limit: place.rules.max_bytes,
+            rules: Mutex::new(place.rules),
             account: Arc::clone(account),
             memory: Memory::new(Window::of(&context.shared.work), !log.held().is_empty()),
             consumer,
@@ -65,15 +68,60 @@ impl Store {
     }
 }
 
-fn options(rules: Rules, on_full: Configured) -> Options {
-    Options {
+impl Store {
+    /// The most bytes on disk; `None` leaves it to the disk.
+    fn limit(&self) -> Option<u64> {
+        self.rules.lock().unwrap_or_else(PoisonError::into_inner).max_bytes
+    }
+
+    /// From now on keeps to these rules, as far as that can change while it is open, and says where it cannot.
+    pub(super) fn follow(&self, rules: Rules, on_full: Configured) {
+        let mut present = self.rules.lock().unwrap_or_else(PoisonError::into_inner);
+        let fixed = [
+            ("fsync", present.sync != rules.sync),
+            ("millrace_commit_delay", present.commit_delay != rules.commit_delay),
+            ("millrace_segment_size", present.segment_bytes != rules.segment_bytes),
+        ];
+        let keys: Vec<_> = fixed.into_iter().filter_map(|(key, differs)| differs.then_some(key)).collect();
+        let caps = caps(rules, on_full);
+        let max_size = self.log.limit(caps);
+        if rules.max_bytes.is_some() && max_size > caps.max_size {
+            tracing::warn!(
+                otelcol.component.id = self.name,
+                max_size,
+                "the new `max_size` is less than two files of the size that they have now; this is its limit until the next start"
+            );
+        }
+        if !keys.is_empty() {
+            tracing::warn!(
+                otelcol.component.id = self.name,
+                keys = keys.join(", "),
+                "how the queue writes to the disk stays as it was until the next start; the other new settings are at work"
+            );
+        }
+        present.max_bytes = rules.max_bytes;
+        present.max_age = rules.max_age;
+    }
+}
+
+fn caps(rules: Rules, on_full: Configured) -> Caps {
+    Caps {
         max_size: rules.max_bytes.unwrap_or(u64::MAX),
-        segment_size: Some(rules.segment_bytes),
         max_age: rules.max_age,
         on_full: match on_full {
             Configured::Refuse | Configured::DeadLetter => OnFull::Refuse,
             Configured::DropOldest => OnFull::DropOldest,
         },
+    }
+}
+
+fn options(rules: Rules, on_full: Configured) -> Options {
+    let Caps { max_size, max_age, on_full } = caps(rules, on_full);
+    Options {
+        max_size,
+        segment_size: Some(rules.segment_bytes),
+        max_age,
+        on_full,
         commit_delay: rules.commit_delay,
         ..Options::default()
     }
@@ -86,6 +134,6 @@ pub(crate) fn watch_store(context: &Context, store: &Arc<Store>) -> Vec<Registra
         observe(&ours::STORAGE_BYTES, |store| store.log.stats().disk_bytes as f64),
         observe(&ours::STORAGE_SEGMENTS, |store| store.log.stats().segments as f64),
         observe(&ours::STORAGE_MEMORY, |store| store.memory.window.used() as f64),
-        observe(&ours::STORAGE_LIMIT, |store| store.limit.map_or(f64::NAN, |limit| limit as f64)),
+        observe(&ours::STORAGE_LIMIT, |store| store.limit().map_or(f64::NAN, |limit| limit as f64)),
     ]
 }
