@@ -4,6 +4,8 @@ use crate::support::http1::{Connection, PROTOBUF};
 use crate::support::stub::{Manner, Stub};
 use crate::support::{Setup, requests};
 use crate::{CONFIG, assert_delivered, durable, send};
+use std::collections::BTreeSet;
+use std::fs;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_store_turns_senders_away_with_a_delay_and_takes_again_when_there_is_room() {
@@ -77,5 +79,48 @@ async fn a_reference_that_leads_nowhere_is_shown_where_it_is() {
         assert_eq!(code, Some(1), "{log}");
         assert!(log.contains(problem), "{log}");
         assert!(log.contains("exporters::otlp_http::sending_queue::"), "{log}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_gone_from_the_directory_is_counted_and_what_is_not_ours_is_left_alone() {
+    let (setup, destination) = durable(", millrace_segment_size: 65536", "");
+    let collector = setup.start().await;
+    let mut connection = Connection::open(collector.setup.http).await.expect("a connection");
+    for request in 0..40 {
+        let body = requests::logs_named(request * 500..request * 500 + 500);
+        let reply = connection.post("/v1/logs", PROTOBUF, &body).await.expect("an answer");
+        assert_eq!(reply.status, 200);
+    }
+    let stopped = collector.stopped_by("TERM").await;
+    stopped.assert_clean();
+    let storage = stopped.setup.folder.path().join("storage");
+    let folder = storage.join("exporter-otlp_http-logs.queue");
+    let files = fs::read_dir(&folder).expect("a queue").map(|file| file.expect("a file").path());
+    let mut segments: Vec<_> =
+        files.filter(|file| file.extension().is_some_and(|end| end == "seg")).collect();
+    segments.sort();
+    assert!(segments.len() > 4, "{segments:?}");
+    fs::remove_file(&segments[segments.len() / 2]).expect("it is there");
+    let foreign = [folder.join("notes.txt"), folder.join("1.seg"), storage.join("elsewhere")];
+    for file in &foreign {
+        fs::write(file, "not ours").expect("written");
+    }
+
+    let stub = Stub::start_at(destination, Manner::Keep).await;
+    let collector = stopped.setup.start().await;
+    collector
+        .metrics_when("the queue is empty", |metrics| metrics.sum("otelcol_exporter_queue_size", &[]) == 0.0)
+        .await;
+    let found: BTreeSet<_> = crate::delivered(&stub).into_iter().collect();
+    let lost = 20_000 - found.len() as u64;
+    assert!((500..10_000).contains(&lost), "{lost}");
+    let log = collector.log();
+    assert!(log.contains("requests that were on disk are lost"), "{log}");
+    let stopped = collector.finish().await;
+    assert_eq!(stopped.account("lost"), lost, "{}", stopped.log);
+    assert!(stopped.log.contains(&format!("{lost} damaged")), "{}", stopped.log);
+    for file in &foreign {
+        assert_eq!(fs::read_to_string(file).expect("it is there"), "not ours");
     }
 }

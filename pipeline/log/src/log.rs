@@ -271,7 +271,7 @@ impl Log {
 
     /// Has other limits from now on, and tells how many bytes it may take: a log has room for two of its segments, whose
     /// size stays as it is. What is over a limit already stays where new entries are refused, and gives way at once where
-    /// the oldest do.
+    /// the oldest do; a file that has been prepared for the next segment stays until it is used.
     pub fn limit(&self, caps: Caps) -> u64 {
         let shared = &self.inner.shared;
         let max_size = caps.max_size.max(2 * shared.segment_size);
