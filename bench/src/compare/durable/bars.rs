@@ -112,7 +112,7 @@ pub(in crate::compare) fn table(results: &Results) -> Option<(String, bool)> {
             // Writing to a String cannot fail.
             let _ = writeln!(
                 text,
-                "  {:<22}{what:<50}{:>12}{:>14}  {verdict}",
+                "  {:<26}{what:<50}{:>12}{:>14}  {verdict}",
                 case.name(),
                 format!("{sign} {bound}{unit}"),
                 format!("{measured:.2}{unit}"),
