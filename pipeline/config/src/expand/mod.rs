@@ -20,8 +20,8 @@ mod tests;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use self::pieces::{Piece, is_bare_name_char, split};
-use self::retrieve::Content;
+use self::pieces::{Piece, TooDeep, is_bare_name_char, split};
+use self::retrieve::{Content, TOO_MANY};
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::legacy::Edit;
 use crate::node::{Entry, Map, Node, Origin, Value};
@@ -29,7 +29,7 @@ use crate::parse::{MAX_DEPTH, MAX_TREE_BYTES, NODE_BYTES, parse_tree};
 use crate::provider::Providers;
 use crate::source::{SourceId, Sources, Span};
 
-/// How many levels of `${…}` may lead from one to the next.
+/// How many levels of `${…}` may lead from one to the next, or stand in one another.
 pub const MAX_CHAIN: usize = 50;
 
 /// How many `${…}` are replaced in one configuration.
@@ -143,7 +143,7 @@ impl Expander<'_> {
 
     /// Expands one text value.
     fn leaf(&mut self, text: &str, span: Span, path: &str, level: Level) -> Result<Node, Refused> {
-        let mut pieces = split(text);
+        let mut pieces = self.pieces(text, span, path)?;
         if !level.is_hidden {
             pieces = self.bare_variables(pieces, span, path);
         }
@@ -271,7 +271,12 @@ impl Expander<'_> {
 
     /// Expands every reference in a text.
     fn text(&mut self, text: &str, span: Span, path: &str, level: Level) -> Result<String, Refused> {
-        self.join(&split(text), span, path, level)
+        let pieces = self.pieces(text, span, path)?;
+        self.join(&pieces, span, path, level)
+    }
+
+    fn pieces<'t>(&mut self, text: &'t str, span: Span, path: &str) -> Result<Vec<Piece<'t>>, Refused> {
+        split(text).or_else(|TooDeep| self.refuse_once(span, path, TOO_MANY))
     }
 
     fn join(

@@ -6,6 +6,9 @@ use crate::provider::{MAX_FETCHES, SCHEMES, public_url, split_scheme};
 use crate::source::{SourceId, Span};
 use crate::suggest;
 
+pub(super) const TOO_MANY: &str =
+    "too many recursive expansions: the content of a `${…}` leads to itself or to too many others";
+
 impl Expander<'_> {
     /// What a `${uri}` stands for.
     pub(super) fn retrieve(
@@ -17,8 +20,7 @@ impl Expander<'_> {
     ) -> Result<Content, Refused> {
         self.left = self.left.saturating_sub(1);
         if level.chain >= MAX_CHAIN || self.left == 0 {
-            let message = "too many recursive expansions: the content of a `${…}` leads to itself or to too many others";
-            return self.refuse_once(span, path, message);
+            return self.refuse_once(span, path, TOO_MANY);
         }
         match split_scheme(uri) {
             Some(("env", selector)) => self.variable(selector, span, path, level),

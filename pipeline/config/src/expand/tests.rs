@@ -73,6 +73,17 @@ fn a_list_from_a_variable_is_expanded_in_turn() {
 }
 
 #[test]
+fn references_in_one_another_have_a_limit() {
+    let nested = |depth: usize| format!("{}N{}", "${".repeat(depth), "}".repeat(depth));
+    let (node, diags) = run(&nested(3), &[("N", "M"), ("M", "L"), ("L", "8080")]);
+    assert_eq!((node.value, diags.has_errors()), (Value::Int(8080), false));
+    for text in [nested(60), nested(1_000_000), "${".repeat(1_000_000)] {
+        let (node, diags) = run(&text, &[("N", "N")]);
+        assert_eq!((node.value, diags.iter().count()), (Value::Null, 1));
+    }
+}
+
+#[test]
 fn endless_recursion_and_explosions_are_refused() {
     for env in [
         vec![("A", "${env:A}")],
