@@ -2,6 +2,7 @@
 //!
 //! `MILLRACE_UPDATE=1` (`just docs`) writes `docs/compatibility.md` and `docs/metrics.md` anew instead of complaining that it is out of date.
 
+mod boards;
 mod compare;
 mod editor;
 mod go;
@@ -58,6 +59,13 @@ fn every_metric_that_is_defined_is_listed_and_made() {
         }
     }
     assert!(count > 50, "only {count} definitions were found");
+}
+
+#[test]
+fn dashboards_and_alerts_tell_components_of_every_kind_apart() {
+    let (wrong, seen) = boards::kinds_left_out();
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    assert!(seen > 20, "only {seen} groupings were found");
 }
 
 /// All files below a folder.

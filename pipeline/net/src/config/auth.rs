@@ -112,7 +112,8 @@ impl Validate for ServerMiddlewareConfig {
     }
 }
 
-/// One of a client's `middlewares`. No extension offers to be one yet, so each is refused by name.
+/// One of a client's `middlewares`. No extension that is here can be one, in the Go collector neither, so each is
+/// refused by name.
 #[derive(Debug, Clone, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ClientMiddlewareConfig {

@@ -51,7 +51,7 @@ pub struct GrpcClientConfig {
     pub keepalive: GivenOnly<KeepAliveConfig>,
     /// The extension that says to the destination who sends.
     pub auth: GivenOnly<ClientAuthConfig>,
-    /// Extensions that stand between; none offers that yet.
+    /// Extensions that stand between; none of those that are here can, in the Go collector neither.
     pub middlewares: Vec<ClientMiddlewareConfig>,
 }
 

@@ -62,7 +62,7 @@ pub struct HttpClientConfig {
     pub cookies: GivenOnly<CookiesConfig>,
     /// Whether HTTP/2 is offered to `https://` destinations.
     pub force_attempt_http2: bool,
-    /// Extensions that stand between; none offers that yet.
+    /// Extensions that stand between; none of those that are here can, in the Go collector neither.
     pub middlewares: Vec<ClientMiddlewareConfig>,
 }
 
