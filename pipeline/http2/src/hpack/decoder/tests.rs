@@ -17,8 +17,11 @@ fn bytes(hex: &str) -> Vec<u8> {
     digits.chunks(2).map(|pair| digit(pair[0]) << 4 | digit(pair[1])).collect()
 }
 
-/// Blocks in a row, what they say, and the size of the table after each.
-fn follow(blocks: &[(&str, &[(&str, &str)], usize)], max: usize) {
+/// A block, what it says, and the size of the table after it.
+type Step<'a> = (&'a str, &'a [(&'a str, &'a str)], usize);
+
+/// Reads blocks in a row, with a table of `max` bytes.
+fn follow(blocks: &[Step<'_>], max: usize) {
     let mut decoder = Decoder::new();
     decoder.table.resize(max);
     for (block, expected, size) in blocks {
