@@ -99,7 +99,7 @@ fn plan_with(mut parsed: Parsed, gates: Gates, opened: Opened) -> Result<Plan, S
             decoder.files.extend(files);
         }
     }
-    let Decoder { mut plans, wanted, mut claims, files, .. } = decoder;
+    let Decoder { mut plans, wanted, mut claims, mut files, .. } = decoder;
     for wanted in &wanted {
         let offers = |id: &_| plans.extensions.get(id).map(|plan| plan.offers());
         loaded.check_wanted(wanted, offers, diags);
@@ -107,6 +107,7 @@ fn plan_with(mut parsed: Parsed, gates: Gates, opened: Opened) -> Result<Plan, S
     let config = loaded.into_config();
     let telemetry = telemetry(&node, diags);
     claims.extend(diags.take_claims());
+    files.extend(diags.take_files());
     check_claims(&claims, diags);
     if opened == Opened::Now {
         files.iter().for_each(|files| files.look(diags));

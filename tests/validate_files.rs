@@ -3,7 +3,7 @@
 
 mod support;
 
-use rcgen::{CertificateParams, KeyPair, date_time_ymd};
+use rcgen::{CertificateParams, KeyPair, PKCS_RSA_SHA256, date_time_ymd};
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -18,15 +18,7 @@ extensions: {{bearertokenauth: {{filename: {token}}}}}
 service: {{extensions: [bearertokenauth], pipelines: {{logs: {{receivers: [otlp], exporters: [otlp_grpc]}}}}}}
 "
     );
-    fs::write(folder.join("config.yaml"), text).expect("written");
-    let output = Command::new(env!("CARGO_BIN_EXE_millrace"))
-        .current_dir(folder)
-        .args(["validate", "--config=config.yaml"])
-        .output()
-        .expect("it runs");
-    let said = String::from_utf8(output.stderr).expect("UTF-8");
-    assert!(output.status.success(), "{said}");
-    said
+    said_of(folder, &text)
 }
 
 #[test]
@@ -70,5 +62,75 @@ fn what_is_wrong_with_certificates_and_credentials_is_told_before_it_runs() {
         assert!(said.starts_with("warning: ") && said.contains(expected), "{tls} {token}:\n{said}");
         assert!(said.contains("--> config.yaml:") && said.contains("= help: "), "{tls} {token}:\n{said}");
         assert!(!said.contains("canary"), "{said}");
+    }
+}
+
+/// What is said of a whole configuration, which must be valid.
+fn said_of(folder: &Path, text: &str) -> String {
+    fs::write(folder.join("config.yaml"), text).expect("written");
+    let output = Command::new(env!("CARGO_BIN_EXE_millrace"))
+        .current_dir(folder)
+        .args(["validate", "--config=config.yaml"])
+        .output()
+        .expect("it runs");
+    let said = String::from_utf8(output.stderr).expect("UTF-8");
+    assert!(output.status.success(), "{said}");
+    said
+}
+
+#[test]
+fn files_of_own_telemetry_and_of_detectors_and_keys_to_sign_with_are_opened_too() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let certificates = Certificates::in_folder(folder.path());
+    certificates.write("token", "canary-token");
+    let configuration = |own: &str, key: &str, token: &str| {
+        format!(
+            "receivers: {{otlp: {{protocols: {{grpc: }}}}}}
+processors: {{resource_detection: {{detectors: [consul], consul: {{token_file: {token}}}}}}}
+exporters: {{otlp_grpc: {{endpoint: 'backend:4317', auth: {{authenticator: oauth2client}}}}}}
+extensions:
+  oauth2client:
+    client_id: a
+    token_url: https://localhost/token
+    grant_type: urn:ietf:params:oauth:grant-type:jwt-bearer
+    client_certificate_key_file: {key}
+service:
+  extensions: [oauth2client]
+  telemetry:
+    logs: {{processors: [{{batch: {{exporter: {{otlp: {{protocol: http/protobuf, {own}}}}}}}}}]}}
+    metrics: {{readers: [{{periodic: {{exporter: {{otlp: {{protocol: grpc, {own}}}}}}}}}]}}
+  pipelines: {{logs: {{receivers: [otlp], processors: [resource_detection], exporters: [otlp_grpc]}}}}
+"
+        )
+    };
+    let own = "certificate: ca.pem, client_certificate: client.pem, client_key: client.key";
+    let rsa = KeyPair::generate_for(&PKCS_RSA_SHA256).expect("a key");
+    certificates.write("rsa.key", &rsa.serialize_pem());
+    assert_eq!(said_of(folder.path(), &configuration(own, "rsa.key", "token")), "");
+    for (own, key, token, expected, times) in [
+        ("certificate: no.pem", "rsa.key", "token", "`no.pem` cannot be read: ", 2),
+        (
+            "client_certificate: client.pem, client_key: no.key",
+            "rsa.key",
+            "token",
+            "`no.key` cannot be read: ",
+            2,
+        ),
+        (
+            "client_certificate: no.pem, client_key: client.key",
+            "rsa.key",
+            "token",
+            "`no.pem` cannot be read: ",
+            2,
+        ),
+        (own, "no.key", "token", "`no.key` cannot be read: ", 1),
+        (own, "client.key", "token", "`client.key` cannot be used: ", 1),
+        (own, "rsa.key", "no-token", "`no-token` cannot be read: ", 1),
+    ] {
+        let said = said_of(folder.path(), &configuration(own, key, token));
+        assert_eq!(said.matches("warning: ").count(), times, "{said}");
+        assert_eq!(said.matches(expected).count(), times, "{said}");
+        assert_eq!(said.matches("--> config.yaml:").count(), times, "{said}");
+        assert!(said.contains("= help: ") && !said.contains("canary"), "{said}");
     }
 }

@@ -55,6 +55,8 @@ def main():
             wait_until(lambda: f"alerts {EXPECTED - prometheus.alerts(load)}", lambda: EXPECTED <= prometheus.alerts(load), SETTLE_S)
             results.append(run("alerts: every expression evaluates", prometheus.rules_are_healthy))
             results.append(run("alerts: the trouble is seen", lambda: f"{', '.join(sorted(EXPECTED))}"))
+            results.append(run("dashboard: servers of extensions are told from receivers",
+                               lambda: servers_have_names(prometheus, load)))
             for name, query, may_be_empty in queries():
                 results.append(run(name, lambda: prometheus.answers(query, may_be_empty, load)))
     failed = results.count(False)
@@ -103,6 +105,20 @@ def queries():
         if line and not line.startswith("#"):
             query = line.removeprefix("?")
             yield f"public: {query}", query, line.startswith("?")
+
+
+def servers_have_names(prometheus, load):
+    """The panel of connections shows each server by the component that it belongs to."""
+    (query,) = [query for name, query, _ in queries() if name.startswith("dashboard: Connections ")]
+    def found():
+        load()
+        series = [answer["metric"] for answer in prometheus.api("query", query=query)["result"]]
+        return {kind for labels in series for kind in labels} >= {"receiver", "extension"} and series
+    series = wait_until("connections of receivers and extensions", found, 15)
+    nameless = [labels for labels in series if not {"receiver", "extension", "exporter"} & set(labels)]
+    if nameless:
+        raise Failure(f"nobody knows whose these are: {nameless}")
+    return f"{len(series)} servers"
 
 
 class Prometheus(Server):

@@ -2,15 +2,20 @@
 
 use super::jwt;
 use http::Uri;
+use millrace_config::files::read_file;
 use millrace_config::{Checker, Duration, Secret, Validate};
 use millrace_net::Endpoint;
 use millrace_net::config::TlsClientConfig;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::path::Path;
 
 /// The grant with a signed assertion (RFC 7523).
 pub(super) const JWT_BEARER: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
+
+/// The longest file of a key that is looked into.
+const KEY_FILE_MAX: u64 = 1 << 20;
 
 /// Where tokens come from, and who asks for them.
 #[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
@@ -124,6 +129,9 @@ impl Config {
         let inline = self.client_certificate_key.expose();
         if !self.client_certificate_key_file.is_empty() {
             // It is read when a token is needed.
+            at.reads("client_certificate_key_file", &self.client_certificate_key_file);
+            let file = self.client_certificate_key_file.clone();
+            at.looks(&["client_certificate_key_file"], move || look_at_key(&file));
         } else if inline.is_empty() {
             at.error(
                 "client_certificate_key",
@@ -136,6 +144,17 @@ impl Config {
             at.error("signature_algorithm", "must be RS256, RS384 or RS512");
         }
     }
+}
+
+/// What is wrong with the key in a file. That it cannot be read is told by whoever reads files.
+fn look_at_key(file: &str) -> Vec<(&'static str, String)> {
+    let text = read_file(Path::new(file), KEY_FILE_MAX).ok().map(|text| String::from_utf8_lossy(&text).into_owned());
+    let problem = text.and_then(|text| jwt::key(&text).err());
+    let told = |problem| {
+        let advice = "give the file of a private key as `openssl genrsa` makes it";
+        ("client_certificate_key_file", format!("`{file}` cannot be used: {problem}\n{advice}"))
+    };
+    problem.map(told).into_iter().collect()
 }
 
 /// Where to connect to, and what to ask for there.

@@ -105,6 +105,9 @@ impl Validate for Consul {
                 at.error(key, "may have letters, digits, `-`, `_` and `.` only\nremove the other characters");
             }
         }
+        if self.token.expose().is_empty() {
+            at.reads("token_file", &self.token_file);
+        }
         check_attributes(at, Kind::Consul, &self.resource_attributes);
     }
 }

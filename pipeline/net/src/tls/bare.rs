@@ -12,7 +12,7 @@ use super::session::{Opened, Session};
 use crate::read_ahead::Ahead;
 use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
 use rustls::unbuffered::{
-    ConnectionState, EncodeError, EncodeTlsData, EncryptError, UnbufferedStatus, WriteTraffic,
+    ConnectionState, EncodeError, EncodeTlsData, EncryptError, ReadTraffic, UnbufferedStatus, WriteTraffic,
 };
 use rustls::{CommonState, Error, ServerConfig};
 use std::fmt;
@@ -27,6 +27,8 @@ pub struct Bare {
     session: UnbufferedServerConnection,
     /// What has been opened and not been read.
     opened: Queue,
+    /// rustls has opened a record that nobody has taken yet.
+    kept_inside: bool,
     /// What is sealed and not sent.
     sealed: Queue,
     /// What came was wrong.
@@ -40,6 +42,19 @@ pub struct Bare {
 impl fmt::Debug for Bare {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Bare").field("peer_closed", &self.peer_closed).finish_non_exhaustive()
+    }
+}
+
+/// Whoever reads now.
+struct Reader<'a, 'b> {
+    buf: &'a mut ReadBuf<'b>,
+    /// What was in it before he began.
+    before: usize,
+}
+
+impl Reader<'_, '_> {
+    fn has_some(&self) -> bool {
+        self.buf.filled().len() > self.before
     }
 }
 
@@ -65,13 +80,14 @@ impl Bare {
         let mut bare = Self {
             session: UnbufferedServerConnection::new(config).map_err(invalid)?,
             opened: Queue::default(),
+            kept_inside: false,
             sealed: Queue::default(),
             failed: None,
             peer_closed: false,
             ended: false,
         };
         loop {
-            let went = bare.go_on(ahead, keep, |_, _| Ok(()));
+            let went = bare.go_on(ahead, None, |_, _| Ok(()));
             // Also where it failed: the client is to hear why, if it listens.
             let told = bare.tell(stream).await;
             went?;
@@ -104,13 +120,13 @@ impl Bare {
         stream.flush().await
     }
 
-    /// Lets rustls go on with what is at hand. `plain` is given each piece of plaintext, beside what is opened and not
-    /// read, and says whether there is room for another; `writing` is called when there is nothing left to be done
-    /// and something may be said.
+    /// Lets rustls go on with what is at hand. Plaintext goes to `reader`, and what it has no room for, or all of it
+    /// without one, to what is opened and not read; `writing` is called when there is nothing left to be done and
+    /// something may be said.
     fn go_on(
         &mut self,
         ahead: &mut Ahead,
-        mut plain: impl FnMut(&[u8], &mut Queue) -> bool,
+        mut reader: Option<Reader<'_, '_>>,
         mut writing: impl FnMut(WriteTraffic<'_, ServerConnectionData>, &mut Queue) -> Result<(), EncryptError>,
     ) -> io::Result<Went> {
         if let Some(failed) = &self.failed {
@@ -121,12 +137,9 @@ impl Bare {
                 self.session.process_tls_records(ahead.at_hand_mut());
             let went = match state {
                 Ok(ConnectionState::ReadTraffic(mut records)) => {
-                    let mut has_room = true;
-                    while let Some(Ok(record)) = records.next_record() {
-                        discard += record.discard;
-                        has_room &= plain(record.payload, &mut self.opened);
-                    }
-                    (!has_room).then_some(Ok(Went::Enough))
+                    let went = self.opened.receive(&mut records, reader.as_mut(), &mut discard);
+                    self.kept_inside = records.peek_len().is_some();
+                    went.map(Ok)
                 }
                 Ok(ConnectionState::EncodeTlsData(message)) => {
                     encode(message, &mut self.sealed).err().map(Err)
@@ -187,7 +200,7 @@ impl Bare {
         ) -> Result<usize, EncryptError>,
     ) -> io::Result<()> {
         let mut said = false;
-        self.go_on(ahead, keep, |mut traffic, sealed| {
+        self.go_on(ahead, None, |mut traffic, sealed| {
             said = true;
             // How much room it takes is known to rustls alone.
             let Err(EncryptError::InsufficientSize(size)) = what(&mut traffic, &mut []) else {
@@ -206,23 +219,15 @@ impl Session for Bare {
     }
 
     fn open(&mut self, ahead: &mut Ahead, buf: &mut ReadBuf<'_>) -> io::Result<Opened> {
+        let before = buf.filled().len();
         let len = self.opened.left().len().min(buf.remaining());
         buf.put_slice(&self.opened.left()[..len]);
         self.opened.take(len);
         if buf.remaining() == 0 {
             return Ok(Opened::Enough);
         }
-        if !self.peer_closed && (self.failed.is_some() || !ahead.at_hand().is_empty()) {
-            let went = self.go_on(
-                ahead,
-                |plain, opened| {
-                    let (fits, rest) = plain.split_at(plain.len().min(buf.remaining()));
-                    buf.put_slice(fits);
-                    opened.push(rest);
-                    buf.remaining() > 0
-                },
-                |_, _| Ok(()),
-            )?;
+        if !self.peer_closed && (self.failed.is_some() || self.kept_inside || !ahead.at_hand().is_empty()) {
+            let went = self.go_on(ahead, Some(Reader { buf, before }), |_, _| Ok(()))?;
             if went == Went::Enough {
                 return Ok(Opened::Enough);
             }
@@ -276,12 +281,6 @@ impl Session for Bare {
     fn rest(&mut self) {}
 }
 
-/// Keeps plaintext until somebody reads it.
-fn keep(plain: &[u8], opened: &mut Queue) -> bool {
-    opened.push(plain);
-    true
-}
-
 fn encode(mut message: EncodeTlsData<'_, ServerConnectionData>, sealed: &mut Queue) -> Result<(), Error> {
     // How much room it takes is known to rustls alone.
     let Err(EncodeError::InsufficientSize(size)) = message.encode(&mut []) else { return Ok(()) };
@@ -312,8 +311,31 @@ impl Queue {
         }
     }
 
-    fn push(&mut self, bytes: &[u8]) {
-        self.bytes.extend_from_slice(bytes);
+    /// Takes what `records` has: to `reader` what fits, the rest here. A record that would have to be cut stays where it
+    /// is if the reader has something already, as it is copied once less then.
+    fn receive(
+        &mut self,
+        records: &mut ReadTraffic<'_, '_, ServerConnectionData>,
+        mut reader: Option<&mut Reader<'_, '_>>,
+        discard: &mut usize,
+    ) -> Option<Went> {
+        while let Some(len) = records.peek_len() {
+            let room = reader.as_ref().map_or(0, |reader| reader.buf.remaining());
+            if room < len.get() && reader.as_ref().is_some_and(|reader| reader.has_some()) {
+                return Some(Went::Enough);
+            }
+            let Some(Ok(record)) = records.next_record() else { break };
+            *discard += record.discard;
+            let (fits, rest) = record.payload.split_at(room.min(record.payload.len()));
+            self.bytes.extend_from_slice(rest);
+            if let Some(reader) = &mut reader {
+                reader.buf.put_slice(fits);
+                if reader.buf.remaining() == 0 {
+                    return Some(Went::Enough);
+                }
+            }
+        }
+        None
     }
 
     /// Lets `fill` write into so much room; what it did not use is not kept.

@@ -34,11 +34,40 @@ impl Pinned {
     }
 }
 
+/// The signatures of a handshake, verified with `self.algorithms`: the same for whomever they are of, and the methods are
+/// those of two traits.
+macro_rules! signatures {
+    () => {
+        fn verify_tls12_signature(
+            &self,
+            message: &[u8],
+            certificate: &CertificateDer<'_>,
+            signature: &DigitallySignedStruct,
+        ) -> Result<HandshakeSignatureValid, Error> {
+            verify_tls12_signature(message, certificate, signature, &self.algorithms)
+        }
+
+        fn verify_tls13_signature(
+            &self,
+            message: &[u8],
+            certificate: &CertificateDer<'_>,
+            signature: &DigitallySignedStruct,
+        ) -> Result<HandshakeSignatureValid, Error> {
+            verify_tls13_signature(message, certificate, signature, &self.algorithms)
+        }
+
+        fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+            self.algorithms.supported_schemes()
+        }
+    };
+}
+
 /// Believes servers whose certificates lead to an authority and name the host.
 #[derive(Debug)]
 struct Servers {
     pinned: Pinned,
     chains: Arc<WebPkiServerVerifier>,
+    algorithms: WebPkiSupportedAlgorithms,
 }
 
 /// The verifier of servers; `given` are the authorities out of `roots` that the configuration names.
@@ -50,7 +79,8 @@ pub(super) fn servers(
     let chains = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider))
         .build()
         .map_err(|error| error.to_string())?;
-    Ok(Arc::new(Servers { pinned: Pinned(given), chains }))
+    let algorithms = provider.signature_verification_algorithms;
+    Ok(Arc::new(Servers { pinned: Pinned(given), chains, algorithms }))
 }
 
 impl ServerCertVerifier for Servers {
@@ -74,36 +104,18 @@ impl ServerCertVerifier for Servers {
         }
     }
 
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.chains.verify_tls12_signature(message, certificate, signature)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.chains.verify_tls13_signature(message, certificate, signature)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.chains.supported_verify_schemes()
-    }
+    signatures!();
 }
 
 /// Believes any server that has the key of the certificate it shows (`insecure_skip_verify`).
 #[derive(Debug)]
-struct Anybody(WebPkiSupportedAlgorithms);
+struct Anybody {
+    algorithms: WebPkiSupportedAlgorithms,
+}
 
 /// The verifier that believes any server.
 pub(super) fn anybody(provider: &CryptoProvider) -> Arc<dyn ServerCertVerifier> {
-    Arc::new(Anybody(provider.signature_verification_algorithms))
+    Arc::new(Anybody { algorithms: provider.signature_verification_algorithms })
 }
 
 impl ServerCertVerifier for Anybody {
@@ -118,27 +130,7 @@ impl ServerCertVerifier for Anybody {
         Ok(ServerCertVerified::assertion())
     }
 
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, certificate, signature, &self.0)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, certificate, signature, &self.0)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.supported_schemes()
-    }
+    signatures!();
 }
 
 /// Asks every client for a certificate, and believes those that lead to an authority.
@@ -146,6 +138,7 @@ impl ServerCertVerifier for Anybody {
 struct Clients {
     pinned: Pinned,
     chains: Arc<dyn ClientCertVerifier>,
+    algorithms: WebPkiSupportedAlgorithms,
 }
 
 /// The verifier of clients.
@@ -157,7 +150,8 @@ pub(super) fn clients(
     let chains = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider))
         .build()
         .map_err(|error| error.to_string())?;
-    Ok(Arc::new(Clients { pinned: Pinned(given), chains }))
+    let algorithms = provider.signature_verification_algorithms;
+    Ok(Arc::new(Clients { pinned: Pinned(given), chains, algorithms }))
 }
 
 impl ClientCertVerifier for Clients {
@@ -177,25 +171,5 @@ impl ClientCertVerifier for Clients {
         }
     }
 
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.chains.verify_tls12_signature(message, certificate, signature)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.chains.verify_tls13_signature(message, certificate, signature)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.chains.supported_verify_schemes()
-    }
+    signatures!();
 }

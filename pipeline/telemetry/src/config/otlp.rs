@@ -130,6 +130,13 @@ macro_rules! otlp {
                 if self.client_certificate.is_some() != self.client_key.is_some() {
                     at.error_here("a client's certificate and its key belong together\nset both `client_certificate` and `client_key`");
                 }
+                for (key, file) in [
+                    ("certificate", &self.certificate),
+                    ("client_certificate", &self.client_certificate),
+                    ("client_key", &self.client_key),
+                ] {
+                    at.reads(key, file.as_deref().unwrap_or_default());
+                }
                 if self.headers.is_old {
                     at.warning("headers", "headers are a list in the present format\nwrite `headers: [{name: …, value: …}]`");
                 }

@@ -380,6 +380,29 @@ async fn what_comes_while_we_write_is_kept_and_in_order() {
     assert!(read_in_pieces(&mut theirs, said.len(), &[9000]).await == said);
 }
 
+#[tokio::test]
+async fn a_buffer_that_holds_something_already_gets_more() {
+    let (mut ours, mut theirs) = pair(&TLS13, 1 << 20).await;
+    let sent = bytes(50_000);
+    write_in_pieces(&mut theirs, &sent, &[16_384]).await;
+    let mut room = vec![0; 100];
+    let mut received = Vec::new();
+    // Less room than a record each time, beside what is there.
+    for (held, size) in [(90, 100), (1, 100), (50, 60), (1, 20_000), (100, 40_000)].into_iter().cycle() {
+        room.resize(size, 0);
+        let mut buf = ReadBuf::new(&mut room);
+        buf.put_slice(&vec![9; held]);
+        poll_fn(|cx| Pin::new(&mut ours).poll_read(cx, &mut buf)).await.expect("reads");
+        let (before, new) = buf.filled().split_at(held);
+        assert!(!new.is_empty() && before.iter().all(|byte| *byte == 9));
+        received.extend_from_slice(new);
+        if received.len() == sent.len() {
+            break;
+        }
+    }
+    assert!(received == sent);
+}
+
 /// Whatever a client makes of its bytes, before, in and after the handshake, and wherever they are cut.
 #[tokio::test(start_paused = true)]
 async fn no_bytes_bring_a_session_down() {
