@@ -148,7 +148,8 @@ impl Config {
 
 /// What is wrong with the key in a file. That it cannot be read is told by whoever reads files.
 fn look_at_key(file: &str) -> Vec<(&'static str, String)> {
-    let text = read_file(Path::new(file), KEY_FILE_MAX).ok().map(|text| String::from_utf8_lossy(&text).into_owned());
+    let text =
+        read_file(Path::new(file), KEY_FILE_MAX).ok().map(|text| String::from_utf8_lossy(&text).into_owned());
     let problem = text.and_then(|text| jwt::key(&text).err());
     let told = |problem| {
         let advice = "give the file of a private key as `openssl genrsa` makes it";
