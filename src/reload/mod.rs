@@ -121,18 +121,24 @@ impl<'a> Reloader<'a> {
         let taken_over = new.take_over(&old, &plan.config).await;
         self.served.replace(readers).await;
         let (built, kept) = new.built_and_kept();
-        self.replace(&old, &new, plan);
+        self.replace(old, &new, plan);
         taken_over.map_err(|error| format!("{error}; everything else of the new configuration works"))?;
         tracing::info!(built, kept, "The new configuration is at work");
         Ok(())
     }
 
-    /// Puts a graph in the place of another, which ends in its own time.
-    fn replace(&self, old: &Arc<Graph>, new: &Arc<Graph>, plan: Plan) {
-        let (before, after) = (Arc::clone(old), Arc::clone(new));
+    /// Puts a graph in the place of another, which ends in its own time. Nobody else may have that one any more: what it
+    /// has is closed when it has ended.
+    fn replace(&self, before: Arc<Graph>, new: &Arc<Graph>, plan: Plan) {
+        let after = Arc::clone(new);
         let deadline = Instant::now() + self.patience;
         let shared = new.shared().clone();
         let (done, retired) = latest::channel(false);
+        let mut state = self.state();
+        state.graph = Arc::clone(new);
+        state.telemetry = plan.telemetry;
+        state.retired = retired;
+        drop(state);
         drop(shared.tasks.clone().spawn("retire", async move {
             before.retire(&after, deadline).await;
             drop(before);
@@ -140,11 +146,6 @@ impl<'a> Reloader<'a> {
             shared.registry.forget(|labels| after.lacks(labels));
             done.send_replace(true);
         }));
-        let mut state = self.state();
-        state.graph = Arc::clone(new);
-        state.telemetry = plan.telemetry;
-        state.retired = retired;
-        drop(state);
         self.reloads.loaded(plan.print);
     }
 

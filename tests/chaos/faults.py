@@ -71,14 +71,14 @@ class Trial:
         self.collector = None
         self.ends = []
 
+    def set_up(self, directory, **options):
+        to = self.destination.server_address[1]
+        self.collector = chaos.Collector(self.millrace, directory, to, self.folder, **options)
+        self.load = chaos.Load(self.collector.port, 4, 400)
+
     def start(self, directory, **options):
-        self.collector = chaos.Collector(
-            self.millrace, directory, self.destination.server_address[1], self.folder, **options
-        )
+        self.set_up(directory, **options)
         self.collector.start()
-        if self.load is None:
-            self.load = chaos.Load(self.collector.port, 4, 400)
-        self.load.port = self.collector.port
 
     def again(self):
         """The same collector, started once more."""
@@ -237,8 +237,7 @@ def failing_sync(trial):
     if chaos.run("sh", "-c", "command -v fiu-run && command -v fiu-ctrl", check=False) is None:
         raise Lacking("needs fiu-run: apt-get install fiu-utils")
     pipe = trial.folder / "fiu"
-    trial.start(trial.folder / "queue")
-    trial.stop()
+    trial.set_up(trial.folder / "queue")
     trial.collector.command = ["fiu-run", "-x", "-f", str(pipe), str(trial.millrace)]
     trial.again()
 
@@ -363,8 +362,7 @@ def clock(trial):
         raise Lacking("needs libfaketime: apt-get install libfaketime")
     now = trial.folder / "now"
     now.write_text("+0d")
-    trial.start(trial.folder / "queue", storage=", millrace_max_age: 240h")
-    trial.stop()
+    trial.set_up(trial.folder / "queue", storage=", millrace_max_age: 240h")
     trial.collector.environment = dict(
         os.environ, LD_PRELOAD=str(preload), FAKETIME_TIMESTAMP_FILE=str(now), FAKETIME_NO_CACHE="1",
         FAKETIME_DONT_FAKE_MONOTONIC="1",
