@@ -14,8 +14,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
-use support::hostile::{Answer, Freezing, Name, answer, asleep, mute, once};
-use support::{Fixture, serve, serve_at};
+use support::hostile::{Answer, Freezing, Name, answer, asleep, mute, once, verbose};
+use support::{Fixture, framed, serve, serve_at};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::time::timeout;
 
@@ -309,6 +309,31 @@ async fn what_a_server_may_have_got_is_the_callers_to_send_again() {
         let error = call(&channel, PROMPT).await.unwrap_err();
         assert!(matches!(&error, CallError::Broken(status) if status.code == Code::Unavailable), "{error}");
         assert_eq!(begun(&server), 0);
+    }
+}
+
+#[tokio::test]
+async fn how_a_call_went_does_not_depend_on_how_long_its_answer_is() {
+    let long = vec![0; 5 << 20];
+    let mut zip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    std::io::Write::write_all(&mut zip, &long).unwrap();
+    let mut zipped = framed(&zip.finish().unwrap());
+    assert!(zipped.len() < 64 << 10, "too long only when inflated");
+    zipped[0] = 1;
+    for (body, encoding) in [(framed(&long), "identity"), (zipped, "gzip")] {
+        let body = Bytes::from(body);
+        for status in [0, 3] {
+            let address = verbose(body.clone(), encoding, status).await;
+            let channel = channel(options(&Name::of(&[address])));
+            // The connection is not harmed by the first.
+            for _ in 0..2 {
+                match (status, call(&channel, PROMPT).await) {
+                    (0, Ok(message)) => assert!(message.is_empty(), "it is not kept"),
+                    (3, Err(CallError::Answered(status))) => assert_eq!(status.code, Code::InvalidArgument),
+                    (_, called) => panic!("{encoding}, {status}: {called:?}"),
+                }
+            }
+        }
     }
 }
 

@@ -140,6 +140,25 @@ pub fn answer(respond: &mut SendResponse<bytes::Bytes>) {
     stream.send_trailers(trailers).expect("it can be answered");
 }
 
+/// A server that sends this with every answer, however much it is, and then that all went well or badly.
+pub async fn verbose(body: bytes::Bytes, encoding: &'static str, status: u8) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("bound");
+    tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.expect("a connection");
+        let mut connection = h2::server::handshake(stream).await.expect("HTTP/2");
+        while let Some(Ok((_, mut respond))) = connection.accept().await {
+            let head = Response::builder().header("grpc-encoding", encoding).body(()).expect("an answer");
+            let mut stream = respond.send_response(head, false).expect("it can be answered");
+            stream.send_data(body.clone(), false).expect("it can be answered");
+            let status = HeaderValue::from(u16::from(status));
+            let trailers = HeaderMap::from_iter([(HeaderName::from_static("grpc-status"), status)]);
+            stream.send_trailers(trailers).expect("it can be answered");
+        }
+    });
+    address
+}
+
 /// What a server does with the first request of a connection.
 #[derive(Debug, Clone, Copy)]
 pub enum Answer {

@@ -18,6 +18,7 @@ mod pool;
 pub use pool::Balancing;
 
 use super::{Code, PREFIX_LEN, Status};
+use crate::compression::InflateError;
 use crate::connect::{Address, Connector, advised};
 use crate::{Encoding, Endpoint};
 use bytes::{Bytes, BytesMut};
@@ -33,7 +34,8 @@ use std::time::Duration;
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::Instant;
 
-/// The largest answer that is read; an export response is a few bytes.
+/// The largest answer that is kept; an export response is a few bytes. What is longer is read to its end, where it says
+/// how the call went, and dropped on the way: the server may have done what it was asked for.
 const REPLY_MAX: usize = 64 << 10;
 /// What inflating an answer may take, decoder and all.
 const INFLATING: u64 = 16 << 20;
@@ -116,7 +118,7 @@ struct Core {
 /// A successful answer.
 #[derive(Debug)]
 pub struct Reply {
-    /// The response message.
+    /// The response message; empty if it was larger than 64 KiB.
     pub message: Bytes,
 }
 
@@ -381,20 +383,30 @@ async fn read(answer: Response<h2::RecvStream>) -> Result<Result<Reply, Status>,
     }
     let encoding =
         head.headers.get("grpc-encoding").map(|name| Encoding::from_grpc_encoding(name.as_bytes()));
-    let mut message = BytesMut::new();
+    // None once it is too large to be kept.
+    let mut message = Some(BytesMut::new());
     while let Some(chunk) = body.data().await {
         let chunk = chunk?;
         // The window is the connection's; a failure means that it has gone, and the next read says so.
         let _ = body.flow_control().release_capacity(chunk.len());
-        if message.len() + chunk.len() > REPLY_MAX {
-            return Ok(Err(Status::new(Code::Internal, "the answer is too large")));
+        message = message.filter(|message| message.len() + chunk.len() <= REPLY_MAX);
+        if let Some(message) = &mut message {
+            message.extend_from_slice(&chunk);
         }
-        message.extend_from_slice(&chunk);
     }
     let trailers = body.trailers().await?.unwrap_or_default();
     let status = Status::from_trailers(&trailers)
         .unwrap_or_else(|| Status::new(Code::Internal, "server closed the stream without sending trailers"));
-    Ok(finished(status, &message.freeze(), encoding.flatten()))
+    let message = message.map(BytesMut::freeze).unwrap_or_else(|| {
+        is_dropped();
+        Bytes::new()
+    });
+    Ok(finished(status, &message, encoding.flatten()))
+}
+
+/// Whatever such an answer said, nobody has read it.
+fn is_dropped() {
+    tracing::warn!(limit_bytes = REPLY_MAX, "an answer was too large to be read; only its status counts");
 }
 
 fn finished(status: Status, framed: &Bytes, encoding: Option<Encoding>) -> Result<Reply, Status> {
@@ -418,10 +430,14 @@ fn unframed(framed: &Bytes, encoding: Option<Encoding>) -> Result<Bytes, String>
     let message = framed.slice(PREFIX_LEN..PREFIX_LEN + len);
     match (flag, encoding) {
         (0, _) => Ok(message),
-        (1, Some(encoding)) => encoding
-            .inflate(&message, REPLY_MAX, &Budget::new(INFLATING))
-            .map(|(message, _)| message)
-            .map_err(|error| format!("the answer cannot be inflated: {error}")),
+        (1, Some(encoding)) => match encoding.inflate(&message, REPLY_MAX, &Budget::new(INFLATING)) {
+            Ok((message, _)) => Ok(message),
+            Err(InflateError::TooLarge(_) | InflateError::OverBudget) => {
+                is_dropped();
+                Ok(Bytes::new())
+            }
+            Err(error) => Err(format!("the answer cannot be inflated: {error}")),
+        },
         _ => Err("the answer is compressed, and does not say how".to_owned()),
     }
 }
