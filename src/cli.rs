@@ -307,6 +307,11 @@ pub fn print(text: &str) {
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
 
+/// Says what is going on, beside what a command was asked for.
+pub fn remark(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
 /// Says what is wrong and ends with an error.
 pub fn fail(problem: &str) -> ExitCode {
     let _ = writeln!(std::io::stderr(), "Error: {}", problem.trim_end());

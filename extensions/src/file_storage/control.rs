@@ -1,20 +1,22 @@
 //! The way to a running collector for commands that want something done with what it keeps in a directory.
 //!
 //! While a process has the directory, its files are its own, and a command asks it through a socket in the directory:
-//! whoever may write there may ask. One line of JSON each way, then the connection is closed.
+//! whoever may write there may ask. One line of JSON each way, then the connection is closed. While something is being
+//! done, spaces in front of the answer say that it is.
 
 use super::directory::LOCK;
 use millrace_engine::Tasks;
 use millrace_engine::storage::{Directory, NoPlace, Outcome, Selection, Task};
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File, Permissions};
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream as BlockingStream;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
@@ -25,10 +27,16 @@ use tokio::time::timeout;
 const SOCKET: &str = ".millrace.sock";
 /// The longest request or answer, in bytes.
 const LINE_MAX: u64 = 64 << 10;
-/// How long a request may take to arrive.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
-/// How many are answered at once.
+/// How long a request may take to arrive, and its answer to leave.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(3);
+/// How many may be connected; others are sent away at once.
+const CONNECTED_MAX: usize = 64;
+/// How many of their requests are carried out at once.
 const AT_ONCE: usize = 4;
+/// How often a command is told that its request is in hand.
+const BEAT: Duration = Duration::from_secs(2);
+/// The space that says so. Before an answer it means nothing.
+const BEING_DONE: &[u8] = b" ";
 /// Paths of sockets have 108 bytes at most, on some systems 104.
 const PATH_MAX: usize = 100;
 
@@ -55,28 +63,92 @@ pub enum Answer {
     Refused(String),
 }
 
-/// Asks the process that has `directory`. Blocks until it is done.
+/// How long a command waits.
+#[derive(Debug, Clone, Copy)]
+struct Waits {
+    /// Before it says that it does.
+    patience: Duration,
+    /// For a sign of life.
+    silence: Duration,
+}
+
+const WAITS: Waits = Waits { patience: Duration::from_secs(5), silence: Duration::from_secs(30) };
+
+/// Asks the process that has `directory`. Blocks until it is done, which takes as long as it takes; calls `waiting` once
+/// if that is more than a moment.
 ///
 /// # Errors
-/// If there is no such process, or it ends before it has answered.
-pub fn ask(directory: &Path, request: &Request) -> io::Result<Answer> {
+/// If there is no such process, it ends before it has answered, or there is no sign of it.
+pub fn ask(directory: &Path, request: &Request, waiting: impl FnOnce()) -> io::Result<Answer> {
+    ask_within(WAITS, directory, request, waiting)
+}
+
+fn ask_within(
+    waits: Waits,
+    directory: &Path,
+    request: &Request,
+    waiting: impl FnOnce(),
+) -> io::Result<Answer> {
     let address = Address::of(directory)?;
     let mut stream = BlockingStream::connect(&address.path)?;
+    stream.set_write_timeout(Some(waits.silence))?;
     let mut line = serde_json::to_vec(request).map_err(io::Error::other)?;
     if line.len() as u64 >= LINE_MAX {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "too many numbers in one request"));
     }
     line.push(b'\n');
-    stream.write_all(&line)?;
-    let mut answer = String::new();
-    BufReader::new(stream.take(LINE_MAX)).read_line(&mut answer)?;
+    // Who sends us away says why before it has heard us out.
+    let sent = stream.write_all(&line);
+    let answer = hear(waits, stream, waiting)?;
     if answer.is_empty() {
+        sent?;
         return Err(io::Error::new(
             io::ErrorKind::UnexpectedEof,
             "the collector ended before it had answered",
         ));
     }
-    serde_json::from_str(&answer).map_err(io::Error::other)
+    serde_json::from_slice(&answer).map_err(io::Error::other)
+}
+
+/// The answer, or what there is of it when the connection ends.
+fn hear(waits: Waits, stream: BlockingStream, waiting: impl FnOnce()) -> io::Result<Vec<u8>> {
+    stream.set_read_timeout(Some(waits.patience.min(waits.silence) / 4))?;
+    let mut stream = stream.take(LINE_MAX);
+    let (mut answer, mut chunk) = (Vec::new(), [0; 4096]);
+    let begun = Instant::now();
+    let (mut heard, mut waiting) = (begun, Some(waiting));
+    while answer.last() != Some(&b'\n') {
+        match stream.read(&mut chunk) {
+            Ok(0) => break,
+            Ok(len) => {
+                answer.extend_from_slice(&chunk[..len]);
+                heard = Instant::now();
+            }
+            Err(error) if is_timeout(&error) => {
+                if heard.elapsed() >= waits.silence {
+                    let text = format!(
+                        "there has been no sign of it for {} s; what was asked for may still be done when it goes on: \
+                         see whether its process is stopped or overloaded, and look (`list`) before asking again",
+                        waits.silence.as_secs()
+                    );
+                    return Err(io::Error::new(io::ErrorKind::TimedOut, text));
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => break,
+            Err(error) => return Err(error),
+        }
+        if begun.elapsed() >= waits.patience
+            && let Some(waiting) = waiting.take()
+        {
+            waiting();
+        }
+    }
+    Ok(answer)
+}
+
+fn is_timeout(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
 }
 
 /// Whether a process has `directory` now. A directory without its lock has never been used.
@@ -136,9 +208,9 @@ impl Drop for Control {
 }
 
 async fn listen(listener: UnixListener, directory: Weak<Directory>, tasks: Tasks) {
+    let connected = Arc::new(Semaphore::new(CONNECTED_MAX));
     let slots = Arc::new(Semaphore::new(AT_ONCE));
     loop {
-        let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return };
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
             Err(error) => {
@@ -147,17 +219,32 @@ async fn listen(listener: UnixListener, directory: Weak<Directory>, tasks: Tasks
                 continue;
             }
         };
-        let directory = directory.clone();
+        let Ok(place) = Arc::clone(&connected).try_acquire_owned() else {
+            send_away(&stream);
+            continue;
+        };
+        let (directory, slots) = (directory.clone(), Arc::clone(&slots));
         tasks.spawn("storage command", async move {
-            if let Err(error) = answer(stream, &directory).await {
+            if let Err(error) = answer(stream, &directory, &slots).await {
                 tracing::debug!(%error, "a command went away");
             }
-            drop(slot);
+            drop(place);
         });
     }
 }
 
-async fn answer(mut stream: UnixStream, directory: &Weak<Directory>) -> io::Result<()> {
+/// A command that does not send its request is gone after [`REQUEST_TIMEOUT`]: nobody is sent away for long by others
+/// that say nothing.
+fn send_away(stream: &UnixStream) {
+    let problem =
+        format!("{CONNECTED_MAX} other commands are being listened to already; try again in a few seconds");
+    let mut line = serde_json::to_vec(&Answer::Refused(problem)).unwrap_or_default();
+    line.push(b'\n');
+    // A new connection has room for it.
+    let _ = stream.try_write(&line);
+}
+
+async fn answer(mut stream: UnixStream, directory: &Weak<Directory>, slots: &Semaphore) -> io::Result<()> {
     let mut line = String::new();
     let read = async {
         let (reader, _) = stream.split();
@@ -165,12 +252,24 @@ async fn answer(mut stream: UnixStream, directory: &Weak<Directory>) -> io::Resu
     };
     timeout(REQUEST_TIMEOUT, read).await.map_err(|_| io::ErrorKind::TimedOut)??;
     let answer = match serde_json::from_str::<Request>(&line) {
-        Ok(request) => act(request, directory).await,
+        Ok(request) => {
+            let mut acting = pin!(async {
+                let _slot = slots.acquire().await;
+                act(request, directory).await
+            });
+            loop {
+                match timeout(BEAT, &mut acting).await {
+                    Ok(answer) => break answer,
+                    // Whoever has gone away meanwhile is told nothing; what they asked for is done.
+                    Err(_) => _ = stream.try_write(BEING_DONE),
+                }
+            }
+        }
         Err(error) => Answer::Refused(format!("the request cannot be understood: {error}")),
     };
     let mut line = serde_json::to_vec(&answer).map_err(io::Error::other)?;
     line.push(b'\n');
-    stream.write_all(&line).await
+    timeout(REQUEST_TIMEOUT, stream.write_all(&line)).await.map_err(|_| io::ErrorKind::TimedOut)?
 }
 
 async fn act(request: Request, directory: &Weak<Directory>) -> Answer {
@@ -205,5 +304,84 @@ impl Address {
         let directory = File::open(directory)?;
         let path = Path::new("/proc/self/fd").join(directory.as_raw_fd().to_string()).join(SOCKET);
         Ok(Self { path, _directory: Some(directory) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use millrace_engine::Health;
+    use std::os::unix::net::UnixListener as BlockingListener;
+    use std::sync::mpsc;
+
+    const QUICK: Waits = Waits { patience: Duration::from_millis(40), silence: Duration::from_millis(400) };
+
+    fn request() -> Request {
+        Request { folder: "exporter-nop".to_owned(), task: Task::Replay, which: Selection::default() }
+    }
+
+    fn bound(directory: &Path) -> BlockingListener {
+        BlockingListener::bind(directory.join(SOCKET)).expect("a socket")
+    }
+
+    fn refusal(answer: io::Result<Answer>) -> String {
+        match answer {
+            Ok(Answer::Refused(problem)) => problem,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+    async fn those_who_connect_and_say_nothing_keep_no_command_out_for_long() {
+        let there = tempfile::tempdir().expect("a directory");
+        let listener = UnixListener::bind(there.path().join(SOCKET)).expect("a socket");
+        let listening = tokio::spawn(listen(listener, Weak::new(), Tasks::new(Health::starting())));
+        let path = there.path().to_owned();
+        let asking = tokio::task::spawn_blocking(move || {
+            let connect = |_| BlockingStream::connect(path.join(SOCKET)).expect("it listens");
+            let silent: Vec<_> = (0..300).map(connect).collect();
+            let begun = Instant::now();
+            let first = refusal(ask(&path, &request(), || ()));
+            assert!(first.contains("try again in a few seconds"), "{first}");
+            assert!(begun.elapsed() < REQUEST_TIMEOUT, "at once");
+            while refusal(ask(&path, &request(), || ())) == first {
+                assert!(begun.elapsed() < Duration::from_secs(20), "they still keep it out");
+                std::thread::yield_now();
+            }
+            drop(silent);
+            refusal(ask(&path, &request(), || ()))
+        });
+        let answer = asking.await.expect("no panic");
+        assert!(answer.contains("keeps anything in exporter-nop"), "{answer}");
+        listening.abort();
+    }
+
+    #[test]
+    fn a_command_says_that_it_waits_and_gives_up_where_there_is_no_sign_of_the_collector() {
+        let there = tempfile::tempdir().expect("a directory");
+        let _stopped = bound(there.path());
+        let mut said = false;
+        let error = ask_within(QUICK, there.path(), &request(), || said = true).expect_err("nobody answers");
+        assert!(said && error.to_string().contains("no sign of it"), "{error}");
+    }
+
+    #[test]
+    fn a_command_waits_for_as_long_as_it_is_told_that_its_request_is_in_hand() {
+        let there = tempfile::tempdir().expect("a directory");
+        let listener = bound(there.path());
+        let (told, waits) = mpsc::channel();
+        let slow = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().expect("a command");
+            let begun = Instant::now();
+            // For longer than it would wait for a sign.
+            while begun.elapsed() < 2 * QUICK.silence {
+                stream.write_all(BEING_DONE).expect("it listens");
+                let _ = waits.recv_timeout(QUICK.silence / 8);
+            }
+            stream.write_all(b"{\"refused\":\"no\"}\n").expect("it listens");
+        });
+        let answer = ask_within(QUICK, there.path(), &request(), || told.send(()).expect("it listens"));
+        assert_eq!(refusal(answer), "no");
+        slow.join().expect("no panic");
     }
 }
