@@ -14,27 +14,24 @@ pub(super) enum Bucket {
     Positive { lower: f64, upper: f64, count: u64 },
 }
 
-/// The buckets in the order of the number line; the zero bucket only if something is in it.
-pub(super) fn exponential_buckets(point: ExponentialPoint<'_>) -> Vec<Bucket> {
+/// The buckets in the order of the number line; the zero bucket only if something is in it. They are made one by one: a
+/// request says each with one byte.
+pub(super) fn exponential_buckets(point: ExponentialPoint<'_>) -> impl Iterator<Item = Bucket> {
     let bounds = Bounds::at_scale(point.scale());
-    let mut buckets = Vec::new();
-    let negative = point.negative();
-    for (position, count) in negative.bucket_counts().enumerate() {
+    let (negative, positive) = (point.negative(), point.positive());
+    let positions = (0..negative.bucket_counts().count()).rev();
+    let below = positions.zip(negative.bucket_counts().rev()).map(move |(position, count)| {
         let lower = -bounds.upper(negative.offset(), position);
         let upper = -bounds.lower(negative.offset(), position);
-        buckets.push(Bucket::Negative { lower, upper, count });
-    }
-    buckets.reverse();
-    if point.zero_count() != 0 {
-        buckets.push(Bucket::Zero { count: point.zero_count() });
-    }
-    let positive = point.positive();
-    for (position, count) in positive.bucket_counts().enumerate() {
+        Bucket::Negative { lower, upper, count }
+    });
+    let zero = Some(point.zero_count()).filter(|count| *count != 0).map(|count| Bucket::Zero { count });
+    let above = positive.bucket_counts().enumerate().map(move |(position, count)| {
         let lower = bounds.lower(positive.offset(), position);
         let upper = bounds.upper(positive.offset(), position);
-        buckets.push(Bucket::Positive { lower, upper, count });
-    }
-    buckets
+        Bucket::Positive { lower, upper, count }
+    });
+    below.chain(zero).chain(above)
 }
 
 /// What follows a metric's descriptor.

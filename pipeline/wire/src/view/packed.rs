@@ -88,3 +88,45 @@ impl Iterator for PackedVarints<'_> {
         value.ok()
     }
 }
+
+impl DoubleEndedIterator for PackedVarints<'_> {
+    fn next_back(&mut self) -> Option<u64> {
+        let left = &self.cursor.bytes()[self.cursor.offset()..];
+        let (_, before) = left.split_last()?;
+        // The last byte of each is the only one of its bytes below 0x80.
+        let start = before.iter().rposition(|byte| *byte < 0x80).map_or(0, |end| end + 1);
+        let value = Cursor::new(&left[start..]).varint();
+        debug_assert!(value.is_ok(), "a packed run of varints ends inside one");
+        self.cursor = Cursor::new(if value.is_ok() { &left[..start] } else { &[] });
+        value.ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::writer::put_varint;
+
+    #[test]
+    fn varints_are_the_same_from_either_end_and_from_both() {
+        let values: Vec<u64> = (0..64).flat_map(|bit| [0, 1 << bit, (1 << bit) - 1]).chain([u64::MAX]).collect();
+        let mut run = Vec::new();
+        for value in &values {
+            put_varint(&mut run, *value);
+        }
+        // As long as it may be, and longer than it need be.
+        run.extend([0x81, 0x80, 0x00]);
+        let forwards: Vec<_> = PackedVarints::over(&run).collect();
+        assert_eq!(forwards[..values.len()], values);
+        let mut backwards: Vec<_> = PackedVarints::over(&run).rev().collect();
+        backwards.reverse();
+        assert_eq!(backwards, forwards);
+        for taken in 0..=forwards.len() {
+            let mut both = PackedVarints::over(&run);
+            let front: Vec<_> = both.by_ref().take(taken).collect();
+            let mut back: Vec<_> = both.rev().collect();
+            back.reverse();
+            assert_eq!([front, back].concat(), forwards);
+        }
+    }
+}
