@@ -32,6 +32,8 @@ use std::time::Instant;
 
 /// How much is written at once.
 const CHUNK_BYTES: usize = 64 << 10;
+/// What a scrape is charged for at once, beyond what all are.
+const STEP_BYTES: u64 = 1 << 20;
 /// How many names a scraper may choose.
 const NAMES_MAX: usize = 1000;
 
@@ -60,9 +62,9 @@ impl Counter {
         let zipped = header(ACCEPT_ENCODING).is_some_and(takes_gzip);
         let body = match request.method() {
             // Nobody would read it.
-            &Method::HEAD => Answer(Arc::new(Slot::new(None))),
+            &Method::HEAD => Answer { slot: Arc::new(Slot::new(None)), first: None },
             _ => match self.scrape(request, format, zipped) {
-                Ok(slot) => Answer(slot),
+                Ok(answer) => answer,
                 Err(busy) => {
                     return (StatusCode::SERVICE_UNAVAILABLE, format!("{busy}; try again later\n"))
                         .into_response();
@@ -77,7 +79,7 @@ impl Counter {
         response
     }
 
-    fn scrape(&self, request: &Request, format: Format, zipped: bool) -> Result<Arc<Slot>, Busy> {
+    fn scrape(&self, request: &Request, format: Format, zipped: bool) -> Result<Answer, Busy> {
         let now = Instant::now();
         let peer = request.extensions().get::<Peer>().and_then(|peer| peer.0).map(|peer| peer.ip());
         let write = |snapshot, charge| Writing {
@@ -89,9 +91,13 @@ impl Counter {
             exposition: Some(Exposition::new(format)),
             family: None,
             zip: zipped.then(|| GzEncoder::new(Vec::new(), Compression::fast())),
-            _charge: charge,
+            last: 0,
+            charge,
         };
-        self.scrapes.begin(now, peer, self.store.series(), || self.shown(now), write)
+        let slot = self.scrapes.begin(now, peer, self.store.series(), || self.shown(now), write)?;
+        // While it can still be refused.
+        let first = next_piece(&slot).transpose().map_err(|_| Busy::Budget)?;
+        Ok(Answer { slot, first })
     }
 
     /// Everything that is served, in order.
@@ -118,23 +124,56 @@ fn target(family: &Arc<Family>, labels: &[Label]) -> Shown {
 }
 
 /// The body of an answer.
-struct Answer(Arc<Slot>);
+struct Answer {
+    slot: Arc<Slot>,
+    /// What has been written of it already.
+    first: Option<Bytes>,
+}
 
 impl HttpBody for Answer {
     type Data = Bytes;
     type Error = CutOff;
 
-    fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, CutOff>>> {
-        let mut slot = lock(&self.0);
-        let Some(writing) = slot.as_mut() else { return Poll::Ready(Some(Err(CutOff))) };
-        Poll::Ready(writing.next().map(|chunk| Ok(Frame::data(chunk.into()))))
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, CutOff>>> {
+        let piece = self.first.take().map(Ok).or_else(|| next_piece(&self.slot));
+        Poll::Ready(piece.map(|piece| piece.map(Frame::data)))
     }
 }
 
-/// The scraper took too long while others waited.
-#[derive(Debug, thiserror::Error)]
-#[error("the scrape took too long while others waited")]
-struct CutOff;
+/// The next piece of what is written; none after the end.
+fn next_piece(slot: &Arc<Slot>) -> Option<Result<Bytes, CutOff>> {
+    let mut writing = lock(slot);
+    let Some(under_way) = writing.as_mut() else { return Some(Err(CutOff::Slow)) };
+    let piece = under_way.next()?;
+    if piece.is_err() {
+        *writing = None;
+    }
+    Some(piece.map(|bytes| Bytes::from_owner(Piece { bytes, _of: Arc::clone(slot) })))
+}
+
+/// A piece of an answer. What the answer has been charged for is charged until this has been sent.
+struct Piece {
+    bytes: Vec<u8>,
+    _of: Arc<Slot>,
+}
+
+impl AsRef<[u8]> for Piece {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+/// The answer ends before its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(super) enum CutOff {
+    #[error("the scrape took too long while others waited")]
+    Slow,
+    #[error("the memory budget is used up")]
+    Budget,
+}
 
 /// An answer that is being written.
 pub(super) struct Writing {
@@ -149,17 +188,23 @@ pub(super) struct Writing {
     exposition: Option<Exposition>,
     family: Option<Arc<Family>>,
     zip: Option<GzEncoder<Vec<u8>>>,
-    _charge: Charge,
+    /// What the piece before takes, which may not have been sent.
+    last: usize,
+    /// For what it takes beside its snapshot.
+    charge: Charge,
 }
 
 impl Iterator for Writing {
-    type Item = Vec<u8>;
+    type Item = Result<Vec<u8>, CutOff>;
 
     /// The next piece, which is not empty.
-    fn next(&mut self) -> Option<Vec<u8>> {
+    fn next(&mut self) -> Option<Result<Vec<u8>, CutOff>> {
         loop {
             let ended = self.exposition.is_none();
-            let text = self.text();
+            let text = match self.text().transpose() {
+                Ok(text) => text,
+                Err(cut_off) => return Some(Err(cut_off)),
+            };
             let piece = match &mut self.zip {
                 None => text?,
                 Some(zip) => match text {
@@ -168,7 +213,8 @@ impl Iterator for Writing {
                 },
             };
             if !piece.is_empty() {
-                return Some(piece);
+                self.last = piece.capacity();
+                return Some(Ok(piece));
             }
             if ended && self.zip.is_none() {
                 return None;
@@ -199,12 +245,20 @@ impl Writing {
             exposition: Some(Exposition::new(format)),
             family: None,
             zip: None,
-            _charge: charge,
+            last: 0,
+            charge,
         }
     }
 
+    /// Charges what is held beyond what a scrape is charged for anyway. Whether there is room for it.
+    fn is_paid(&mut self, held: usize) -> bool {
+        let missing = (self.last + held) as u64;
+        let missing = missing.saturating_sub(self.charge.bytes());
+        missing == 0 || self.charge.try_grow(missing.next_multiple_of(STEP_BYTES))
+    }
+
     /// The next piece of text; none after the end.
-    fn text(&mut self) -> Option<Vec<u8>> {
+    fn text(&mut self) -> Option<Result<Vec<u8>, CutOff>> {
         let mut exposition = self.exposition.take()?;
         let snapshot = Arc::clone(&self.snapshot);
         for Shown { identity, state } in &snapshot.shown[self.next..] {
@@ -228,13 +282,16 @@ impl Writing {
             }
             let is_timed = self.send_timestamps && identity.family.name != self.target_info;
             write(&mut exposition, identity, state, is_timed);
+            if !self.is_paid(exposition.held()) {
+                return Some(Err(CutOff::Budget));
+            }
             if exposition.len() >= CHUNK_BYTES {
                 let piece = exposition.take();
                 self.exposition = Some(exposition);
-                return Some(piece);
+                return Some(Ok(piece));
             }
         }
-        Some(exposition.finish())
+        Some(Ok(exposition.finish()))
     }
 }
 

@@ -22,7 +22,8 @@ const SCRAPES_MAX: usize = 64;
 const SNAPSHOTS_MAX: usize = 8;
 /// When there are more of either, those that have taken longer are cut off. Prometheus waits that long by default.
 const SLOW: Duration = Duration::from_secs(10);
-/// What a scrape takes beside its snapshot: the piece that is being written, and what compressing it takes.
+/// What a scrape takes beside its snapshot: the piece that is being written, and what compressing it takes. A metric in
+/// protobuf is one piece, and takes more if it is larger.
 const SCRAPE_BYTES: u64 = 512 << 10;
 
 /// Everything that is served, at one moment and in order.

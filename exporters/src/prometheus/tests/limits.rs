@@ -114,3 +114,27 @@ async fn a_histogram_of_more_buckets_than_there_are_is_refused_before_they_are_r
     assert_eq!(send(&exporter, &exponential(65_536)), 1);
     assert_eq!(refused(&context, "unsupported"), 1.0);
 }
+
+#[tokio::test]
+async fn a_metric_that_is_one_piece_is_charged_and_cut_off_where_there_is_no_room_for_it() {
+    let context = context("prometheus");
+    let exporter = started(&context, json!({}));
+    let long = "v".repeat(2000);
+    for n in 0..3000 {
+        assert_eq!(send(&exporter, &gauge("a", &json!({"k": format!("{long}{n}")}), 1.0)), 0);
+    }
+    let whole = scrape(&exporter, PROTOBUF);
+    assert!(whole.len() > 6_000_000, "{}", whole.len());
+    let budgets = [&context.shared.intake, &context.shared.work];
+    // Room for the snapshot and for what every scrape takes, and not for twice the metric.
+    let taken = budgets.map(|budget| {
+        let free = budget.limit() - budget.used();
+        budget.try_charge(free - free.min(8 << 20)).expect("it is free")
+    });
+    assert!(scrape(&exporter, PLAIN).len() > 6_000_000, "text is written piece by piece");
+    let (head, said) = ask(&exporter, "/metrics", &format!("Accept: {PROTOBUF}\r\n"));
+    assert!(head.starts_with("http/1.0 503"), "{head}");
+    assert_eq!(String::from_utf8_lossy(&said), "the memory budget is used up; try again later\n");
+    drop(taken);
+    assert_eq!(scrape(&exporter, PROTOBUF), whole);
+}

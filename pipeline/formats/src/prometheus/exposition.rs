@@ -212,6 +212,15 @@ impl Exposition {
         }
     }
 
+    /// What it takes of memory, in bytes. That is more than can be taken now where a family is written after its length.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        match self {
+            Self::Text(text) => text.len(),
+            Self::Protobuf(protobuf) => protobuf.held(),
+        }
+    }
+
     /// Whether nothing can be taken now.
     #[must_use]
     pub fn is_empty(&self) -> bool {

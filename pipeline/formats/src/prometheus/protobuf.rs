@@ -10,6 +10,9 @@ use millrace_wire::writer::{
 };
 use std::mem;
 
+/// The room that is kept for the next family.
+const KEPT_BYTES: usize = 64 << 10;
+
 /// Messages under way.
 #[derive(Debug)]
 pub struct Protobuf {
@@ -29,6 +32,11 @@ impl Protobuf {
         self.out.len()
     }
 
+    /// A family is copied to be written after its length, so until then it counts twice.
+    pub(super) fn held(&self) -> usize {
+        self.out.capacity() + 2 * self.family.capacity()
+    }
+
     pub(super) fn take(&mut self) -> Vec<u8> {
         mem::take(&mut self.out)
     }
@@ -42,6 +50,9 @@ impl Protobuf {
         if !self.family.is_empty() {
             put_varint(&mut self.out, self.family.len() as u64);
             self.out.append(&mut self.family);
+            if self.family.capacity() > KEPT_BYTES {
+                self.family = Vec::new();
+            }
         }
     }
 
