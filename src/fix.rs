@@ -1,6 +1,7 @@
 //! `millrace validate --fix`: how the files would say in today's form what older collectors accepted.
 
 mod diff;
+mod replace;
 
 use crate::cli::{self, Input};
 use crate::components::BuiltIn;
@@ -9,7 +10,9 @@ use crate::plan::{judge, read_with};
 use diff::unified;
 use millrace_config::legacy::rewrite;
 use millrace_config::{Outside, Parsed};
+use replace::replace;
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::process::ExitCode;
 
 /// How often files are rewritten and read again: what one change makes room for, another one does.
@@ -25,7 +28,8 @@ pub fn fix(input: &Input, write: bool) -> Result<ExitCode, String> {
     let Rewritten { texts } = rewritten(input);
     for (path, Text { before, after }) in &texts {
         if write {
-            std::fs::write(path, after).map_err(|error| format!("cannot write {path}: {error}"))?;
+            replace(Path::new(path), after)
+                .map_err(|error| format!("cannot write {path}, which is as it was: {error}"))?;
         } else {
             cli::print(&unified(path, before, after));
         }
