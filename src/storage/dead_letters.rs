@@ -309,7 +309,8 @@ fn change(choice: &Choice, task: Task) -> Result<ExitCode, String> {
 
 fn ask(folder: &Folder, choice: &Choice, task: Task) -> Result<Answer, String> {
     let request = Request { folder: folder.name.clone(), task, which: choice.selection() };
-    let waiting = || cli::remark(&format!("waiting for the collector that uses {}", folder.directory.display()));
+    let waiting =
+        || cli::remark(&format!("waiting for the collector that uses {}", folder.directory.display()));
     control::ask(&folder.directory, &request, waiting).map_err(|error| {
         format!("the collector that uses {} does not answer: {error}", folder.directory.display())
     })

@@ -109,7 +109,8 @@ mod tests {
 
     #[test]
     fn varints_are_the_same_from_either_end_and_from_both() {
-        let values: Vec<u64> = (0..64).flat_map(|bit| [0, 1 << bit, (1 << bit) - 1]).chain([u64::MAX]).collect();
+        let values: Vec<u64> =
+            (0..64).flat_map(|bit| [0, 1 << bit, (1 << bit) - 1]).chain([u64::MAX]).collect();
         let mut run = Vec::new();
         for value in &values {
             put_varint(&mut run, *value);
