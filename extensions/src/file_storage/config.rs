@@ -11,6 +11,8 @@ use std::path::Path;
 const DIRECTORY: &str = "/var/lib/otelcol/file_storage";
 /// The smallest segment. What does not fit gets a larger file of its own.
 pub(super) const SEGMENT_MIN: u64 = 64 << 10;
+/// The smallest limit: room for two such segments, and for cursors.
+const MAX_SIZE_MIN: u64 = 256 << 10;
 /// The largest segment.
 const SEGMENT_MAX: u64 = 1 << 30;
 
@@ -103,8 +105,8 @@ impl Validate for Config {
                 "must be between 65536 (64 KiB) and 1073741824 (1 GiB)\nremove it for files of 16 MiB",
             );
         }
-        if (1..2 * SEGMENT_MIN).contains(&self.max_size) {
-            at.error("max_size", "must be at least 131072 (128 KiB)\nraise it, or write 0 for no limit");
+        if (1..MAX_SIZE_MIN).contains(&self.max_size) {
+            at.error("max_size", "must be at least 262144 (256 KiB)\nraise it, or write 0 for no limit");
         }
         if self.millrace_commit_delay.get() > std::time::Duration::from_secs(1) {
             at.error("millrace_commit_delay", "must be at most 1s\nlower it: senders wait for it");

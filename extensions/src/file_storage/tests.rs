@@ -41,6 +41,8 @@ fn the_go_collectors_keys_are_taken_with_its_rules() {
     assert!(config.is_some() && problems.is_empty(), "{problems}");
     let wrong = [
         (", max_size: -1", "max_size"),
+        (", max_size: 131072", "must be at least 262144 (256 KiB)"),
+        (", max_size: 262143", "must be at least 262144 (256 KiB)"),
         (", compaction: {max_transaction_size: -1}", "cannot be less than 0"),
         (", compaction: {on_rebound: true, check_interval: 0s}", "must be positive"),
         (", max_size: 1048576, compaction: {on_rebound: true}", "cannot be greater than max size"),
