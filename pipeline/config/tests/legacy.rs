@@ -192,3 +192,16 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_component_with_a_queue_on_disk_keeps_its_name_and_the_warning_says_why() {
+    let text = "receivers: {otlp: }\nextensions: {file_storage: }\nexporters:\n  otlp:\n    endpoint: a:1\n    \
+                sending_queue: {storage: file_storage}\nservice:\n  extensions: [file_storage]\n  pipelines:\n    \
+                traces: {receivers: [otlp], exporters: [otlp]}\n";
+    assert_eq!(fixed(text), text);
+    let without = text.replace("storage: file_storage}", "storage: }");
+    assert!(fixed(&without).contains("  otlp_grpc:\n"), "{}", fixed(&without));
+    let warnings = |text: &str| check("c.yaml", text, &|_| None, Gates::default()).1.render();
+    assert!(warnings(text).contains("once its queue on disk is empty"), "{}", warnings(text));
+    assert!(!warnings(&without).contains("on disk"), "{}", warnings(&without));
+}

@@ -19,6 +19,7 @@ use crate::node::{Node, Value};
 use crate::source::Span;
 
 pub(crate) use names::{advice, gone};
+pub(crate) use rename::keeps_on_disk;
 pub use rewrite::rewrite;
 
 /// One change to a text.

@@ -20,6 +20,9 @@ pub(super) fn old_names(node: &Node, catalog: &dyn Catalog) -> Vec<Edit> {
             let Some(known) = known(catalog, kind, id.type_name()).filter(|known| known.deprecated) else {
                 continue;
             };
+            if keeps_on_disk(&entry.value) {
+                continue;
+            }
             let new = free_id(&id, known.canonical, &taken);
             let mut places = vec![entry.key_span];
             if kind == Kind::Extension {
@@ -36,6 +39,12 @@ pub(super) fn old_names(node: &Node, catalog: &dyn Catalog) -> Vec<Edit> {
         }
     }
     edits
+}
+
+/// Whether a component has a queue on disk, which is found by the component's name: what waits in it would be stranded.
+pub(crate) fn keeps_on_disk(section: &Node) -> bool {
+    let storage = section.get(&["sending_queue", "storage"]).or_else(|| section.get(&["storage"]));
+    storage.is_some_and(|storage| !matches!(storage.value, Value::Null))
 }
 
 /// The present name, or one like it if that is taken.

@@ -87,8 +87,12 @@ impl Loader<'_> {
                     let old = id.type_name();
                     let message = format!("`{old}` is an old name of the {kind} `{}`", known.canonical);
                     let new = renamed(&id, known.canonical);
-                    Diagnostic::warning(entry.key_span, path, message)
-                        .help(format!("rename it to `{new}`, here and where it is used"))
+                    let mut help = format!("rename it to `{new}`, here and where it is used");
+                    if legacy::keeps_on_disk(&entry.value) {
+                        help += ", once its queue on disk is empty (`millrace queue list`): that is found by the \
+                                 name, and what waits in it would not be sent under another";
+                    }
+                    Diagnostic::warning(entry.key_span, path, message).help(help)
                 }
             };
             self.diags.push(warning);
