@@ -34,9 +34,16 @@ pub struct Plan {
 impl Plan {
     /// The same with more to be shown when logging works.
     pub fn noting(mut self, notices: &[String]) -> Self {
-        let notices: String = notices.iter().map(|notice| format!("{notice}\n")).collect();
+        let notices: String = notices.iter().map(|notice| format!("{notice}\n\n")).collect();
         self.warnings.insert_str(0, &notices);
         self
+    }
+
+    /// Shows the warnings: one record for each, however many lines it has.
+    pub fn warn(&self) {
+        for warning in self.warnings.split("\n\n").map(str::trim_end).filter(|warning| !warning.is_empty()) {
+            tracing::warn!("{warning}");
+        }
     }
 }
 

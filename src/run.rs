@@ -130,9 +130,7 @@ async fn serve(
     (started, shutdown_timeout): (Instant, Duration),
     companion: impl AsyncFnOnce(Shared, oneshot::Receiver<()>),
 ) -> Result<Outcome, String> {
-    for warning in plan.warnings.lines().filter(|line| !line.is_empty()) {
-        tracing::warn!("{warning}");
-    }
+    plan.warn();
     let shared = shared(plan, registry);
     let budget_bytes = shared.intake.limit();
     tracing::info!(version = env!("CARGO_PKG_VERSION"), budget_bytes, "Starting millrace...");

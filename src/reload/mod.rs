@@ -106,9 +106,7 @@ impl<'a> Reloader<'a> {
             (Arc::clone(&state.graph), state.telemetry.clone())
         };
         restart_only(&telemetry, &plan.telemetry)?;
-        for warning in plan.warnings.lines().filter(|line| !line.is_empty()) {
-            tracing::warn!("{warning}");
-        }
+        plan.warn();
         let new = old.successor(&plan.config, &plan.plans).map_err(|error| error.to_string())?;
         let readers = self.served.prepare(&plan.telemetry, new.shared())?;
         new.prepare().await.map_err(|error| error.to_string())?;
