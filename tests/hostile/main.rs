@@ -20,3 +20,4 @@ mod smuggling;
 #[path = "../support/mod.rs"]
 mod support;
 mod tls;
+mod told;

@@ -7,6 +7,7 @@ use crate::measures::Measures;
 use crate::parts::Report;
 use crate::queue::Space;
 use crate::retry::Backoff;
+use crate::says::{self, Rejections, say};
 use crate::spans::Told;
 use crate::{Accepted, RetryConfig, Sender};
 use millrace_engine::{
@@ -33,7 +34,8 @@ pub(crate) struct Courier {
     /// Whether [`Phase::CutOff`] has come, for those who ask at every request.
     pub(crate) cut_off: AtomicBool,
     pub(crate) tasks: Tasks,
-    pub(crate) name: String,
+    /// What it has told about what was handed back.
+    pub(crate) rejections: Rejections,
     /// Where what cannot be delivered is put aside, and what the destination is called there.
     pub(crate) dead_letters: Option<(Arc<DeadLetters>, String)>,
     /// The queue that goes on with what is left here, once there is one.
@@ -148,8 +150,9 @@ impl Courier {
             if refusal.divisible
                 && let Some((first, second)) = halves(&part)
             {
-                tracing::debug!(
-                    exporter = self.name,
+                say!(
+                    debug,
+                    self.account.holder(),
                     items,
                     "too large for the destination; sending it in halves"
                 );
@@ -167,7 +170,11 @@ impl Courier {
                 told.error = Some(refusal.failure.to_string());
             }
             let failed = if refusal.cut_short {
-                report.cut_short(items, &refusal.failure)
+                let unattended = report.unattended(items);
+                let failed = report.cut_short(items, &refusal.failure);
+                // What is on disk stays there, all of it.
+                self.dropped(unattended.min(failed), &refusal.failure);
+                failed
             } else {
                 self.give_up(&part, &refusal.failure, report).await;
                 items
@@ -183,12 +190,14 @@ impl Courier {
     /// to have it back.
     async fn give_up(&self, part: &Batch, failure: &Failure, report: &mut impl Report) {
         let items = part.cost().items;
+        let unattended = report.unattended(items);
         if let Some((letters, destination)) = &self.dead_letters
-            && report.has_nobody(items)
+            && unattended > 0
             && letters.keep(part, failure, destination).await
         {
-            tracing::warn!(
-                exporter = self.name,
+            say!(
+                warn,
+                self.account.holder(),
                 error = %failure,
                 items,
                 "a request cannot be delivered; putting it aside (`millrace dead-letters list` shows it)"
@@ -196,6 +205,16 @@ impl Courier {
             return report.dead_lettered(items, failure);
         }
         report.failed(items, failure);
+        self.dropped(unattended, failure);
+    }
+
+    /// So many items have been acknowledged, and are lost.
+    pub(crate) fn dropped(&self, items: u64, failure: &Failure) {
+        match &self.destination {
+            _ if items == 0 => {}
+            Destination::Protocol(_) => says::dropping(&self.account, failure, items),
+            Destination::Pipeline { .. } => says::dropping_within(&self.account, failure, items),
+        }
     }
 
     /// As in Go, `sent` counts the whole request, whatever the destination refused of it.
@@ -203,10 +222,11 @@ impl Courier {
         let cost = batch.cost();
         let rejected = accepted.rejected_items.min(cost.items);
         if rejected > 0 {
-            tracing::warn!(
-                exporter = self.name,
-                rejected_items = rejected,
-                "partial success: the destination refused some items"
+            say!(
+                warn,
+                self.account.holder(),
+                dropped_items = rejected,
+                "The destination has taken a request, and refused some of its items. Dropping them."
             );
         }
         report.delivered(cost.items, rejected);
@@ -299,11 +319,12 @@ impl Sending<'_> {
             let Some(wait) = backoff.next(patience.elapsed(), asked, fastrand::f64()) else {
                 return Err(Refusal::by_destination(self.given_up(failure)));
             };
-            tracing::info!(
-                exporter = self.courier.name,
+            say!(
+                info,
+                self.courier.account.holder(),
                 error = %failure,
                 interval = ?wait,
-                "exporting failed; will retry the request after interval"
+                "Exporting failed. Will retry the request after interval."
             );
             let _waiting = self.courier.measures.waiting();
             self.wait(wait).await;
@@ -416,8 +437,9 @@ async fn hand_on(
         }
         let wait = hold.max(asked.unwrap_or_default());
         hold = (hold * 2).min(HOLD_MAX);
-        tracing::info!(
-            processor = courier.name,
+        say!(
+            info,
+            courier.account.holder(),
             error = %failure,
             interval = ?wait,
             "what comes next does not take the batch; holding it"

@@ -9,9 +9,11 @@ use crate::dead_letters::{self, DeadLetters};
 use crate::direct::Direct;
 use crate::measures::{Measures, watch_concurrency, watch_queue};
 use crate::queue::{Queue, now};
+use crate::says::{Rejections, say};
 use crate::ticket::{Request, Ticket};
 use millrace_config::Optional;
 use millrace_engine::component::{BuildError, Context};
+use millrace_engine::ledger::Term;
 use millrace_engine::{
     Account, Batch, BoxFuture, Cost, Entry, Failure, Fault, Permit, Reason, Reservation, Stage, Until,
 };
@@ -27,6 +29,9 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio::time::timeout_at;
+
+/// The Go collector's advice where nothing is retried.
+const NO_RETRIES: &str = " Try enabling retry_on_failure config option to retry on retryable errors.";
 
 /// How long requests that were cut off may take to end.
 const TAKE_DOWN: Duration = Duration::from_secs(1);
@@ -95,7 +100,14 @@ impl Exporter {
             None => None,
         };
         let account = context.account(signal);
-        let to = delivery.destination.iter().map(|(_, value)| value).collect::<Vec<_>>().join(":");
+        // Address, port and path.
+        let to = delivery
+            .destination
+            .iter()
+            .map(|(_, value)| value)
+            .collect::<Vec<_>>()
+            .join(":")
+            .replace(":/", "/");
         let courier =
             courier(context, destination, account, measures, letters.clone().map(|letters| (letters, to)));
         let Some(config) = delivery.queue.as_option() else {
@@ -172,11 +184,7 @@ impl Exporter {
     /// Without a queue: on the request's own task, and the answer is the destination's.
     async fn deliver(&self, batch: Batch, until: Until) -> Result<(), Failure> {
         if self.courier.is_cut_off() {
-            return Err(Failure::transient(
-                Fault::Us,
-                Reason::ShuttingDown,
-                "the collector is shutting down",
-            ));
+            return Err(shutting_down());
         }
         let span = self.courier.measures.spans.current();
         let request = Request { cost: batch.cost(), until, arrived: now(), span };
@@ -227,6 +235,10 @@ fn open_letters(
     DeadLetters::open(context, signal, storage, queue).map(Some)
 }
 
+fn shutting_down() -> Failure {
+    Failure::transient(Fault::Us, Reason::ShuttingDown, "the collector is shutting down")
+}
+
 fn courier(
     context: &Context,
     destination: Destination,
@@ -234,6 +246,11 @@ fn courier(
     measures: Measures,
     dead_letters: Option<(Arc<DeadLetters>, String)>,
 ) -> Arc<Courier> {
+    let retries = match &destination {
+        Destination::Protocol(protocol) => protocol.retry.enabled,
+        Destination::Pipeline { .. } => true,
+    };
+    let advice = if retries { "" } else { NO_RETRIES };
     Arc::new(Courier {
         destination,
         account,
@@ -242,7 +259,7 @@ fn courier(
         cut_off: AtomicBool::new(false),
         heir: OnceLock::new(),
         tasks: context.shared.tasks.clone(),
-        name: context.id.to_string(),
+        rejections: Rejections::new(advice),
         dead_letters,
     })
 }
@@ -255,8 +272,10 @@ impl Stage for Exporter {
     fn reserve_copies(&self, cost: Cost, copies: u32) -> Reservation<'_> {
         let Some(queue) = &self.queue else { return Reservation::granted() };
         let reservation = queue.reserve(cost, copies);
-        if let Reservation::Now(Err(_)) = &reservation {
-            self.courier.measures.enqueue_failed.add(cost.items * u64::from(copies));
+        if let Reservation::Now(Err(failure)) = &reservation {
+            let items = cost.items * u64::from(copies);
+            self.courier.measures.enqueue_failed.add(items);
+            self.courier.rejections.tell(&self.courier.account, failure, items);
         }
         reservation
     }
@@ -271,10 +290,14 @@ impl Stage for Exporter {
             // There is nothing to deliver in it, and nothing to account for.
             return Box::pin(async { Ok(()) });
         }
-        match &self.queue {
-            Some(queue) => Box::pin(queue.put(&self.courier, permit, batch, until)),
-            None => Box::pin(self.deliver(batch, until)),
-        }
+        Box::pin(async move {
+            let items = batch.cost().items;
+            let done = match &self.queue {
+                Some(queue) => queue.put(&self.courier, permit, batch, until).await,
+                None => self.deliver(batch, until).await,
+            };
+            done.inspect_err(|failure| self.courier.rejections.tell(&self.courier.account, failure, items))
+        })
     }
 
     fn hand_over(&self, successor: &Arc<dyn Stage>) {
@@ -302,14 +325,19 @@ impl Stage for Exporter {
     fn drain(&self, deadline: Instant) -> BoxFuture<'_, ()> {
         Box::pin(async move {
             self.courier.advance(Phase::Draining);
+            let cut_off = || self.courier.account.total(Term::Lost(Reason::ShuttingDown)).items;
+            let before = cut_off();
             match &self.queue {
                 Some(queue) => queue.drain(&self.courier, deadline).await,
                 None => self.drain_direct(deadline).await,
             }
             if let Destination::Protocol(protocol) = &self.courier.destination {
+                // Whatever was under way or in line has not been spoken of one by one.
+                self.courier.dropped(cut_off() - before, &shutting_down());
                 let latest = deadline.max(now()) + TAKE_DOWN;
                 if timeout_at(latest.into(), protocol.sender.close()).await.is_err() {
-                    tracing::warn!(exporter = self.courier.name, "closing took too long; leaving it behind");
+                    let holder = self.courier.account.holder();
+                    say!(warn, holder, "closing took too long; leaving it behind");
                 }
             }
         })

@@ -22,6 +22,7 @@ pub mod partition;
 mod parts;
 mod queue;
 mod retry;
+mod says;
 mod spans;
 mod status_codes;
 pub mod storage;

@@ -21,8 +21,8 @@ pub(crate) trait Report {
     /// The next `items` have failed for good.
     fn failed(&mut self, items: u64, failure: &Failure);
 
-    /// Whether nobody waits for some of the next `items`: what fails of these is lost.
-    fn has_nobody(&self, items: u64) -> bool;
+    /// How many of the next `items` nobody waits for: what fails of these is lost.
+    fn unattended(&self, items: u64) -> u64;
 
     /// The next `items` have failed for good, and are put aside.
     fn dead_lettered(&mut self, items: u64, failure: &Failure);
@@ -86,14 +86,19 @@ impl Report for Parts {
         self.next(items, |ticket, items| ticket.failed(items, failure));
     }
 
-    fn has_nobody(&self, items: u64) -> bool {
-        let mut before = 0;
-        let mut next = self.0.iter().take_while(|(_, left)| {
-            let is_next = before < items;
-            before += left;
-            is_next
-        });
-        next.any(|(ticket, _)| ticket.has_nobody())
+    fn unattended(&self, mut items: u64) -> u64 {
+        let mut unattended = 0;
+        for (ticket, left) in &self.0 {
+            let share = items.min(*left);
+            if share > 0 && ticket.has_nobody() {
+                unattended += share;
+            }
+            items -= share;
+            if items == 0 {
+                break;
+            }
+        }
+        unattended
     }
 
     fn dead_lettered(&mut self, items: u64, failure: &Failure) {
@@ -144,8 +149,8 @@ impl Report for &Ticket<&Account> {
         Ticket::failed(self, items, failure);
     }
 
-    fn has_nobody(&self, _items: u64) -> bool {
-        false
+    fn unattended(&self, _items: u64) -> u64 {
+        0
     }
 
     fn dead_lettered(&mut self, items: u64, failure: &Failure) {

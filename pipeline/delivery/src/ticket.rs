@@ -2,6 +2,7 @@
 //! and whoever waits for the outcome.
 
 use crate::queue::Lent;
+use crate::says;
 use millrace_engine::ledger::{Account, Held, Term};
 use millrace_engine::stage::Room;
 use millrace_engine::{Cost, Failure, Fault, Permit, Reason, Until};
@@ -286,7 +287,7 @@ impl State {
         let failed = std::mem::take(&mut self.failed);
         let sum = failed.iter().fold(Cost::default(), |sum, (_, cost)| sum + *cost);
         if self.delivered > 0 && !failure.is_transient() {
-            tracing::error!(error = %failure, dropped_items = sum.items, "part of a request was refused for good; dropping it");
+            says::dropping(account, &failure, sum.items);
             for (reason, cost) in failed {
                 account.record(Term::Lost(reason), cost);
             }

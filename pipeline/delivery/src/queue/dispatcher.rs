@@ -231,6 +231,7 @@ fn oldest(parts: &[(Arc<Ticket>, millrace_engine::Cost)]) -> Option<Instant> {
 async fn deliver(courier: &Courier, batch: Batch, mut parts: Parts) {
     if courier.tasks.watch("send", courier.deliver(batch, &mut parts)).await.is_none() {
         let failure = panicked();
+        courier.dropped(parts.unattended(u64::MAX), &failure);
         courier.measures.failed(parts.rest_failed(&failure), &failure);
     }
 }

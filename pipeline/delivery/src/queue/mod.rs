@@ -14,6 +14,7 @@ use crate::config::{OnFull, QueueConfig};
 use crate::courier::{Courier, Phase};
 use crate::dead_letters::Overflow;
 use crate::measures::Gauges;
+use crate::says::say;
 use crate::ticket::{Request, Ticket};
 use disk::{Declared, Line, Store, watch_store};
 use dispatcher::{Dispatcher, Source};
@@ -162,8 +163,9 @@ impl Queue {
         if timeout_at(deadline.into(), &mut dispatcher).await.is_err() {
             courier.advance(Phase::CutOff);
             if timeout(TAKE_DOWN, dispatcher).await.is_err() {
-                tracing::error!(
-                    exporter = courier.name,
+                say!(
+                    error,
+                    courier.account.holder(),
                     "a send does not let itself be cut off; leaving it behind"
                 );
             }
@@ -171,8 +173,9 @@ impl Queue {
         if let Place::Disk(line) = &self.place
             && timeout(TAKE_DOWN, line.tidy()).await.is_err()
         {
-            tracing::warn!(
-                exporter = courier.name,
+            say!(
+                warn,
+                courier.account.holder(),
                 "writing down what has been sent takes too long; some of it may be sent once more"
             );
         }

@@ -321,9 +321,16 @@ impl Line {
     fn refused(&self, refusal: &Refusal) -> Failure {
         let failure = |reason| Failure::transient(Fault::Us, reason, refusal.to_string()).after(COME_BACK);
         match refusal {
-            Refusal::Full { .. } => failure(Reason::QueueFull),
-            Refusal::TooLarge { .. } => {
-                Failure::permanent(Fault::Us, Reason::TooLarge, format!("{refusal}; raise `max_size`"))
+            Refusal::Full { max_size } => {
+                let message = format!("sending queue is full: it takes all of its {max_size} bytes on disk");
+                Failure::transient(Fault::Us, Reason::QueueFull, message).after(COME_BACK)
+            }
+            Refusal::TooLarge { bytes, limit } => {
+                let message = format!(
+                    "a request of {bytes} bytes does not fit into the sending queue on disk, which takes at most {limit}; \
+                     raise `max_size` of its storage"
+                );
+                Failure::permanent(Fault::Us, Reason::TooLarge, message)
             }
             Refusal::Closed => shutting_down(),
             Refusal::DiskFull | Refusal::Disk(_) => {
