@@ -172,7 +172,7 @@ pub static GATES: &[Gate] = &[
         stage: Stage::Alpha,
         from: "v0.157.0",
         description: "Rebuild only what a change of the configuration concerns.",
-        here: Here::IsMissing,
+        here: Here::MakesNoDifference("a reload keeps whatever has not changed in any case"),
     },
     Gate {
         id: "service.partialReloadReceivers",
