@@ -348,10 +348,14 @@ impl TreeBuilder<'_> {
             return Ok(());
         }
         let message = format!("the configuration becomes larger than {} MiB here", MAX_TREE_BYTES >> 20);
-        self.diags.push(
-            Diagnostic::error(span, "", message)
-                .help("aliases that repeat aliases multiply; write the values out".to_owned()),
-        );
+        let help = if self.anchors.is_empty() {
+            format!(
+                "each of its values takes {NODE_BYTES} bytes and its text in memory; remove what is not used"
+            )
+        } else {
+            "aliases that repeat aliases multiply; write the values out".to_owned()
+        };
+        self.diags.push(Diagnostic::error(span, "", message).help(help));
         Err(Stop)
     }
 

@@ -37,3 +37,12 @@ fn every_mistake_is_explained_as_recorded() {
     }
     assert!(wrong.is_empty(), "{} texts differ from what is recorded:\n{}", wrong.len(), wrong.join("\n"));
 }
+
+#[test]
+fn what_is_too_large_by_itself_is_not_told_of_aliases() {
+    let text = format!("a:\n{}", "- 1\n".repeat((64 << 20) / 128 + 1));
+    let parsed = millrace_config::parse_str("c.yaml", &text, &|_| None);
+    let rendered = parsed.render();
+    assert!(rendered.contains("becomes larger than 64 MiB"), "{}", &rendered[..rendered.len().min(2000)]);
+    assert!(rendered.contains("remove what is not used") && !rendered.contains("aliases"));
+}

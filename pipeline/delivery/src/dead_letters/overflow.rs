@@ -82,9 +82,17 @@ impl Overflow {
     fn refused(&self, refusal: &Refusal) -> Failure {
         let failure = |reason, message| Failure::transient(Fault::Us, reason, message).after(COME_BACK);
         match refusal {
-            // What is too large for them may still find room in the queue.
-            Refusal::Full { .. } | Refusal::TooLarge { .. } => {
-                let message = format!("the queue is full, and so are its dead letters: {refusal}");
+            Refusal::Full { max_size } => {
+                let message = format!(
+                    "sending queue is full, and so are its dead letters, with all of their {max_size} bytes on disk"
+                );
+                failure(Reason::QueueFull, message)
+            }
+            // It may still find room in the queue.
+            Refusal::TooLarge { bytes, limit } => {
+                let message = format!(
+                    "sending queue is full, and its dead letters take no request of {bytes} bytes: at most {limit}"
+                );
                 failure(Reason::QueueFull, message)
             }
             Refusal::Closed => failure(Reason::ShuttingDown, "the collector is shutting down".to_owned()),
