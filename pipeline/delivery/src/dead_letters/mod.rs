@@ -22,6 +22,7 @@ pub use replay::as_queued;
 
 use crate::config::{OnFull as WhenFull, QueueConfig};
 use crate::exporter::Exporter;
+use crate::says::say;
 use crate::storage::{self, Texts, Watch};
 use millrace_config::ComponentId;
 use millrace_engine::component::{BuildError, Context};
@@ -43,7 +44,6 @@ const TEXTS: Texts = Texts {
 
 /// The dead letters of one component and signal.
 pub(crate) struct DeadLetters {
-    name: String,
     signal: Signal,
     log: Log,
     consumer: Consumer,
@@ -86,7 +86,6 @@ impl DeadLetters {
         let options = Options { max_size, max_age, on_full, ..Options::default() };
         let (log, consumer) = storage::open(place, &watch, options)?;
         Ok(Self {
-            name: context.id.to_string(),
             signal,
             log,
             consumer,
@@ -101,8 +100,9 @@ impl DeadLetters {
     pub(crate) fn follow(&self, caps: Caps) {
         let max_size = self.log.limit(caps);
         if max_size > caps.max_size {
-            tracing::warn!(
-                otelcol.component.id = self.name,
+            say!(
+                warn,
+                self.watch.holder(),
                 max_size,
                 "the new `millrace_dead_letters::max_size` is less than two files of the size that they have now; this is \
                  the limit until the next start"
@@ -147,8 +147,9 @@ impl DeadLetters {
     }
 
     fn refused(&self, refusal: &Refusal, cost: Cost) -> bool {
-        tracing::error!(
-            otelcol.component.id = self.name,
+        say!(
+            error,
+            self.watch.holder(),
             error = %refusal,
             dropped_items = cost.items,
             "a request that cannot be delivered could not be put aside either; dropping it"

@@ -4,6 +4,7 @@
 //! more: when the dead letters are full as well, what arrives is refused.
 
 use super::{Cause, DeadLetters};
+use crate::says::say;
 use millrace_engine::ledger::{Held, Term};
 use millrace_engine::{Account, Batch, Cost, Failure, Fault, Reason};
 use millrace_log::{Refusal, Room, framed_len};
@@ -60,8 +61,9 @@ impl Overflow {
         }
         let requests = self.aside.swap(0, Relaxed);
         if requests > 0 {
-            tracing::info!(
-                otelcol.component.id = self.letters.name,
+            say!(
+                info,
+                self.letters.watch.holder(),
                 requests,
                 "the queue has room again; what was put aside meanwhile waits for `millrace dead-letters replay --reason \
                  queue_full`"
@@ -72,8 +74,9 @@ impl Overflow {
     /// Once for each time that the queue is full, not for each request.
     fn tell(&self) {
         if self.aside.fetch_add(1, Relaxed) == 0 {
-            tracing::warn!(
-                otelcol.component.id = self.letters.name,
+            say!(
+                warn,
+                self.letters.watch.holder(),
                 "the queue is full; putting what arrives aside (`millrace dead-letters list` shows it)"
             );
         }

@@ -1,8 +1,9 @@
 //! What the log tells: losses into the account, mishaps into logs, metrics and health.
 
 use super::totals;
+use crate::says::say;
 use millrace_engine::component::Context;
-use millrace_engine::ledger::Term;
+use millrace_engine::ledger::{Holder, Term};
 use millrace_engine::storage::Place;
 use millrace_engine::{Account, Cost, Reason};
 use millrace_log::{Loss, LossReason, Notice, Observer, Recovered};
@@ -14,7 +15,8 @@ use std::time::Duration;
 
 /// Has nothing of the log, which has this.
 pub(crate) struct Watch {
-    name: String,
+    /// Whose it is, as the log says it.
+    holder: Holder,
     account: Arc<Account>,
     place: Place,
     is_failing: AtomicBool,
@@ -55,7 +57,8 @@ impl Watch {
         let labels = labels(account);
         Arc::new(Self {
             sync_duration: registry.histogram(&ours::STORAGE_SYNC_DURATION, &labels),
-            name: context.id.to_string(),
+            // Dead letters have an account beside that of their component.
+            holder: Holder { kind: context.kind, ..account.holder().clone() },
             account: Arc::clone(account),
             place: place.clone(),
             is_failing: AtomicBool::new(false),
@@ -64,6 +67,11 @@ impl Watch {
             labels,
             texts,
         })
+    }
+
+    /// Whose it is, as the log says it.
+    pub(crate) fn holder(&self) -> &Holder {
+        &self.holder
     }
 
     /// What was found when the log was opened. What is lost of it was there in the beginning, too.
@@ -80,8 +88,9 @@ impl Watch {
             self.noticed(notice);
         }
         if !recovered.held.is_empty() {
-            tracing::info!(
-                otelcol.component.id = self.name,
+            say!(
+                info,
+                &self.holder,
                 requests = recovered.held.entries,
                 items = recovered.held.items,
                 bytes = recovered.held.bytes,
@@ -96,7 +105,7 @@ impl Watch {
     pub(crate) fn works(&self) {
         if self.is_failing.load(Relaxed) {
             self.is_failing.store(false, Relaxed);
-            tracing::info!(otelcol.component.id = self.name, "the disk takes what it should again");
+            say!(info, &self.holder, "the disk takes what it should again");
             self.place.works();
         }
     }
@@ -104,8 +113,9 @@ impl Watch {
     /// The disk does not do what it should.
     pub(crate) fn fails(&self, error: &str) {
         if !self.is_failing.swap(true, Relaxed) {
-            tracing::error!(
-                otelcol.component.id = self.name,
+            say!(
+                error,
+                &self.holder,
                 folder = %self.place.folder().display(),
                 error,
                 "the disk does not take what it should; {}",
@@ -129,8 +139,9 @@ impl Watch {
 
     /// What was read cannot be used.
     pub(crate) fn unusable(&self, lost: Cost, problem: &str) {
-        tracing::error!(
-            otelcol.component.id = self.name,
+        say!(
+            error,
+            &self.holder,
             error = problem,
             dropped_items = lost.items,
             "a request on disk cannot be used; dropping it"
@@ -142,8 +153,9 @@ impl Watch {
 
     /// What was read was written by a newer version.
     pub(crate) fn unknown(&self, sequence: u64) {
-        tracing::error!(
-            otelcol.component.id = self.name,
+        say!(
+            error,
+            &self.holder,
             folder = %self.place.folder().display(),
             sequence,
             "a request on disk was written by a newer version; leaving it there"
@@ -153,8 +165,9 @@ impl Watch {
     fn tell_loss(&self, loss: &Loss) {
         self.count_lost(loss.reason, loss.lost.entries);
         let Loss { reason, lost } = loss;
-        tracing::error!(
-            otelcol.component.id = self.name,
+        say!(
+            error,
+            &self.holder,
             folder = %self.place.folder().display(),
             reason = reason.as_str(),
             requests = lost.entries,
@@ -202,9 +215,9 @@ impl Observer for Watch {
         let folder = self.place.folder();
         if matches!(notice, Notice::TornTail { .. }) {
             // What a kill leaves: nobody was told that it was there.
-            tracing::info!(otelcol.component.id = self.name, folder = %folder.display(), "{notice}");
+            say!(info, &self.holder, folder = %folder.display(), "{notice}");
         } else {
-            tracing::warn!(otelcol.component.id = self.name, folder = %folder.display(), "{notice}");
+            say!(warn, &self.holder, folder = %folder.display(), "{notice}");
         }
     }
 }

@@ -44,7 +44,6 @@ use tokio::sync::Notify;
 
 /// What is kept for one component and signal.
 pub(crate) struct Store {
-    name: String,
     signal: Signal,
     /// Those at work: some of the latest, and some that it was opened with.
     rules: Mutex<Rules>,

@@ -5,6 +5,7 @@ use super::free::Free;
 use super::memory::Memory;
 use super::window::Window;
 use crate::config::OnFull as Configured;
+use crate::says::say;
 use crate::storage::{self, QUEUE, Texts, Watch};
 use millrace_config::ComponentId;
 use millrace_engine::Account;
@@ -53,7 +54,6 @@ impl Store {
         let watch = Watch::new(context, account, place, TEXTS);
         let (log, consumer) = storage::open(place, &watch, options(place.rules, on_full))?;
         Ok(Self {
-            name: context.id.to_string(),
             signal,
             rules: Mutex::new(place.rules),
             account: Arc::clone(account),
@@ -86,15 +86,17 @@ impl Store {
         let caps = caps(rules, on_full);
         let max_size = self.log.limit(caps);
         if rules.max_bytes.is_some() && max_size > caps.max_size {
-            tracing::warn!(
-                otelcol.component.id = self.name,
+            say!(
+                warn,
+                self.watch.holder(),
                 max_size,
                 "the new `max_size` is less than two files of the size that they have now; this is its limit until the next start"
             );
         }
         if !keys.is_empty() {
-            tracing::warn!(
-                otelcol.component.id = self.name,
+            say!(
+                warn,
+                self.watch.holder(),
                 keys = keys.join(", "),
                 "how the queue writes to the disk stays as it was until the next start; the other new settings are at work"
             );
