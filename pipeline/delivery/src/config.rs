@@ -140,7 +140,7 @@ impl Validate for QueueConfig {
                 if self.wait_for_result {
                     at.error(
                         "wait_for_result",
-                        "is not supported with a queue on disk (`storage`)\nremove it: what is acknowledged is on disk",
+                        "is not supported with a queue on disk (`storage`)\nsay `wait_for_result: false`: what is acknowledged is on disk",
                     );
                 }
             }
