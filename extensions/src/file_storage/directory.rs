@@ -4,6 +4,7 @@ use super::Config;
 use super::names::is_folder;
 use millrace_engine::Directories;
 use millrace_engine::storage::Directory;
+use rustix::fs::OFlags;
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -38,8 +39,16 @@ pub(super) fn claim(config: &Config, directories: &Directories) -> Result<Arc<Di
 
 fn lock(directory: &Path, timeout: Duration) -> Result<File, String> {
     let path = directory.join(LOCK);
-    let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
-    let mut file = file.map_err(|error| cannot_write(directory, &error))?;
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false).mode(0o600);
+    // What a link leads to is somebody else's, and would be overwritten; and a pipe keeps nobody waiting.
+    options.custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32);
+    let mut file = options.open(&path).map_err(|error| match fs::symlink_metadata(&path) {
+        Ok(there) if there.is_symlink() => {
+            format!("{} is a symbolic link, which is not followed: remove it", path.display())
+        }
+        _ => cannot_write(directory, &error),
+    })?;
     match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {

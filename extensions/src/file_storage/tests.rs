@@ -97,6 +97,26 @@ fn a_directory_has_one_process_and_its_extensions_share_it() {
 }
 
 #[test]
+fn a_lock_that_is_a_link_is_refused_and_what_it_leads_to_is_left_alone() {
+    let there = tempfile::tempdir().expect("a directory");
+    let elsewhere = tempfile::tempdir().expect("a directory");
+    let precious = elsewhere.path().join("precious");
+    fs::write(&precious, "precious").expect("written");
+    for target in [&precious, &elsewhere.path().join("new")] {
+        let link = there.path().join(".millrace.lock");
+        std::os::unix::fs::symlink(target, &link).expect("linked");
+        let built = build(&context("file_storage", &Health::starting()), &section(there.path(), ""));
+        let problem = built.err().expect("refused").to_string();
+        assert!(problem.contains(".millrace.lock is a symbolic link"), "{problem}");
+        assert!(problem.contains("remove it"), "{problem}");
+        fs::remove_file(link).expect("removed");
+    }
+    assert_eq!(fs::read_to_string(&precious).expect("there"), "precious");
+    assert!(!elsewhere.path().join("new").exists());
+    build(&context("file_storage", &Health::starting()), &section(there.path(), "")).expect("it builds");
+}
+
+#[test]
 fn each_owner_has_a_folder_of_its_own_with_the_same_rules() {
     let there = tempfile::tempdir().expect("a directory");
     let yaml =
