@@ -180,6 +180,14 @@ pub enum Notice {
         /// How many stretches of it.
         places: u64,
     },
+    /// Whole segments had been there before this one, of which no cursor knew yet, and are gone. Of entries in them, it
+    /// is known how many there were at most, and not how many items. The loss is told on its own.
+    Gap {
+        /// The segment that was begun after them.
+        before: String,
+        /// How many entries.
+        entries: u64,
+    },
     /// The directory cannot be written to. What is there is handed out; nothing is remembered.
     ReadOnly {
         /// What the system says.
@@ -220,6 +228,11 @@ impl fmt::Display for Notice {
                 write!(f, "{bytes} bytes at the end of {file} were not completely written and are cut off")
             }
             Self::Damage { file, places } => write!(f, "{file} is damaged in {places} places"),
+            Self::Gap { before, entries } => write!(
+                f,
+                "{entries} entries that were on disk before {before} was begun are gone; how many items they had is \
+                 not known"
+            ),
             Self::ReadOnly { error } => write!(f, "the directory cannot be written to: {error}"),
             Self::ClockWentBack { by } => write!(f, "the clock is {by:?} behind the newest entry"),
         }

@@ -248,6 +248,105 @@ fn a_segment_that_is_gone_is_counted() {
     assert_eq!((opened.lost().entries, opened.lost().items), (40 - ids.len() as u64, items));
 }
 
+/// Several segments of which no cursor says anything: it was killed before one was persisted.
+fn killed(sim: &Sim, entries: u64) -> Sim {
+    let mut opened = open(sim, small());
+    opened.fill(0..entries, 5_000);
+    sim.after_kill()
+}
+
+#[test]
+fn a_segment_in_the_middle_that_no_cursor_names_is_counted_whatever_became_of_it() {
+    for which in 0..3 {
+        for how in ["removed", "emptied", "zeroed", "overwritten"] {
+            let sim = killed(&Sim::default(), 40);
+            let name = segments(&sim)[which].clone();
+            let len = sim.content(&name).len();
+            match how {
+                "removed" => sim.remove(&name),
+                "emptied" => sim.put(&name, &[]),
+                "zeroed" => sim.put(&name, &vec![0; len]),
+                _ => sim.put(&name, &vec![7; len]),
+            }
+            let opened = open(&sim, small());
+            let lost = opened.lost().entries;
+            let ids = opened.drain();
+            assert!(ids.len() < 40);
+            assert_eq!(lost, 40 - ids.len() as u64, "{how} {which}");
+            let told = |notice: &Notice| matches!(notice, Notice::Gap { entries, .. } if *entries == lost);
+            assert!(opened.recovered.notices.iter().any(told), "{how}: {:?}", opened.recovered.notices);
+            let reason = if how == "removed" { LossReason::Missing } else { LossReason::Damaged };
+            assert_eq!(opened.recovered.losses.iter().map(|loss| loss.reason).collect::<Vec<_>>(), [reason]);
+            opened.steps.close();
+            assert_eq!(open(&sim, small()).recovered.losses, [], "it is told once");
+        }
+    }
+}
+
+#[test]
+fn two_segments_that_have_changed_places_are_counted_both() {
+    let sim = killed(&Sim::default(), 60);
+    let names = segments(&sim);
+    let (one, two) = (sim.content(&names[1]), sim.content(&names[2]));
+    sim.put(&names[1], &two);
+    sim.put(&names[2], &one);
+    let opened = open(&sim, small());
+    let ids = opened.drain();
+    assert!(ids.len() < 60);
+    assert_eq!(opened.lost().entries, 60 - ids.len() as u64);
+}
+
+#[test]
+fn what_is_gone_is_counted_as_far_as_it_was_not_done_with() {
+    let sim = Sim::default();
+    let mut opened = open(&sim, small());
+    opened.fill(0..20, 5_000);
+    let consumer = opened.log.consumer("default").expect("there");
+    let mut left: Vec<_> = (0..20).collect();
+    for _ in 0..5 {
+        let delivery = consumer.read_next().expect("readable").expect("there");
+        left.retain(|id| *id != id_of(&delivery));
+        assert!(consumer.ack(delivery.lease.sequence));
+    }
+    opened.steps.keep(true);
+    opened.fill(20..60, 5_000);
+    left.extend(20..60);
+    let sim = sim.after_kill();
+    for name in &segments(&sim)[..3] {
+        sim.remove(name);
+    }
+    let opened = open(&sim, small());
+    let lost = opened.lost().entries;
+    assert_eq!(lost, (left.len() - opened.drain().len()) as u64);
+    assert!(lost > 20, "what the cursor names, and what it does not");
+}
+
+#[test]
+fn numbers_that_were_given_up_are_not_missed() {
+    let sim = Sim::default();
+    let mut opened = open(&sim, small());
+    opened.append(1, 100);
+    for id in 2..5 {
+        // The sync behind the write fails.
+        sim.fail_at(1, Fault::Io);
+        assert!(opened.try_append(entry(id, 100)).is_err());
+        opened.append(10 + id, 100);
+    }
+    let sim = sim.after_kill();
+    let opened = open(&sim, small());
+    assert_eq!(opened.recovered.losses, []);
+    assert_eq!(opened.drain(), [1, 12, 13, 14]);
+
+    // A file that cannot be used makes numbers jump.
+    let sim = killed(&Sim::default(), 5);
+    sim.put("00000000000000000009.seg", &[7; 9_000]);
+    let mut opened = open(&sim, small());
+    opened.append(5, 100);
+    let opened = open(&sim.after_kill(), small());
+    assert_eq!(opened.recovered.losses, []);
+    assert_eq!(opened.drain(), [0, 1, 2, 3, 4, 5]);
+}
+
 #[test]
 fn a_newer_format_is_refused_and_left_as_it_is() {
     let sim = Sim::default();

@@ -1,6 +1,7 @@
 //! Counting what ought to be there and is not.
 
-use super::{Expected, Recovery};
+use super::{Expected, JUMP, Recovery};
+use crate::format::segment::Header;
 use crate::report::{LossReason, Notice, Totals};
 use crate::shared::segment_name;
 use std::collections::BTreeMap;
@@ -58,6 +59,32 @@ impl Recovery<'_> {
         if !lost.is_empty() {
             self.notices.push(Notice::Damage { file: segment_name(number), places });
         }
+    }
+
+    /// Counts what had been taken between the last segment that is there and one that was begun later, and of which no
+    /// cursor can know: it was taken after all of them had been persisted. What one knows of is done with, or counted by
+    /// [`Recovery::miss`]. Numbers behind the header's `prior` had been given up. How many items it was, only the frames
+    /// knew.
+    pub(super) fn count_gap(&mut self, header: &Header) {
+        let end = header.base.min(header.prior.saturating_add(1));
+        let unknown = |next: u64| end.saturating_sub(next.max(self.accounted));
+        let known = self.cursors.iter().flatten().map(|cursor| cursor.next_sequence.max(cursor.low));
+        // Where numbers have jumped, it has been told why, and nobody knows how many of them had been used.
+        let entries = known.map(unknown).max().filter(|entries| (1..JUMP / 2).contains(entries));
+        let Some(entries) = entries else { return };
+        let between = self.accounted_in.saturating_add(1)..header.number;
+        let reason = match self.left_out.range(between).find_map(|(_, reason)| *reason) {
+            Some(reason) => reason,
+            None => LossReason::Missing,
+        };
+        self.lose(reason, Totals { entries, ..Totals::default() });
+        self.notices.push(Notice::Gap { before: segment_name(header.number), entries });
+    }
+
+    /// Numbers below `end` need not be looked for any more.
+    pub(super) fn account(&mut self, number: u64, end: u64) {
+        self.accounted = self.accounted.max(end);
+        self.accounted_in = number;
     }
 
     /// Counts what the cursors expect in segments that are not there.

@@ -51,6 +51,12 @@ struct Recovery<'a> {
     unseen: u64,
     /// Segments that cannot be taken in; those of which the cursors expect something are lost, if there is a reason.
     left_out: BTreeMap<u64, Option<LossReason>>,
+    /// Numbers below this have been accounted for: they are there, or what became of them has been counted.
+    accounted: u64,
+    /// The file that they were in.
+    accounted_in: u64,
+    /// Numbers have jumped, which is to be remembered.
+    jumped: bool,
 }
 
 /// What the segment that was begun after another one says of it.
@@ -101,6 +107,9 @@ pub(crate) fn open(
         losses: BTreeMap::new(),
         unseen: 1,
         left_out: BTreeMap::new(),
+        accounted: 1,
+        accounted_in: 0,
+        jumped: false,
     };
     recovery.index.read_only.clone_from(&read_only);
     recovery.notices.extend(read_only.map(|error| Notice::ReadOnly { error }));
@@ -201,6 +210,7 @@ impl Recovery<'_> {
                         }),
                         _ => None,
                     });
+                    self.count_gap(header);
                     if let Err(error) = self.segment(*number, *len, header, next) {
                         self.read_failed(*number, &error);
                         self.leave_out(*number, None);
@@ -234,6 +244,7 @@ impl Recovery<'_> {
             }
             None => self.read_through(number, len, header, file.as_ref(), next)?,
         };
+        self.account(number, trailer.end);
         if trailer.end <= header.base {
             self.discard(number, file_len);
             return Ok(());
@@ -321,6 +332,7 @@ impl Recovery<'_> {
         })?;
         let expected = Expected { end: taken_end, totals: Totals::default(), missing: u64::MAX };
         self.count_missing(number, base, &expected, &there, &broken);
+        self.account(number, taken_end);
         // A trailer that is not at the end has been written, and the file has not been cut.
         let trailer_end = used + trailer::LENGTH as u64;
         let trailed = read_trailer(file, trailer_end, header)?.is_some();
@@ -372,6 +384,7 @@ impl Recovery<'_> {
         self.left_out.insert(number, reason);
         let seen = self.index.segments.last_key_value().map_or(1, |(_, segment)| segment.end);
         self.unseen = self.unseen.max(seen).saturating_add(JUMP);
+        self.jumped = true;
     }
 
     fn read_failed(&mut self, number: u64, error: &io::Error) {
@@ -403,8 +416,8 @@ impl Recovery<'_> {
             self.index.seal_segment(number, file_len);
         }
         for reader in &mut self.index.readers {
-            // What is missing is to be told once.
-            reader.dirty = !self.losses.is_empty();
+            // What is missing is to be told once, and a jump is not to be taken for something that is.
+            reader.dirty = !self.losses.is_empty() || self.jumped;
         }
         self.index.news = News::default();
         let losses = self.losses.iter().map(|(reason, lost)| Loss { reason: *reason, lost: *lost }).collect();
