@@ -369,7 +369,7 @@ mod tests {
     fn a_command_waits_for_as_long_as_it_is_told_that_its_request_is_in_hand() {
         let there = tempfile::tempdir().expect("a directory");
         let listener = bound(there.path());
-        let (told, waits) = mpsc::channel();
+        let (told, waits) = mpsc::sync_channel(1);
         let slow = std::thread::spawn(move || {
             let (mut stream, _) = listener.accept().expect("a command");
             let begun = Instant::now();
