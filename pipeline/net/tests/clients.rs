@@ -155,11 +155,11 @@ async fn an_answer_without_a_status_is_none() {
 async fn an_answer_without_end_is_refused() {
     let address = strange(|respond| {
         let mut body = respond.send_response(head(200), false).unwrap();
-        body.send_data(vec![0; 1 << 20].into(), false).unwrap();
+        body.send_data(vec![0; 17 << 20].into(), false).unwrap();
         Some(body)
     })
     .await;
-    assert_eq!(call(&channel(address)).await.unwrap_err().code, Code::Internal);
+    assert_eq!(call(&channel(address)).await.unwrap_err().code, Code::ResourceExhausted);
 }
 
 /// Answers every call with such a frame, in gzip as it says.

@@ -37,6 +37,8 @@ use tokio::time::Instant;
 /// The largest answer that is kept; an export response is a few bytes. What is longer is read to its end, where it says
 /// how the call went, and dropped on the way: the server may have done what it was asked for.
 const REPLY_MAX: usize = 64 << 10;
+/// Beyond this it is not waited for its end: the window would let it go on for as long as the call may take.
+const REPLY_DROPPED_MAX: usize = 16 << 20;
 /// What inflating an answer may take, decoder and all.
 const INFLATING: u64 = 16 << 20;
 /// How often one call goes to another connection because a server has not looked at it.
@@ -385,8 +387,14 @@ async fn read(answer: Response<h2::RecvStream>) -> Result<Result<Reply, Status>,
         head.headers.get("grpc-encoding").map(|name| Encoding::from_grpc_encoding(name.as_bytes()));
     // None once it is too large to be kept.
     let mut message = Some(BytesMut::new());
+    let mut len = 0;
     while let Some(chunk) = body.data().await {
         let chunk = chunk?;
+        len += chunk.len();
+        if len > REPLY_DROPPED_MAX {
+            let text = format!("the answer is longer than {REPLY_DROPPED_MAX} bytes");
+            return Ok(Err(Status::new(Code::ResourceExhausted, text)));
+        }
         // The window is the connection's; a failure means that it has gone, and the next read says so.
         let _ = body.flow_control().release_capacity(chunk.len());
         message = message.filter(|message| message.len() + chunk.len() <= REPLY_MAX);
