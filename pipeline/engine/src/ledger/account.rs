@@ -38,7 +38,7 @@ pub struct Account {
 }
 
 impl Account {
-    /// An empty account. Components get theirs from [`Ledger::open`].
+    /// An empty account. Components get theirs from [`crate::Ledger::open`].
     #[must_use]
     pub fn new(holder: Holder) -> Arc<Self> {
         Arc::new(Self { holder, cells: Sharded::new(2 * (TERMS + 2)), exposed: Mutex::default() })
