@@ -210,11 +210,7 @@ impl Courier {
 
     /// So many items have been acknowledged, and are lost.
     pub(crate) fn dropped(&self, items: u64, failure: &Failure) {
-        match &self.destination {
-            _ if items == 0 => {}
-            Destination::Protocol(_) => says::dropping(&self.account, failure, items),
-            Destination::Pipeline { .. } => says::dropping_within(&self.account, failure, items),
-        }
+        says::dropping(&self.account, failure, items);
     }
 
     /// As in Go, `sent` counts the whole request, whatever the destination refused of it.

@@ -100,16 +100,8 @@ impl Exporter {
             None => None,
         };
         let account = context.account(signal);
-        // Address, port and path.
-        let to = delivery
-            .destination
-            .iter()
-            .map(|(_, value)| value)
-            .collect::<Vec<_>>()
-            .join(":")
-            .replace(":/", "/");
-        let courier =
-            courier(context, destination, account, measures, letters.clone().map(|letters| (letters, to)));
+        let put_aside = letters.clone().map(|letters| (letters, named(&delivery.destination)));
+        let courier = courier(context, destination, account, measures, put_aside);
         let Some(config) = delivery.queue.as_option() else {
             return Ok(Arc::new(Self { courier, direct: Direct::default(), queue: None, letters: None }));
         };
@@ -235,6 +227,14 @@ fn open_letters(
     DeadLetters::open(context, signal, storage, queue).map(Some)
 }
 
+/// A destination in one word: address, port and path, as far as it has them.
+fn named(destination: &Labels) -> String {
+    destination.iter().fold(String::new(), |name, (_, part)| match part {
+        part if name.is_empty() || part.starts_with('/') => name + part,
+        part => name + ":" + part,
+    })
+}
+
 fn shutting_down() -> Failure {
     Failure::transient(Fault::Us, Reason::ShuttingDown, "the collector is shutting down")
 }
@@ -347,5 +347,18 @@ impl Stage for Exporter {
 impl Drop for Exporter {
     fn drop(&mut self) {
         self.courier.advance(Phase::Draining);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_destination_is_named_in_one_word() {
+        let address = || Labels::new().with("server.address", "collector.test").with("server.port", "4318");
+        assert_eq!(named(&Labels::new()), "");
+        assert_eq!(named(&address()), "collector.test:4318");
+        assert_eq!(named(&address().with("url.path", "/v1/traces")), "collector.test:4318/v1/traces");
     }
 }

@@ -23,21 +23,17 @@ macro_rules! say {
 }
 pub(crate) use say;
 
-/// What an exporter will not deliver although it has been acknowledged. Each of these is an error, as in Go; where
-/// there are many, the log samples them.
+/// What will not be delivered although it has been acknowledged. Each of these is an error, as in Go; where there are
+/// many, the log samples them. In the middle of a pipeline Go says less of it.
 pub(crate) fn dropping(account: &Account, failure: &Failure, items: u64) {
-    say!(
-        error,
-        account.holder(),
-        error = %failure,
-        dropped_items = items,
-        "Exporting failed. Dropping data."
-    );
-}
-
-/// The same of what stands in the middle of a pipeline.
-pub(crate) fn dropping_within(account: &Account, failure: &Failure, items: u64) {
-    say!(warn, account.holder(), error = %failure, dropped_items = items, "Sender failed");
+    let holder = account.holder();
+    match (items, holder.kind) {
+        (0, _) => {}
+        (_, "exporter") => {
+            say!(error, holder, error = %failure, dropped_items = items, "Exporting failed. Dropping data.");
+        }
+        _ => say!(warn, holder, error = %failure, dropped_items = items, "Sender failed"),
+    }
 }
 
 /// What is handed back: whoever sent it has been told. Said the first time, and then once in a while of everything
