@@ -2,8 +2,10 @@
 
 use std::fmt;
 
-pub(crate) const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-pub(crate) const HEAD_LEN: usize = 9;
+/// What a client begins every connection with, before its first frame.
+pub const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// The bytes of a frame's head.
+pub const HEAD_LEN: usize = 9;
 /// Stream identifiers and windows have 31 bits.
 pub(crate) const MAX_31: u32 = u32::MAX >> 1;
 
@@ -107,18 +109,30 @@ impl Fatal {
 
 /// The head of a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Head {
-    pub(crate) len: u32,
-    pub(crate) kind: u8,
-    pub(crate) flags: u8,
-    pub(crate) stream: u32,
+pub struct Head {
+    /// How many bytes follow it.
+    pub len: u32,
+    /// Its type, by the protocol's number.
+    pub kind: u8,
+    /// What they mean depends on the type.
+    pub flags: u8,
+    /// The stream that it belongs to; 0 for the connection.
+    pub stream: u32,
 }
 
 impl Head {
-    pub(crate) fn parse(bytes: [u8; HEAD_LEN]) -> Self {
+    /// Reads one. Every nine bytes are one.
+    #[must_use]
+    pub fn parse(bytes: [u8; HEAD_LEN]) -> Self {
         let [a, b, c, kind, flags, stream @ ..] = bytes;
         let len = u32::from_be_bytes([0, a, b, c]);
         Self { len, kind, flags, stream: u32::from_be_bytes(stream) & MAX_31 }
+    }
+
+    /// Whether it begins a request, or ends one with trailers.
+    #[must_use]
+    pub fn is_headers(&self) -> bool {
+        self.kind == kind::HEADERS
     }
 
     pub(crate) fn has(&self, flag: u8) -> bool {

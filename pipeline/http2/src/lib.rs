@@ -19,6 +19,6 @@ mod settings;
 mod streams;
 
 pub use connection::{Connection, Event, Options};
-pub use frame::{Fatal, Reason, go_away};
+pub use frame::{Fatal, HEAD_LEN, Head, PREFACE, Reason, go_away};
 pub use patience::IdleFrames;
 pub use request::Request;

@@ -1,6 +1,6 @@
 //! How many of something are taken a second. Time is passed in.
 
-use crate::frame::{flag, kind};
+use crate::frame::{Head, flag, kind};
 use std::time::{Duration, Instant};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -60,10 +60,10 @@ impl IdleFrames {
 
     /// Judges a frame by its head; whether it is borne.
     #[must_use]
-    pub fn bear(&mut self, kind: u8, flags: u8, len: u32, now: Instant) -> bool {
-        match kind {
+    pub fn bear(&mut self, head: &Head, now: Instant) -> bool {
+        match head.kind {
             kind::HEADERS => self.0.earn(PER_REQUEST, IDLE_MAX),
-            kind::DATA if len > 0 || flags & flag::END_STREAM != 0 => {}
+            kind::DATA if head.len > 0 || head.has(flag::END_STREAM) => {}
             _ => return self.0.take(now),
         }
         true
@@ -101,13 +101,15 @@ mod tests {
             [(4, 0, 0), (6, 1, 8), (0, 0, 0), (8, 0, 4), (3, 0, 4), (9, 0, 4), (0xEE, 0, 10)]
         {
             let mut idle = IdleFrames::new();
-            assert!((0..1000).all(|_| idle.bear(kind, flags, len, start)));
-            assert!(!idle.bear(kind, flags, len, start), "{kind}");
+            let head = Head { len, kind, flags, stream: 1 };
+            assert!((0..1000).all(|_| idle.bear(&head, start)));
+            assert!(!idle.bear(&head, start), "{kind}");
         }
         let mut idle = IdleFrames::new();
         for _ in 0..100_000 {
             let frames = [(1, 4, 10), (0, 0, 10), (0, 1, 0), (8, 0, 4)];
-            assert!(frames.into_iter().all(|(kind, flags, len)| idle.bear(kind, flags, len, start)));
+            let heads = frames.into_iter().map(|(kind, flags, len)| Head { len, kind, flags, stream: 1 });
+            assert!(heads.into_iter().all(|head| idle.bear(&head, start)));
         }
     }
 }

@@ -133,7 +133,7 @@ impl<T> Connection<T> {
         {
             return Err(Fatal::protocol("a header block is interrupted"));
         }
-        if !self.idle_frames.bear(head.kind, head.flags, head.len, now) {
+        if !self.idle_frames.bear(&head, now) {
             return Err(Fatal::flood("too many frames that carry nothing"));
         }
         match head.kind {

@@ -3,13 +3,8 @@
 //! and none per byte.
 
 use crate::coalesce::Watch;
-use millrace_http2::{IdleFrames, Reason, go_away};
+use millrace_http2::{HEAD_LEN, Head, IdleFrames, PREFACE, Reason, go_away};
 use std::time::Instant;
-
-/// What begins every connection, before the first frame.
-const PREFACE_LEN: u32 = 24;
-const HEAD_LEN: usize = 9;
-const HEADERS: u8 = 1;
 
 /// Too many frames that carry nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,7 +25,7 @@ impl FrameWatch {
     /// Watches the frames of a new connection.
     pub(crate) fn new() -> Self {
         let idle = IdleFrames::new();
-        Self { head: [0; HEAD_LEN], have: 0, skip: PREFACE_LEN, idle, last_stream: 0, flood: None }
+        Self { head: [0; HEAD_LEN], have: 0, skip: PREFACE.len() as u32, idle, last_stream: 0, flood: None }
     }
 
     /// The last frame of a connection that was misused.
@@ -42,12 +37,12 @@ impl FrameWatch {
     }
 
     fn frame(&mut self) {
-        let [a, b, c, kind, flags, stream @ ..] = self.head;
-        self.skip = u32::from_be_bytes([0, a, b, c]);
-        if kind == HEADERS {
-            self.last_stream = self.last_stream.max(u32::from_be_bytes(stream) & 0x7FFF_FFFF);
+        let head = Head::parse(self.head);
+        self.skip = head.len;
+        if head.is_headers() {
+            self.last_stream = self.last_stream.max(head.stream);
         }
-        if !self.idle.bear(kind, flags, self.skip, Instant::now()) {
+        if !self.idle.bear(&head, Instant::now()) {
             self.flood = Some(Flood);
         }
     }
@@ -94,6 +89,7 @@ mod tests {
     use super::*;
 
     const SETTINGS: u8 = 4;
+    const HEADERS: u8 = 1;
     const DATA: u8 = 0;
 
     fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
