@@ -3,11 +3,12 @@
 //! # What holds
 //!
 //! A segment is unlinked after a cursor that says that it is done with is on disk, and the directory is synced after
-//! that: cursor → fsync → unlink → fsync of the directory. The same holds for one whose file is used again. A segment that comes back all the same, since its unlinking
-//! was lost with the power, is known to be done with.
+//! that: cursor → fsync → unlink → fsync of the directory. The same holds for one whose file is used again. A segment
+//! that comes back all the same, since its unlinking was lost with the power, is known to be done with.
 
 use crate::cursors::CursorFile;
 use crate::event::lock;
+use crate::index::Doomed;
 use crate::report::Notice;
 use crate::shared::{Shared, segment_name};
 use crate::spare;
@@ -103,7 +104,7 @@ impl Keeper {
     pub(crate) fn close(&mut self, shared: &Shared) {
         let tidy = shared.with(|index| {
             let spare = index.spare.take();
-            index.doomed.extend(spare.map(|spare| (spare.number, spare.len)));
+            index.doomed.extend(spare.map(|spare| (spare.number, Doomed::of(spare.len))));
             let tidy = index.readers.iter().any(|reader| reader.dirty) || !index.doomed.is_empty();
             tidy && index.read_only.is_none()
         });
@@ -190,7 +191,6 @@ fn unlink(shared: &Shared, doomed: &[u64]) -> Result<(), ()> {
         shared.with(|index| {
             for number in &unlinked {
                 index.doomed.remove(number);
-                index.reusable.remove(number);
             }
             index.disk_full = None;
             index.news.freed = true;

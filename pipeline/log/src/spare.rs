@@ -15,7 +15,7 @@
 
 use crate::files::{Access, Files, write_all};
 use crate::format::segment;
-use crate::index::Spare;
+use crate::index::{Doomed, Spare};
 use crate::shared::{Shared, segment_name};
 use std::io::{self, IoSlice};
 
@@ -52,7 +52,7 @@ pub(crate) fn reuse(shared: &Shared, doomed: &[u64]) -> Option<u64> {
         if is_named {
             index.put_spare(Spare { number, len, reused: true });
         } else {
-            index.doomed.insert(number, len);
+            index.doomed.insert(number, Doomed::of(len));
         }
     });
     Some(from)

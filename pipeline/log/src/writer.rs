@@ -15,7 +15,7 @@ use crate::format::frame::{self, Header};
 use crate::format::segment::{self, BLOCK};
 use crate::format::trailer::{self, Trailer};
 use crate::format::{ALIGN, Salt};
-use crate::index::{Index, Located, OVERHEAD, Segment, Spare};
+use crate::index::{Doomed, Index, Located, OVERHEAD, Segment, Spare};
 use crate::line::{Queued, Waiting};
 use crate::report::{Notice, Refusal, Totals};
 use crate::shared::{Shared, segment_name};
@@ -216,7 +216,7 @@ impl Writer {
             }
             self.shared.with(|index| {
                 index.spare = None;
-                index.doomed.insert(spare.number, spare.len);
+                index.doomed.insert(spare.number, Doomed::of(spare.len));
             });
         }
         let mut available = self.shared.with(|index| index.available());

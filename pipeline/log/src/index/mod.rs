@@ -22,7 +22,7 @@ use crate::format::cursor::Cursor;
 use crate::format::{Salt, segment, trailer};
 use crate::options::OnFull;
 use crate::report::{Loss, Notice, Stats, Totals};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 use tail::Tail;
 
@@ -66,6 +66,21 @@ pub(crate) struct Spare {
     pub(crate) reused: bool,
 }
 
+/// A file in which nothing counts any more.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Doomed {
+    pub(crate) len: u64,
+    /// It has done all that was asked of it, and may be used again.
+    pub(crate) is_sound: bool,
+}
+
+impl Doomed {
+    /// One that is only to be removed.
+    pub(crate) fn of(len: u64) -> Self {
+        Self { len, is_sound: false }
+    }
+}
+
 /// What it may take. Sizes of files are fixed when a log is opened, the rest may change.
 #[derive(Debug, Clone)]
 pub(crate) struct Limits {
@@ -97,10 +112,8 @@ pub(crate) struct Index {
     pub(crate) limits: Limits,
     pub(crate) segments: BTreeMap<u64, Segment>,
     pub(crate) spare: Option<Spare>,
-    /// Done with and not unlinked yet: number and size.
-    pub(crate) doomed: BTreeMap<u64, u64>,
-    /// Those of them whose files have done all that was asked of them, and may be used again.
-    pub(crate) reusable: BTreeSet<u64>,
+    /// Done with and not unlinked yet, by number.
+    pub(crate) doomed: BTreeMap<u64, Doomed>,
     pub(crate) next_number: u64,
     /// One more than the last entry that has been appended.
     pub(crate) next_sequence: u64,
@@ -128,7 +141,6 @@ impl Index {
             segments: BTreeMap::new(),
             spare: None,
             doomed: BTreeMap::new(),
-            reusable: BTreeSet::new(),
             next_number: 1,
             next_sequence: 1,
             tail: Tail::default(),

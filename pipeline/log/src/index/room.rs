@@ -46,7 +46,7 @@ impl Index {
     /// The sizes of all files.
     pub(crate) fn disk_bytes(&self) -> u64 {
         let segments: u64 = self.segments.values().map(|segment| segment.file_len).sum();
-        let doomed: u64 = self.doomed.values().sum();
+        let doomed: u64 = self.doomed.values().map(|file| file.len).sum();
         self.cursor_len + segments + doomed + self.spare.map_or(0, |spare| spare.len)
     }
 

@@ -1,6 +1,6 @@
 //! Segments: begun, filled, completed, given up, let go.
 
-use super::{Index, Located, Segment, Spare};
+use super::{Doomed, Index, Located, Segment, Spare};
 use crate::report::{Loss, LossReason, Totals};
 use std::collections::BTreeSet;
 
@@ -50,15 +50,13 @@ impl Index {
         }
         let size = self.limits.segment_size;
         // Most of it should be there: that is what is saved.
-        let fits = |len: &u64| (size / 2..=size).contains(len);
-        let sound = doomed.iter().filter(|number| self.reusable.contains(number));
-        let mut sizes = sound.filter_map(|number| Some((*number, *self.doomed.get(number)?)));
-        let (number, len) = sizes.find(|(_, len)| fits(len))?;
-        if size - len > self.available() {
+        let fits = |file: &Doomed| file.is_sound && (size / 2..=size).contains(&file.len);
+        let mut files = doomed.iter().filter_map(|number| Some((*number, *self.doomed.get(number)?)));
+        let (number, file) = files.find(|(_, file)| fits(file))?;
+        if size - file.len > self.available() {
             return None;
         }
-        self.doomed.insert(number, size);
-        self.reusable.remove(&number);
+        self.doomed.insert(number, Doomed::of(size));
         Some((number, size))
     }
 
@@ -66,7 +64,7 @@ impl Index {
     pub(crate) fn put_spare(&mut self, spare: Spare) {
         let late = self.segments.last_key_value().is_some_and(|(number, _)| *number > spare.number);
         if late || self.spare.is_some() {
-            self.doomed.insert(spare.number, spare.len);
+            self.doomed.insert(spare.number, Doomed::of(spare.len));
         } else {
             self.spare = Some(spare);
         }
@@ -123,10 +121,7 @@ impl Index {
         for reader in &mut self.readers {
             reader.forget(number, reason);
         }
-        self.doomed.insert(number, segment.file_len);
-        if segment.is_sound {
-            self.reusable.insert(number);
-        }
+        self.doomed.insert(number, Doomed { len: segment.file_len, is_sound: segment.is_sound });
         self.news.untidy = true;
         self.news.freed = true;
     }

@@ -15,7 +15,7 @@ use crate::format::frame;
 use crate::format::segment::{BLOCK, Decoded, Header};
 use crate::format::trailer::{self, Trailer};
 use crate::format::{ALIGN, VERSION};
-use crate::index::{Index, Limits, News, Reader, Segment};
+use crate::index::{Doomed, Index, Limits, News, Reader, Segment};
 use crate::options::Options;
 use crate::report::{Loss, LossReason, Notice, OpenError, Recovered, Totals};
 use crate::scan::{Depth, Range, walk};
@@ -366,7 +366,7 @@ impl Recovery<'_> {
     fn discard(&mut self, number: u64, len: u64) {
         self.left_out.insert(number, None);
         if self.writable {
-            self.index.doomed.insert(number, len);
+            self.index.doomed.insert(number, Doomed::of(len));
         }
     }
 
