@@ -1,6 +1,7 @@
 //! The section `extensions::file_storage`.
 
 use millrace_config::{Checker, Duration, Validate};
+use millrace_log::{MAX_SIZE_MIN, SEGMENT_SIZE_MIN};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fs;
@@ -9,11 +10,7 @@ use std::path::Path;
 
 /// Where things are kept unless the configuration says otherwise: the Go collector's directory.
 const DIRECTORY: &str = "/var/lib/otelcol/file_storage";
-/// The smallest segment. What does not fit gets a larger file of its own.
-pub(super) const SEGMENT_MIN: u64 = 64 << 10;
-/// The smallest limit: room for two such segments, and for cursors.
-const MAX_SIZE_MIN: u64 = 256 << 10;
-/// The largest segment.
+/// The largest segment; the log would take larger ones.
 const SEGMENT_MAX: u64 = 1 << 30;
 
 /// Where and how things are kept on disk.
@@ -99,7 +96,7 @@ impl Validate for Config {
                 Some(_) => {}
             }
         }
-        if !(SEGMENT_MIN..=SEGMENT_MAX).contains(&self.millrace_segment_size) {
+        if !(SEGMENT_SIZE_MIN..=SEGMENT_MAX).contains(&self.millrace_segment_size) {
             at.error(
                 "millrace_segment_size",
                 "must be between 65536 (64 KiB) and 1073741824 (1 GiB)\nremove it for files of 16 MiB",

@@ -18,6 +18,7 @@ use millrace_config::Role;
 use millrace_engine::component::{BuildError, Context, Extension, ExtensionConfig, Factory, Stability};
 use millrace_engine::storage::{Directory, NoPlace, Owner, Place, Rules};
 use millrace_engine::{BoxFuture, Status, Storage, Tasks};
+use millrace_log::SEGMENT_SIZE_MIN;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -65,7 +66,7 @@ impl Config {
         let max_bytes = (self.max_size > 0).then_some(self.max_size);
         // At least a few files, since room is given back file by file.
         let segment_bytes = max_bytes.map_or(self.millrace_segment_size, |max| {
-            self.millrace_segment_size.min((max / 8).max(config::SEGMENT_MIN))
+            self.millrace_segment_size.min((max / 8).max(SEGMENT_SIZE_MIN))
         });
         Rules {
             max_bytes,
