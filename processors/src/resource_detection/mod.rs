@@ -67,7 +67,7 @@ impl Detected {
 fn detected(config: &Config, context: &Context) -> Result<Arc<Detected>, BuildError> {
     let lasting = &context.shared.lasting;
     // With secrets, which may be all that has changed.
-    let print = encode(config, Secrets::Shown).map_or(0, |node| node.print());
+    let print = encode(config, Secrets::Shown).map_err(|error| context.error(error))?.print();
     let key = format!("{} {print:x}", context.id);
     if let Some(detected) = lasting.find(&key) {
         return Ok(detected);
