@@ -8,6 +8,7 @@ use super::control::{Load, SinkProcess};
 use super::proc::{Cpu, Memory};
 use super::results::{MIB, Turn};
 use crate::compression::Compression;
+use crate::loadgen::Report;
 use crate::tls::Certificates;
 use clap::ValueEnum as _;
 use std::io;
@@ -47,13 +48,28 @@ pub(super) async fn turn(
     sink.child.kill().await;
 
     let items = after.2.items - before.2.items;
+    let mut turn = relayed(items, after.1.since(before.1), after.0 - before.0, &memory, &report)?;
+    turn.set("out_bytes_per_item", (after.2.body_bytes - before.2.body_bytes) as f64 / items as f64);
+    turn.set("in_bytes_per_item", report.body_bytes as f64 / report.offered.items.max(1) as f64);
+    turn.set("not_acked_requests", (report.offered.requests - report.acked.requests) as f64);
+    turn.set("acked_not_arrived", report.acked.items.saturating_sub(arrived.items) as f64);
+    Ok(turn)
+}
+
+/// What so many items have taken of the contender in that time.
+pub(super) fn relayed(
+    items: u64,
+    cpu: Cpu,
+    time: Duration,
+    memory: &Memory,
+    report: &Report,
+) -> io::Result<Turn> {
     if items == 0 {
         let why = report.failed.iter().chain(&report.retried).next();
         let why = why.map_or_else(String::new, |(code, seen)| format!(": {code} {}", seen.example));
         return Err(io::Error::other(format!("nothing arrived at the sink{why}")));
     }
-    let cpu = after.1.since(before.1);
-    let seconds = (after.0 - before.0).as_secs_f64();
+    let seconds = time.as_secs_f64();
     let mut turn = Turn::default();
     turn.set("cpu_us_per_item", cpu.total().as_secs_f64() * 1e6 / items as f64);
     turn.set("kernel_share", cpu.kernel_share());
@@ -63,10 +79,6 @@ pub(super) async fn turn(
     turn.set("p99_ms", report.latency_ms.p99);
     turn.set("rss_mib", memory.resident as f64 / MIB);
     turn.set("peak_rss_mib", memory.peak as f64 / MIB);
-    turn.set("out_bytes_per_item", (after.2.body_bytes - before.2.body_bytes) as f64 / items as f64);
-    turn.set("in_bytes_per_item", report.body_bytes as f64 / report.offered.items.max(1) as f64);
-    turn.set("not_acked_requests", (report.offered.requests - report.acked.requests) as f64);
-    turn.set("acked_not_arrived", report.acked.items.saturating_sub(arrived.items) as f64);
     Ok(turn)
 }
 

@@ -10,8 +10,8 @@ use crate::compare::child::Tools;
 use crate::compare::contender::Contender;
 use crate::compare::control::{Load, SinkProcess};
 use crate::compare::proc::{Cpu, Memory};
-use crate::compare::relay::load_options;
-use crate::compare::results::{MIB, Turn};
+use crate::compare::relay::{load_options, relayed};
+use crate::compare::results::Turn;
 use crate::loadgen::SignalArg;
 use std::io;
 use std::time::{Duration, Instant};
@@ -49,21 +49,7 @@ pub(in crate::compare) async fn turn(
 
     // What arrives twice was not asked for twice.
     let items = arrived.min(acked);
-    if items == 0 {
-        let why = report.failed.iter().chain(&report.retried).next();
-        let why = why.map_or_else(String::new, |(code, seen)| format!(": {code} {}", seen.example));
-        return Err(io::Error::other(format!("nothing arrived at the sink{why}")));
-    }
-    let seconds = (drained - before.0).as_secs_f64();
-    let mut turn = Turn::default();
-    turn.set("cpu_us_per_item", cpu.total().as_secs_f64() * 1e6 / items as f64);
-    turn.set("kernel_share", cpu.kernel_share());
-    turn.set("cores", cpu.total().as_secs_f64() / seconds);
-    turn.set("items_per_second", items as f64 / seconds);
-    turn.set("p50_ms", report.latency_ms.p50);
-    turn.set("p99_ms", report.latency_ms.p99);
-    turn.set("rss_mib", memory.resident as f64 / MIB);
-    turn.set("peak_rss_mib", memory.peak as f64 / MIB);
+    let mut turn = relayed(items, cpu, drained - before.0, &memory, &report)?;
     turn.set("behind_items", behind as f64);
     turn.set("drain_ms", drained.saturating_duration_since(stopped).as_secs_f64() * 1e3);
     turn.set("not_acked_requests", (report.offered.requests - report.acked.requests) as f64);
