@@ -5,6 +5,7 @@ use crate::support::stub::{Manner, Stub};
 use crate::support::{Collector, requests};
 use crate::{assert_delivered, delivered, durable, millrace, refuses, run, send};
 use std::fs;
+use std::net::SocketAddr;
 use std::path::Path;
 
 /// What was acknowledged and is not in this dead letter. Requests that are sent at once are put aside in any order.
@@ -13,6 +14,13 @@ fn others(storage: &Path, number: &str, acknowledged: &[u64]) -> Vec<u64> {
     let ids = requests::ids(&raw);
     assert_eq!(ids.len(), 10, "{ids:?}");
     acknowledged.iter().copied().filter(|id| !ids.contains(id)).collect()
+}
+
+/// A collector with a queue on disk whose destination refuses everything for good.
+async fn refused() -> (SocketAddr, Stub, Collector) {
+    let (setup, destination) = durable("", "");
+    let refusing = Stub::start_at(destination, refuses()).await;
+    (destination, refusing, setup.start().await)
 }
 
 async fn put_aside(collector: &Collector, items: f64) {
@@ -26,9 +34,7 @@ async fn put_aside(collector: &Collector, items: f64) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_refused_is_listed_shown_replayed_and_dropped_while_the_collector_runs() {
-    let (setup, destination) = durable("", "");
-    let refusing = Stub::start_at(destination, refuses()).await;
-    let collector = setup.start().await;
+    let (destination, refusing, collector) = refused().await;
     let storage = collector.setup.folder.path().join("storage");
     let acknowledged = send(&collector, 3).await;
     put_aside(&collector, 30.0).await;
@@ -75,9 +81,7 @@ async fn what_was_refused_is_listed_shown_replayed_and_dropped_while_the_collect
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_refused_outlives_the_process_and_goes_back_into_the_queue_of_a_stopped_one() {
-    let (setup, destination) = durable("", "");
-    let refusing = Stub::start_at(destination, refuses()).await;
-    let collector = setup.start().await;
+    let (destination, refusing, collector) = refused().await;
     let storage = collector.setup.folder.path().join("storage");
     let acknowledged = send(&collector, 2).await;
     put_aside(&collector, 20.0).await;
@@ -118,9 +122,7 @@ async fn what_was_refused_outlives_the_process_and_goes_back_into_the_queue_of_a
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_refused_comes_back_after_the_place_where_it_lies_was_configured_anew() {
-    let (setup, destination) = durable("", "");
-    let refusing = Stub::start_at(destination, refuses()).await;
-    let collector = setup.start().await;
+    let (destination, refusing, collector) = refused().await;
     let storage = collector.setup.folder.path().join("storage");
     let acknowledged = send(&collector, 2).await;
     put_aside(&collector, 20.0).await;
