@@ -34,7 +34,7 @@ pub struct Reloader<'a> {
     logs: &'a LogGuard,
     served: &'a Served,
     reloads: Reloads,
-    /// What a graph that has been replaced may take to pass on what it holds.
+    /// What a graph that has been replaced may take to pass on what it holds: as long as stopping.
     patience: Duration,
     state: Mutex<State>,
 }
@@ -44,6 +44,8 @@ struct State {
     telemetry: TelemetryConfig,
     /// Whether the graph before has ended.
     retired: latest::Receiver<bool>,
+    /// Tells the graph before to be quick about it.
+    hurry: latest::Sender<bool>,
 }
 
 impl<'a> Reloader<'a> {
@@ -61,7 +63,8 @@ impl<'a> Reloader<'a> {
         let telemetry = plan.telemetry.clone();
         // There was none.
         let (_, retired) = latest::channel(true);
-        let state = Mutex::new(State { graph: Arc::new(graph), telemetry, retired });
+        let (hurry, _) = latest::channel(false);
+        let state = Mutex::new(State { graph: Arc::new(graph), telemetry, retired, hurry });
         Self { input, files, logs, served, reloads, patience, state }
     }
 
@@ -86,7 +89,7 @@ impl<'a> Reloader<'a> {
             }
             // The next one waits until this one has left nothing behind.
             let retired = self.state().retired.clone();
-            ended(retired).await;
+            told(retired).await;
         }
     }
 
@@ -94,9 +97,10 @@ impl<'a> Reloader<'a> {
     pub async fn stop(&self, deadline: Instant) {
         let (graph, retired) = {
             let state = self.state();
+            state.hurry.send_replace(true);
             (Arc::clone(&state.graph), state.retired.clone())
         };
-        graph.stop_beside(deadline, ended(retired)).await;
+        graph.stop_beside(deadline, told(retired)).await;
     }
 
     async fn reload(&self) -> Result<(), String> {
@@ -133,12 +137,13 @@ impl<'a> Reloader<'a> {
         let shared = new.shared().clone();
         let (done, retired) = latest::channel(false);
         let mut state = self.state();
+        let hurry = state.hurry.subscribe();
         state.graph = Arc::clone(new);
         state.telemetry = plan.telemetry;
         state.retired = retired;
         drop(state);
         drop(shared.tasks.clone().spawn("retire", async move {
-            before.retire(&after, deadline).await;
+            before.retire(&after, deadline, told(hurry)).await;
             drop(before);
             shared.ledger.close_unused();
             shared.registry.forget(|labels| after.lacks(labels));
@@ -171,10 +176,9 @@ impl<'a> Reloader<'a> {
     }
 }
 
-/// Waits for the end of a graph that is being retired.
-async fn ended(mut retired: latest::Receiver<bool>) {
-    // An error says that retiring has panicked, which is an end as well.
-    let _ = retired.wait_for(|retired| *retired).await;
+/// Waits until it is so, or whoever would say it is gone: a graph that panics while it is retired has ended as well.
+async fn told(mut whether: latest::Receiver<bool>) {
+    let _ = whether.wait_for(|is_so| *is_so).await;
 }
 
 /// Takes note of SIGHUP from now on. Without that it ends the process.

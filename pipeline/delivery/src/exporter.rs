@@ -322,6 +322,16 @@ impl Stage for Exporter {
         }
     }
 
+    /// Only for what is in memory and has been answered for: whoever waits for the outcome can send again, to the new
+    /// graph, and what is on disk stays there. A queue within a pipeline goes on offering while it is drained.
+    fn linger(&self, until: Instant) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            if let (Some(queue), Destination::Protocol(_)) = (&self.queue, &self.courier.destination) {
+                queue.linger(&self.courier, until).await;
+            }
+        })
+    }
+
     fn drain(&self, deadline: Instant) -> BoxFuture<'_, ()> {
         Box::pin(async move {
             self.courier.advance(Phase::Draining);

@@ -57,6 +57,13 @@ pub trait Stage: Send + Sync {
     /// be passed on by then is kept where that is possible, or lost and counted by reason.
     fn drain(&self, deadline: Instant) -> BoxFuture<'_, ()>;
 
+    /// On a reload that has no place for it any more: takes nothing new, and goes on with what is held as it always
+    /// does, retries and all, until nothing is left or until then. It is drained afterwards. Giving this up half-way
+    /// loses nothing.
+    fn linger(&self, _until: Instant) -> BoxFuture<'_, ()> {
+        Box::pin(std::future::ready(()))
+    }
+
     /// The graph that it is built for begins to work. What others would notice (answering at an address) begins here.
     fn begin(&self) {}
 

@@ -145,6 +145,15 @@ impl Stage for Keeper {
         Some(self)
     }
 
+    /// For as long as it keeps something.
+    fn linger(&self, until: std::time::Instant) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            if !self.kept.lock().expect("no test panics here").is_empty() {
+                tokio::time::sleep_until(until.into()).await;
+            }
+        })
+    }
+
     fn drain(&self, _: std::time::Instant) -> BoxFuture<'_, ()> {
         Box::pin(async move {
             let kept = self.take();
@@ -208,7 +217,7 @@ async fn replaced(old: &Graph, yaml: &str, world: &World, changed: &[&str]) -> G
     let new = old.successor(&config, &plans).expect("it can be built");
     new.prepare().await.expect("prepared");
     new.take_over(old, &config).await.expect("started");
-    old.retire(&new, (Instant::now() + Duration::from_secs(10)).into_std()).await;
+    old.retire(&new, (Instant::now() + Duration::from_secs(10)).into_std(), std::future::pending()).await;
     new
 }
 
@@ -278,6 +287,42 @@ async fn what_a_stage_holds_goes_to_the_one_in_its_place_or_is_passed_on_by_itse
     newer.stop((Instant::now() + Duration::from_secs(10)).into_std()).await;
     let events = world.events();
     assert!(events.contains(&"drain 2 of probe#2".to_owned()), "{events:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_has_no_place_any_more_may_linger_and_is_drained_in_time() {
+    for (hurried_after, expected) in [(60, 15), (3, 3)] {
+        let world = World::default();
+        let old = started(BASE, &world, &shared()).await;
+        world.feed("source/other").await;
+        let (config, plans) = plans(&BASE.replace("probe/side, probe]", "probe]"), &world, &[]);
+        let new = old.successor(&config, &plans).expect("it can be built");
+        new.prepare().await.expect("prepared");
+        new.take_over(&old, &config).await.expect("started");
+        world.events();
+
+        let started = Instant::now();
+        let hurry = tokio::time::sleep(Duration::from_secs(hurried_after));
+        old.retire(&new, (started + Duration::from_secs(20)).into_std(), hurry).await;
+        assert_eq!(started.elapsed(), Duration::from_secs(expected), "enough is left to drain it");
+        assert_eq!(world.events(), ["stop source/other#1", "drain 1 of probe/side#1"]);
+
+        let stopping = Instant::now();
+        new.stop((stopping + Duration::from_secs(20)).into_std()).await;
+        assert_eq!(stopping.elapsed(), Duration::ZERO, "nothing lingers in the end");
+        assert!(world.events().contains(&"drain 1 of probe#1".to_owned()));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn stopping_waits_for_what_is_still_being_retired() {
+    let world = World::default();
+    let graph = started(BASE, &world, &shared()).await;
+    let (now, second) = (Instant::now(), Duration::from_secs(1));
+    graph.stop_beside((now + second * 20).into_std(), tokio::time::sleep(second * 14)).await;
+    assert_eq!(now.elapsed(), second * 14);
+    let end = world.events();
+    assert!(end.contains(&"drain 0 of probe#1".to_owned()), "{end:?}");
 }
 
 #[tokio::test(start_paused = true)]

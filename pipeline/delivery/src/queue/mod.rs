@@ -23,8 +23,9 @@ use millrace_engine::component::{BuildError, Context};
 use millrace_engine::{Batch, Cost, Failure, Fault, Permit, Reason, Reservation, Until};
 use millrace_telemetry::Registration;
 use millrace_wire::Signal;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 use tokio::time::{timeout, timeout_at};
 
@@ -34,6 +35,7 @@ const TAKE_DOWN: Duration = Duration::from_secs(1);
 /// A queue and the task that empties it.
 pub(crate) struct Queue {
     place: Place,
+    /// None when it has ended.
     dispatcher: Mutex<Option<JoinHandle<Option<()>>>>,
     wait_for_result: bool,
     /// Among the metrics for as long as this is held.
@@ -158,11 +160,9 @@ impl Queue {
     /// there, from the moment on at which the destination does not take it.
     pub(crate) async fn drain(&self, courier: &Courier, deadline: Instant) {
         self.close();
-        let dispatcher = self.dispatcher.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some(mut dispatcher) = dispatcher else { return };
-        if timeout_at(deadline.into(), &mut dispatcher).await.is_err() {
+        if timeout_at(deadline.into(), self.ended()).await.is_err() {
             courier.advance(Phase::CutOff);
-            if timeout(TAKE_DOWN, dispatcher).await.is_err() {
+            if timeout(TAKE_DOWN, self.ended()).await.is_err() {
                 say!(
                     error,
                     courier.account.holder(),
@@ -178,6 +178,38 @@ impl Queue {
                 courier.account.holder(),
                 "writing down what has been sent takes too long; some of it may be sent once more"
             );
+        }
+    }
+
+    /// Takes nothing new, and goes on with what is in memory until all of it is accounted for, or until then.
+    pub(crate) async fn linger(&self, courier: &Courier, until: Instant) {
+        let Place::Memory(space) = &self.place else { return };
+        if self.wait_for_result || courier.heir.get().is_some() {
+            return;
+        }
+        space.close();
+        let left = space.size();
+        if left > 0 {
+            let seconds = until.saturating_duration_since(now()).as_secs_f64();
+            say!(
+                info,
+                courier.account.holder(),
+                queue_size = left,
+                seconds,
+                "No longer part of the configuration. Still sending what waits in memory."
+            );
+        }
+        // What is left then is drained.
+        let _ = timeout_at(until.into(), self.ended()).await;
+    }
+
+    /// Waits for the end of the task. Giving up half-way changes nothing.
+    async fn ended(&self) {
+        let mut dispatcher = self.dispatcher.lock().await;
+        if let Some(running) = dispatcher.as_mut() {
+            // It contains its panics.
+            let _ = running.await;
+            *dispatcher = None;
         }
     }
 

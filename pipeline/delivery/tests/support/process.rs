@@ -74,6 +74,14 @@ impl Trial {
         started.elapsed()
     }
 
+    /// Goes on for that long, then drains, as when a reload has no place for it any more; how long it took.
+    pub async fn leave(&self, lingering: Duration, draining: Duration) -> Duration {
+        let started = Instant::now();
+        self.exporter.linger((started + lingering).into_std()).await;
+        self.exporter.drain((started + lingering + draining).into_std()).await;
+        started.elapsed()
+    }
+
     pub fn total(&self, term: Term) -> u64 {
         self.account().total(term).items
     }

@@ -3,11 +3,18 @@
 use super::{Graph, Node, leaving_time_for};
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared, join_all};
+use std::future::Future;
 use std::time::Instant;
 
 impl Graph {
-    /// Drains the stages that `of` selects; the others go on.
-    pub(super) async fn drain(&self, deadline: Instant, of: impl Fn(&Node) -> bool) {
+    /// Drains the stages that `of` selects; the others go on. Until `hurry` they may linger, but leave enough time for
+    /// being drained.
+    pub(super) async fn drain(
+        &self,
+        deadline: Instant,
+        of: impl Fn(&Node) -> bool,
+        hurry: impl Future<Output = ()> + Clone + Send,
+    ) {
         let fed_by = fed_by(&self.nodes);
         let heights = heights(&self.nodes);
         let mut drains: Vec<Option<Shared<BoxFuture<'_, ()>>>> = vec![None; self.nodes.len()];
@@ -16,11 +23,20 @@ impl Graph {
             let upstream: Vec<_> = fed_by[at].iter().filter_map(|&feeder| drains[feeder].clone()).collect();
             let behind = heights[at] - 1;
             let is_over = of(node);
+            let hurry = hurry.clone();
             let drain = async move {
                 join_all(upstream).await;
                 if is_over {
                     let own = leaving_time_for(behind, deadline);
-                    self.within(own, "stage", node.stage.drain(own)).await;
+                    let leaving = async move {
+                        tokio::select! {
+                            biased;
+                            () = hurry => {}
+                            () = node.stage.linger(leaving_time_for(1, own)) => {}
+                        }
+                        node.stage.drain(own).await;
+                    };
+                    self.within(own, "stage", leaving.boxed()).await;
                 }
             };
             drains[at] = Some(drain.boxed().shared());

@@ -15,12 +15,13 @@ use crate::stage::{BoxFuture, Stage};
 use crate::status::Instance;
 use crate::tasks::Tasks;
 use build::Builder;
-use futures_util::future::join_all;
+use futures_util::FutureExt;
+use futures_util::future::{join, join_all};
 use kept::Parts;
 use millrace_config::{ComponentId, Config};
 use std::collections::BTreeMap;
 use std::fmt;
-use std::future::Future;
+use std::future::{Future, ready};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::time::timeout_at;
@@ -141,23 +142,24 @@ impl Graph {
     /// cannot use up what the queues need. Each stage drains as soon as all that feed it have, beside all others, so
     /// that a dead destination costs nobody else time, and leaves enough of it to those that come after.
     pub async fn stop(&self, deadline: Instant) {
-        self.stop_beside(deadline, std::future::ready(())).await;
+        self.stop_beside(deadline, ready(())).await;
     }
 
-    /// The same while the graph before this one is still being retired, which may feed what it has left to this one: it
-    /// has the same time as receivers.
-    pub async fn stop_beside(&self, deadline: Instant, retiring: impl Future<Output = ()>) {
+    /// The same while the graph before this one is still being retired. It may feed what it has left to this one for as
+    /// long as receivers may, and send what it has left itself for as long as everybody.
+    pub async fn stop_beside(&self, deadline: Instant, retiring: impl Future<Output = ()> + Send) {
         let components = self.shared.health.components();
         components.stopping(|one| one.kind == RECEIVER);
         let half = half(deadline);
         let receivers = self.parts.receivers.iter();
         let receivers = receivers.map(|intake| self.within(half, "receiver", intake.receiver.stop(half)));
-        let retiring = timeout_at(half.into(), retiring);
+        let retiring = retiring.boxed().shared();
         // What has not been retired by then is refused by what it feeds, and counted.
-        let _ = futures_util::future::join(join_all(receivers), retiring).await;
+        let _ = join(join_all(receivers), timeout_at(half.into(), retiring.clone())).await;
         components.stopped(|one| one.kind == RECEIVER);
         components.stopping(is_between);
-        self.drain(deadline, |_| true).await;
+        let latest = deadline.max(now()) + GRACE;
+        let _ = join(self.drain(deadline, |_| true, ready(())), timeout_at(latest.into(), retiring)).await;
         components.stopped(is_between);
         components.stopping(|one| one.kind == EXTENSION);
         for aid in self.parts.extensions.iter().rev() {

@@ -8,10 +8,12 @@ use super::{EXTENSION, Graph, Plans, half};
 use crate::component::{BuildError, Shared};
 use crate::entry::address;
 use crate::status::Instance;
+use futures_util::FutureExt;
 use futures_util::future::join_all;
 use millrace_config::Config;
 use millrace_telemetry::Labels;
 use std::collections::{BTreeMap, BTreeSet};
+use std::future::Future;
 use std::time::Instant;
 
 impl Graph {
@@ -42,15 +44,20 @@ impl Graph {
     }
 
     /// Ends what of this graph is not part of `successor`, which works in its place, by `deadline`: requests under way
-    /// are answered, stages drain from the front to the back.
-    pub async fn retire(&self, successor: &Self, deadline: Instant) {
+    /// are answered, stages pass on what they hold from the front to the back, with all their patience until `hurry`.
+    pub async fn retire(
+        &self,
+        successor: &Self,
+        deadline: Instant,
+        hurry: impl Future<Output = ()> + Send,
+    ) {
         let half = half(deadline);
         let receivers =
             self.parts.receivers.iter().filter(|old| {
                 successor.parts.receivers.iter().all(|new| !new.generation.is(&old.generation))
             });
         join_all(receivers.map(|old| self.within(half, "receiver", old.receiver.stop(half)))).await;
-        self.drain(deadline, |node| !successor.has(node)).await;
+        self.drain(deadline, |node| !successor.has(node), hurry.boxed().shared()).await;
         let extensions =
             self.parts.extensions.iter().rev().filter(|old| {
                 successor.parts.extensions.iter().all(|new| !new.generation.is(&old.generation))
