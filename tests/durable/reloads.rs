@@ -73,6 +73,17 @@ async fn an_exporter_that_goes_and_comes_back_counts_what_it_left_on_disk_once()
         metrics.sum("otelcol_millrace_ledger_held_items", &[("component", "otlp_http")]) == 0.0
     };
     collector.metrics_when("the exporter is gone", is_gone).await;
+    eventually("the log says what stays", || async {
+        let log = collector.log();
+        let said = log.lines().find(|line| line.contains("stays on disk"));
+        let says_all = |line: &&str| line.contains("\"requests\": 50") && line.contains("\"items\": 500");
+        said.filter(says_all).map(|_| ()).ok_or(log.clone())
+    })
+    .await;
+    let storage = collector.setup.folder.path().join("storage");
+    let (list, ok) = millrace(&storage, &["queue", "list"]);
+    let row = list.lines().find(|line| line.starts_with("exporter-otlp_http-logs.queue")).expect("a row");
+    assert!(ok && row.split_whitespace().nth(1) == Some("50"), "{list}");
     let back = |config: &str| config.replace("otlp_http/other", "otlp_http");
     reload(&collector, back).await;
     collector
@@ -80,9 +91,11 @@ async fn an_exporter_that_goes_and_comes_back_counts_what_it_left_on_disk_once()
             metrics.sum("otelcol_millrace_ledger_opening_items", &[("component", "otlp_http")]) == 500.0
         })
         .await;
+    reload(&collector, |config| config.replace("queue_size: 100000", "queue_size: 50000")).await;
     collector.assert_balanced().await;
     let stopped = collector.stopped_by("TERM").await;
     stopped.assert_clean();
+    assert_eq!(stopped.log.matches("stays on disk").count(), 1, "it was gone once: {}", stopped.log);
     assert_eq!((stopped.account("received"), stopped.account("kept on disk")), (500, 500), "{}", stopped.log);
     assert!(!stopped.log.contains("found on disk, "), "none was there when it started: {}", stopped.log);
 

@@ -5,6 +5,7 @@ mod addresses;
 mod certificates;
 mod load;
 mod refused;
+mod removed;
 #[path = "../support/mod.rs"]
 mod support;
 mod trigger;

@@ -24,6 +24,7 @@ use millrace_engine::{Batch, Cost, Failure, Fault, Permit, Reason, Reservation, 
 use millrace_telemetry::Registration;
 use millrace_wire::Signal;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
@@ -38,6 +39,8 @@ pub(crate) struct Queue {
     /// None when it has ended.
     dispatcher: Mutex<Option<JoinHandle<Option<()>>>>,
     wait_for_result: bool,
+    /// Whether nobody goes on with what stays on disk.
+    is_abandoned: AtomicBool,
     /// Among the metrics for as long as this is held.
     pub(crate) visible: Vec<Registration>,
 }
@@ -79,6 +82,7 @@ impl Queue {
             dispatcher: Mutex::new(Some(courier.tasks.spawn("sending queue", dispatcher.run()))),
             place,
             wait_for_result: config.wait_for_result,
+            is_abandoned: AtomicBool::new(false),
         })
     }
 
@@ -170,20 +174,26 @@ impl Queue {
                 );
             }
         }
-        if let Place::Disk(line) = &self.place
-            && timeout(TAKE_DOWN, line.tidy()).await.is_err()
-        {
+        let Place::Disk(line) = &self.place else { return };
+        if timeout(TAKE_DOWN, line.tidy()).await.is_err() {
             say!(
                 warn,
                 courier.account.holder(),
                 "writing down what has been sent takes too long; some of it may be sent once more"
             );
         }
+        if self.is_abandoned.load(Relaxed) {
+            line.tell_what_stays();
+        }
     }
 
-    /// Takes nothing new, and goes on with what is in memory until all of it is accounted for, or until then.
+    /// Takes nothing new, and goes on with what is in memory until all of it is accounted for, or until then. What is on
+    /// disk need not be sent by then.
     pub(crate) async fn linger(&self, courier: &Courier, until: Instant) {
-        let Place::Memory(space) = &self.place else { return };
+        let space = match &self.place {
+            Place::Memory(space) => space,
+            Place::Disk(line) => return self.is_abandoned.store(!line.is_passed_on(), Relaxed),
+        };
         if self.wait_for_result || courier.heir.get().is_some() {
             return;
         }
@@ -216,10 +226,14 @@ impl Queue {
     /// Has the queue in its place go on with what waits here, if both are in memory; one on disk finds everything
     /// there.
     pub(crate) fn hand_over(&self, courier: &Courier, heir: &Self) {
-        let (Place::Memory(own), Place::Memory(heir)) = (&self.place, &heir.place) else { return };
-        if courier.heir.set(Arc::clone(heir)).is_ok() {
-            own.hand_over(heir);
-            courier.advance(Phase::Draining);
+        match (&self.place, &heir.place) {
+            (Place::Memory(own), Place::Memory(heir)) => {
+                let Ok(()) = courier.heir.set(Arc::clone(heir)) else { return };
+                own.hand_over(heir);
+                courier.advance(Phase::Draining);
+            }
+            (Place::Disk(own), Place::Disk(heir)) => own.pass_on_to(heir),
+            _ => {}
         }
     }
 

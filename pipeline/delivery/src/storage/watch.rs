@@ -6,7 +6,7 @@ use millrace_engine::component::Context;
 use millrace_engine::ledger::{Holder, Term};
 use millrace_engine::storage::Place;
 use millrace_engine::{Account, Cost, Reason};
-use millrace_log::{Loss, LossReason, Notice, Observer, Recovered};
+use millrace_log::{Loss, LossReason, Notice, Observer, Recovered, Totals};
 use millrace_telemetry::catalogue::millrace as ours;
 use millrace_telemetry::{Histogram, Labels, Registry};
 use std::sync::Arc;
@@ -99,6 +99,23 @@ impl Watch {
                 self.texts.found
             );
         }
+    }
+
+    /// Whoever has sent it so far is gone, and nobody is there instead.
+    pub(crate) fn stays(&self, held: Totals) {
+        if held.is_empty() {
+            return;
+        }
+        say!(
+            warn,
+            &self.holder,
+            requests = held.entries,
+            items = held.items,
+            bytes = held.bytes,
+            folder = %self.place.folder().display(),
+            "No longer part of the configuration. What has not been sent stays on disk until there is a component of \
+             this name again (`millrace queue list` shows it)."
+        );
     }
 
     /// Something has been put on disk.

@@ -46,6 +46,8 @@ pub(crate) struct Line {
     closed: AtomicBool,
     /// Whether nothing more is to be handed out: there is no time, or the destination does not take it now.
     keeps: AtomicBool,
+    /// Whether another one goes on with what is kept.
+    passed_on: AtomicBool,
     changed: Notify,
     created: Instant,
     /// When the oldest request that is handed out was put in, in nanoseconds since `created`, which may be before it;
@@ -96,6 +98,7 @@ impl Line {
             turn: tokio::sync::Mutex::default(),
             closed: AtomicBool::new(false),
             keeps: AtomicBool::new(false),
+            passed_on: AtomicBool::new(false),
             changed: Notify::new(),
             created: now(),
             oldest_taken: AtomicI64::new(NONE),
@@ -110,6 +113,22 @@ impl Line {
     /// What is kept follows the rules of this queue from now on, and no longer those of the one before it.
     pub(crate) fn begin(&self) {
         self.store.follow(self.rules, self.on_full);
+    }
+
+    /// Another one takes the place of this one. If it is one of the same store, it finds there what this one leaves.
+    pub(crate) fn pass_on_to(&self, heir: &Self) {
+        if Arc::ptr_eq(&self.store, &heir.store) {
+            self.passed_on.store(true, Relaxed);
+        }
+    }
+
+    pub(crate) fn is_passed_on(&self) -> bool {
+        self.passed_on.load(Relaxed)
+    }
+
+    /// Says what nobody goes on with for now.
+    pub(crate) fn tell_what_stays(&self) {
+        self.store.watch.stays(self.store.log.held());
     }
 
     /// Room for so many requests of that cost, in the queue and on the disk, or else among the dead letters.
