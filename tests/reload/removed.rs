@@ -40,7 +40,8 @@ async fn waiting(shutdown_timeout: &str) -> (Collector, SocketAddr) {
 }
 
 async fn remove_the_exporter(collector: &Collector) {
-    reload(collector, &text(collector).replace("exporters: [otlp_http]", "exporters: [nop]"), "success").await;
+    reload(collector, &text(collector).replace("exporters: [otlp_http]", "exporters: [nop]"), "success")
+        .await;
     assert_eq!(post(collector).await, 200, "the new configuration works");
 }
 

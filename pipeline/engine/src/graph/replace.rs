@@ -45,12 +45,7 @@ impl Graph {
 
     /// Ends what of this graph is not part of `successor`, which works in its place, by `deadline`: requests under way
     /// are answered, stages pass on what they hold from the front to the back, with all their patience until `hurry`.
-    pub async fn retire(
-        &self,
-        successor: &Self,
-        deadline: Instant,
-        hurry: impl Future<Output = ()> + Send,
-    ) {
+    pub async fn retire(&self, successor: &Self, deadline: Instant, hurry: impl Future<Output = ()> + Send) {
         let half = half(deadline);
         let receivers =
             self.parts.receivers.iter().filter(|old| {
