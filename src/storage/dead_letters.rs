@@ -1,6 +1,7 @@
 //! `millrace dead-letters`: what could not be delivered.
 
 use super::folders::{Folder, Kept, Where};
+use super::losses::Aloud;
 use super::queue::payload;
 use super::text::{bytes, one_line, table, time};
 use crate::cli;
@@ -15,6 +16,7 @@ use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::ops::ControlFlow;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 /// How much of a message is listed.
 const SHOWN: usize = 100;
@@ -65,12 +67,13 @@ enum Action {
     /// Give them back to the exporter, which tries again to deliver them.
     ///
     /// A running collector takes them at once, as if they had just been received. For a stopped one they are put in its
-    /// queue on disk. What fails again becomes a dead letter again. Client metadata is not kept with dead letters.
+    /// queue on disk. What fails again becomes a dead letter again. Client metadata is not kept with dead letters. The
+    /// exit code is 1 if nothing fits a --reason or --number.
     Replay {
         #[command(flatten)]
         choice: Choice,
     },
-    /// Remove them for good.
+    /// Remove them for good. The exit code is 1 if nothing fits a --reason or --number.
     Drop {
         #[command(flatten)]
         choice: Choice,
@@ -99,6 +102,12 @@ struct Choice {
 }
 
 impl Choice {
+    /// What narrows it down to some of those in a folder, as it was typed.
+    fn filters(&self) -> Vec<String> {
+        let reason = self.reason.iter().map(|reason| format!("--reason {reason}"));
+        reason.chain(self.number.iter().map(|number| format!("--number {number}"))).collect()
+    }
+
     fn selection(&self) -> Selection {
         Selection { numbers: self.number.clone(), reason: self.reason.clone(), limit: self.limit }
     }
@@ -276,10 +285,11 @@ fn show(folders: &[Folder], number: u64, raw: bool) -> Result<ExitCode, String> 
     Ok(ExitCode::SUCCESS)
 }
 
-/// Replays or drops. The exit code is 1 if something was in the way.
+/// Replays or drops. The exit code is 1 if something was in the way, or what was asked for is not there.
 fn change(choice: &Choice, task: Task) -> Result<ExitCode, String> {
     let folders = choice.place.folders(Kept::DeadLetters, &choice.folders)?;
-    let mut is_done = true;
+    let filters = choice.filters();
+    let (mut is_done, mut changed) = (true, 0);
     for folder in &folders {
         let is_running = is_in_use(&folder.directory)
             .map_err(|error| format!("{}: {error}", folder.directory.display()))?;
@@ -292,10 +302,13 @@ fn change(choice: &Choice, task: Task) -> Result<ExitCode, String> {
         };
         match answer {
             Answer::Done(Outcome { requests, items, stopped }) => {
-                cli::print(&format!("{}: {requests} requests, {items} items {verb}\n", folder.name));
+                changed += requests;
+                if requests > 0 || filters.is_empty() {
+                    cli::print(&format!("{}: {requests} requests, {items} items {verb}\n", folder.name));
+                }
                 if let Some(problem) = stopped {
                     is_done = false;
-                    cli::print(&format!("  and no more: {}\n", one_line(&problem)));
+                    cli::print(&format!("{}: and no more: {}\n", folder.name, one_line(&problem)));
                 }
             }
             Answer::Refused(problem) => {
@@ -304,7 +317,34 @@ fn change(choice: &Choice, task: Task) -> Result<ExitCode, String> {
             }
         }
     }
+    if folders.is_empty() && filters.is_empty() {
+        cli::print(&format!("no dead letters in {}\n", choice.place.shown()));
+    }
+    if is_done && changed == 0 && !filters.is_empty() {
+        return Err(nothing_fits(&filters, &folders)?);
+    }
     Ok(if is_done { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// What to say where a filter has let nothing through: a reason that is misspelt looks like one that nothing has.
+fn nothing_fits(filters: &[String], folders: &[Folder]) -> Result<String, String> {
+    let mut reasons: BTreeMap<String, u64> = BTreeMap::new();
+    each(folders, |Letter { cause, .. }| {
+        *reasons.entry(one_line(&cause.reason)).or_default() += 1;
+        ControlFlow::Continue(())
+    })?;
+    let there = match reasons.is_empty() {
+        true => "there are no dead letters at all".to_owned(),
+        false => {
+            let counted: Vec<_> =
+                reasons.iter().map(|(reason, requests)| format!("{requests} for `{reason}`")).collect();
+            format!(
+                "there are {}; `millrace dead-letters list --each` shows them with their numbers",
+                counted.join(", ")
+            )
+        }
+    };
+    Ok(format!("no dead letter fits {}, so nothing was done\n{there}", filters.join(" ")))
 }
 
 fn ask(folder: &Folder, choice: &Choice, task: Task) -> Result<Answer, String> {
@@ -380,7 +420,8 @@ fn change_stopped(folder: &Folder, choice: &Choice, task: Task) -> Result<Answer
 
 fn open(folder: &Folder) -> Result<Log, String> {
     let all = ConsumerOptions { max_outstanding: usize::MAX, ..ConsumerOptions::default() };
-    let options = Options { max_size: u64::MAX, consumers: vec![all], ..Options::default() };
+    let observer = Arc::new(Aloud::of(folder));
+    let options = Options { max_size: u64::MAX, consumers: vec![all], observer, ..Options::default() };
     Log::open(&folder.path(), options).map(|(log, _)| log).map_err(|error| match error {
         OpenError::Locked(path) => format!("{} is in use by another process", path.display()),
         error => format!("{}: {error}", folder.path().display()),

@@ -3,7 +3,9 @@
 
 mod dead_letters;
 mod folders;
+mod losses;
 mod queue;
+mod soundness;
 mod text;
 
 pub use dead_letters::{DeadLetters, dead_letters};

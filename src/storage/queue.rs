@@ -1,20 +1,18 @@
 //! `millrace queue`: what waits on disk for its destination.
 
 use super::folders::{Folder, Kept, Where};
+use super::soundness::{repair, verify};
 use super::text::{bytes, table, time};
 use crate::cli;
 use clap::{Args, Subcommand};
 use millrace_extensions::file_storage::control::is_in_use;
-use millrace_log::{
-    Inspected, Inspector, Log, Loss, Notice, Observer, OpenError, Options, Repaired, SegmentState, Totals,
-};
+use millrace_log::{Inspected, Inspector, SegmentState, Totals};
 use millrace_wire::json::to_json;
 use millrace_wire::validate::{Policy, validate};
 use serde_json::json;
 use std::io::{BufWriter, Write as _};
 use std::ops::ControlFlow;
 use std::process::ExitCode;
-use std::sync::{Arc, Mutex, PoisonError};
 
 /// What to do with queues on disk.
 #[derive(Debug, Args)]
@@ -41,7 +39,7 @@ enum Action {
         #[arg(long)]
         files: bool,
     },
-    /// Read every byte and say what is damaged. The exit code is 1 if something is.
+    /// Read every byte and say what is damaged. The exit code is 1 if something that waits is.
     ///
     /// Nothing is changed, and a collector that runs is not disturbed; what it is writing at the moment may look torn.
     Verify {
@@ -72,7 +70,8 @@ enum Action {
     /// Cut off what is torn, and drop what is damaged, now and not when it is found.
     ///
     /// A collector does the same when it starts and as it reads, so this is never needed; it says beforehand what is
-    /// lost. The collector has to be stopped.
+    /// lost. What it gives up, it says and no start counts again; if it is killed before it has said so, the next start
+    /// counts it. The collector has to be stopped.
     Repair {
         #[command(flatten)]
         place: Where,
@@ -185,67 +184,6 @@ fn look(folder: &Folder) -> Result<Looked, String> {
     Ok(looked)
 }
 
-fn verify(folders: &[Folder], place: &Where) -> Result<ExitCode, String> {
-    if folders.is_empty() {
-        cli::print(&format!("no queues in {}\n", place.shown()));
-        return Ok(ExitCode::SUCCESS);
-    }
-    let mut is_well = true;
-    let mut out = String::new();
-    for folder in folders {
-        let told = |error: &dyn std::fmt::Display| format!("{}: {error}", folder.path().display());
-        let inspector = Inspector::open(&folder.path()).map_err(|error| told(&error))?;
-        let (mut whole, mut found) = (Totals::default(), Vec::new());
-        for segment in inspector.segments().map_err(|error| told(&error))? {
-            let file = &segment.file;
-            match segment.state {
-                SegmentState::Damaged => {
-                    found.push(format!("{file}: its header is damaged; the collector sets it aside"));
-                }
-                SegmentState::Newer(version) => {
-                    found
-                        .push(format!("{file}: written by a newer version (format {version}); use that one"));
-                }
-                _ => {}
-            }
-            let Some(verified) = inspector.verify(segment.number).map_err(|error| told(&error))? else {
-                continue;
-            };
-            whole.entries += verified.whole.entries;
-            whole.items += verified.whole.items;
-            if verified.broken.entries > 0 {
-                let Totals { entries, items, .. } = verified.broken;
-                found.push(format!("{file}: {entries} requests with {items} items are damaged"));
-            }
-            if verified.missing > verified.broken.entries {
-                found.push(format!("{file}: {} requests are missing", verified.missing));
-            }
-            if verified.gaps > 0 {
-                found.push(format!("{file}: {} stretches hold nothing that can be read", verified.gaps));
-            }
-            if verified.torn_bytes > 0 {
-                out.push_str(&format!(
-                    "{}/{file}: {} at the end are not complete: being written now, or cut short by a kill (nobody was \
-                     told that it was there)\n",
-                    folder.name,
-                    bytes(verified.torn_bytes)
-                ));
-            }
-        }
-        let verdict = if found.is_empty() { "well" } else { "damaged" };
-        out.push_str(&format!(
-            "{}: {verdict}: {} requests, {} items\n",
-            folder.name, whole.entries, whole.items
-        ));
-        for problem in &found {
-            out.push_str(&format!("  {problem}\n"));
-        }
-        is_well &= found.is_empty();
-    }
-    cli::print(&out);
-    Ok(if is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
 struct Dump {
     payload: bool,
     number: Option<u64>,
@@ -316,50 +254,4 @@ pub fn payload(folder: &Folder, payload: bytes::Bytes) -> serde_json::Value {
         Ok(value) => value,
         Err(problem) => json!(format!("cannot be shown as JSON: {problem}")),
     }
-}
-
-/// What repairing finds.
-#[derive(Default)]
-struct Found(Mutex<(Vec<Loss>, Vec<Notice>)>);
-
-impl Observer for Found {
-    fn lost(&self, loss: &Loss) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).0.push(*loss);
-    }
-
-    fn noticed(&self, notice: &Notice) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).1.push(notice.clone());
-    }
-}
-
-fn repair(folders: &[Folder], place: &Where) -> Result<ExitCode, String> {
-    if folders.is_empty() {
-        cli::print(&format!("no queues in {}\n", place.shown()));
-    }
-    for folder in folders {
-        let text = repair_one(folder).map_err(|error| match error {
-            OpenError::Locked(_) => format!(
-                "{} is in use by a collector, which repairs it as it goes; stop it first, or see `millrace queue verify`",
-                folder.path().display()
-            ),
-            error => format!("{}: {error}", folder.path().display()),
-        })?;
-        cli::print(&text);
-    }
-    Ok(ExitCode::SUCCESS)
-}
-
-fn repair_one(folder: &Folder) -> Result<String, OpenError> {
-    let found = Arc::new(Found::default());
-    let options = Options { max_size: u64::MAX, observer: Arc::clone(&found) as _, ..Options::default() };
-    let Repaired { recovered, whole } = Log::repair(&folder.path(), options)?;
-    let (losses, notices) = std::mem::take(&mut *found.0.lock().unwrap_or_else(PoisonError::into_inner));
-    let mut out = format!("{}: {} requests, {} items are well\n", folder.name, whole.entries, whole.items);
-    for Loss { reason, lost } in recovered.losses.iter().chain(&losses) {
-        out.push_str(&format!("  lost, {reason}: {} requests, {} items\n", lost.entries, lost.items));
-    }
-    for notice in recovered.notices.iter().chain(&notices) {
-        out.push_str(&format!("  {notice}\n"));
-    }
-    Ok(out)
 }

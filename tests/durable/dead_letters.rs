@@ -58,6 +58,13 @@ async fn what_was_refused_is_listed_shown_replayed_and_dropped_while_the_collect
     let left = others(&storage, number, &acknowledged);
     let (refused, ok) = millrace(&storage, &["dead-letters", "drop"]);
     assert!(!ok && refused.contains("--all"), "{refused}");
+    for wrong in [["--reason", "rejectd"], ["--number", "99"]] {
+        for action in ["drop", "replay"] {
+            let (text, ok) = millrace(&storage, &[&["dead-letters", action], &wrong[..]].concat());
+            let what = format!("no dead letter fits {}, so nothing was done", wrong.join(" "));
+            assert!(!ok && text.contains(&what) && text.contains("there are 3 for `rejected`"), "{text}");
+        }
+    }
     let (dropped, ok) = millrace(&storage, &["dead-letters", "drop", "--number", number]);
     assert!(ok && dropped.contains("1 requests, 10 items dropped"), "{dropped}");
 
@@ -74,9 +81,16 @@ async fn what_was_refused_is_listed_shown_replayed_and_dropped_while_the_collect
     collector.assert_balanced().await;
     let (list, _) = millrace(&storage, &["dead-letters", "list"]);
     assert_eq!(list, "no dead letters\n");
+    let (text, ok) = millrace(&storage, &["dead-letters", "replay"]);
+    assert!(ok && text.contains("0 requests, 0 items given back"), "{text}");
+    let (text, ok) = millrace(&storage, &["dead-letters", "replay", "--reason", "rejected"]);
+    assert!(!ok && text.contains("there are no dead letters at all"), "{text}");
     let stopped = collector.stopped_by("TERM").await;
     stopped.assert_clean();
-    assert_eq!(stopped.account("put aside as dead letters"), 50, "{}", stopped.log);
+    let account = |term| stopped.account(term);
+    let came = account("received") + account("dead letters replayed");
+    let went = account("delivered") + account("put aside as dead letters") + account("lost");
+    assert_eq!((came, went, account("dead letters discarded")), (70, 70, 10), "{}", stopped.log);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -104,7 +118,7 @@ async fn what_was_refused_outlives_the_process_and_goes_back_into_the_queue_of_a
     assert!(ok && line["items"] == 10 && line["payload"]["resourceLogs"].is_array(), "{dump}");
     for action in ["verify", "repair"] {
         let (text, ok) = millrace(&storage, &["queue", action]);
-        assert!(ok && text.contains("exporter-otlp_http-logs.queue: ") && text.contains("well"), "{text}");
+        assert!(ok && text.contains("exporter-otlp_http-logs.queue: sound: 1 requests"), "{text}");
     }
 
     let stub = Stub::start_at(destination, Manner::Keep).await;

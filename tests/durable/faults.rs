@@ -3,7 +3,7 @@
 use crate::support::http1::{Connection, PROTOBUF};
 use crate::support::stub::{Manner, Stub};
 use crate::support::{Setup, requests};
-use crate::{CONFIG, assert_delivered, durable, send};
+use crate::{CONFIG, assert_delivered, durable, millrace, send};
 use std::collections::BTreeSet;
 use std::fs;
 
@@ -123,4 +123,42 @@ async fn what_is_gone_from_the_directory_is_counted_and_what_is_not_ours_is_left
     for file in &foreign {
         assert_eq!(fs::read_to_string(file).expect("it is there"), "not ours");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_repaired_queue_is_sound_and_says_what_was_given_up() {
+    let (setup, destination) = durable("", "");
+    let collector = setup.start().await;
+    let acknowledged = send(&collector, 20).await;
+    let stopped = collector.stopped_by("TERM").await;
+    let storage = stopped.setup.folder.path().join("storage");
+    let segment = storage.join("exporter-otlp_http-logs.queue/00000000000000000001.seg");
+    let mut bytes = fs::read(&segment).expect("a segment");
+    let at = 4096 + (bytes.len() - 4096) / 2;
+    bytes[at..at + 8].fill(0xFF);
+    fs::write(&segment, bytes).expect("written");
+
+    let (text, ok) = millrace(&storage, &["queue", "verify"]);
+    assert!(!ok && text.contains("logs.queue: damaged: 19 requests, 190 items"), "{text}");
+    assert!(text.contains("`millrace queue repair` does it now"), "{text}");
+    let (text, ok) = millrace(&storage, &["queue", "repair"]);
+    assert!(ok && text.contains("logs.queue: lost, damaged: 1 requests, 10 items"), "{text}");
+    assert!(text.contains("logs.queue: sound: 19 requests, 190 items"), "{text}");
+    for _ in 0..2 {
+        let (text, ok) = millrace(&storage, &["queue", "verify"]);
+        assert!(ok && text.contains("logs.queue: sound: 19 requests, 190 items"), "{text}");
+        assert!(text.contains("1 requests that cannot be read are done with"), "{text}");
+        let (text, ok) = millrace(&storage, &["queue", "repair"]);
+        assert!(ok && !text.contains("lost"), "told once: {text}");
+    }
+
+    let stub = Stub::start_at(destination, Manner::Keep).await;
+    let collector = stopped.setup.start().await;
+    collector
+        .metrics_when("the queue is empty", |metrics| metrics.sum("otelcol_exporter_queue_size", &[]) == 0.0)
+        .await;
+    let found: BTreeSet<_> = crate::delivered(&stub).into_iter().collect();
+    assert_eq!(acknowledged.iter().filter(|id| !found.contains(id)).count(), 10);
+    let stopped = collector.finish().await;
+    assert_eq!((stopped.account("found on disk"), stopped.account("lost")), (190, 0), "{}", stopped.log);
 }

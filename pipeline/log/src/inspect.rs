@@ -9,10 +9,10 @@ use crate::format::frame;
 use crate::format::segment::{BLOCK, Decoded, Header};
 use crate::recover::read_trailer;
 use crate::report::{OpenError, Totals};
-use crate::scan::{Depth, Found, Range, Walked, walk};
+use crate::scan::{self, Depth, Found, Walked, walk};
 use crate::shared::{segment_name, segment_number};
 use std::io;
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -77,12 +77,16 @@ pub struct Position {
 /// What verifying a segment found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Verified {
-    /// Entries whose every byte is right.
+    /// Entries whose every byte is right, done with or not.
     pub whole: Totals,
-    /// Entries of which only the header is.
+    /// Entries of which only the header is, and that are not done with.
     pub broken: Totals,
-    /// How many numbers are missing between entries, or before the end that the segment says it has.
+    /// How many numbers are missing between entries, or before the end that the segment says it has, and are not done
+    /// with.
     pub missing: u64,
+    /// How many entries are broken or missing, and done with all the same: they have been given up and counted as lost,
+    /// or were damaged when they had been acked.
+    pub settled: u64,
     /// Stretches in which no entry was found.
     pub gaps: u64,
     /// Behind the last entry there are so many bytes of something else.
@@ -164,22 +168,30 @@ impl Inspector {
     /// If it cannot be read.
     pub fn verify(&self, number: u64) -> io::Result<Option<Verified>> {
         let Some((file, header, end, to)) = self.segment(number)? else { return Ok(None) };
+        let cursors = self.cursors().map_err(io::Error::other)?;
+        let is_done = |sequence: u64| is_done(&cursors, number, sequence);
         let mut verified = Verified::default();
         let mut next = header.base;
-        let walked = walk_through(file.as_ref(), &header, to, Depth::Bodies, |found| {
+        let walked = walk_through(file.as_ref(), &header, end, to, Depth::Bodies, |found| {
+            let sequence = found.header.sequence;
             let totals = Totals::one(found.header.items, found.header.frame_len());
-            let sum = if found.body_whole { &mut verified.whole } else { &mut verified.broken };
-            sum.add(totals);
-            verified.missing += found.header.sequence - next;
-            next = found.header.sequence + 1;
+            match found.body_whole {
+                true => verified.whole.add(totals),
+                false if is_done(sequence) => verified.settled += 1,
+                false => verified.broken.add(totals),
+            }
+            verified.miss(next..sequence, is_done);
+            next = sequence + 1;
         })?;
         if is_gone(file.as_ref(), &header)? {
             return Ok(None);
         }
-        verified.missing += end.unwrap_or(next).saturating_sub(next);
+        verified.miss(next..end.unwrap_or(next), is_done);
         verified.gaps = walked.gaps;
-        // In a file that has been used before, what is torn cannot be told from what was there.
-        verified.torn_bytes = if header.reused { 0 } else { walked.dirty_end - walked.end };
+        // In a file that has been used before, what is torn cannot be told from what was there. In one that is complete,
+        // nothing is: what ought to be there is missing.
+        let can_be_torn = !header.reused && end.is_none();
+        verified.torn_bytes = if can_be_torn { walked.dirty_end - walked.end } else { 0 };
         Ok(Some(verified))
     }
 
@@ -191,11 +203,11 @@ impl Inspector {
         let reading = |source| OpenError::Io { doing: "reading the segments", source };
         let cursors = self.cursors()?;
         for segment in self.segments().map_err(reading)? {
-            let Some((file, header, _, to)) = self.segment(segment.number).map_err(reading)? else {
+            let Some((file, header, end, to)) = self.segment(segment.number).map_err(reading)? else {
                 continue;
             };
             let mut places = Vec::new();
-            walk_through(file.as_ref(), &header, to, Depth::Headers, |found| {
+            walk_through(file.as_ref(), &header, end, to, Depth::Headers, |found| {
                 places.push((found.offset, found.header.frame_len()));
             })
             .map_err(reading)?;
@@ -223,10 +235,10 @@ impl Inspector {
         let reading = |source| OpenError::Io { doing: "reading the segments", source };
         let cursors = self.cursors()?;
         for segment in self.segments().map_err(reading)? {
-            let Some((file, header, _, to)) = self.segment(segment.number).map_err(reading)? else {
+            let Some((file, header, end, to)) = self.segment(segment.number).map_err(reading)? else {
                 continue;
             };
-            walk_through(file.as_ref(), &header, to, Depth::Headers, |found| {
+            walk_through(file.as_ref(), &header, end, to, Depth::Headers, |found| {
                 if !is_done(&cursors, segment.number, found.header.sequence) {
                     visit(Lease::of(&found.header));
                 }
@@ -272,7 +284,7 @@ impl Inspector {
             return Err(io::ErrorKind::NotFound.into());
         }
         facts.state = SegmentState::Open;
-        walk_through(file.as_ref(), &header, file_len, Depth::Headers, |found| {
+        walk_through(file.as_ref(), &header, None, file_len, Depth::Headers, |found| {
             let time_ns = found.header.time_ns;
             facts.oldest_ns = if facts.totals.is_empty() { time_ns } else { facts.oldest_ns.min(time_ns) };
             facts.newest_ns = facts.newest_ns.max(time_ns);
@@ -294,6 +306,22 @@ impl Inspector {
         let trailer = read_trailer(file.as_ref(), len, &header)?;
         let to = if trailer.is_some() { len - crate::format::trailer::LENGTH as u64 } else { len };
         Ok(Some((file, header, trailer.map(|trailer| trailer.end), to)))
+    }
+}
+
+impl Verified {
+    /// Nothing is to be found of these.
+    fn miss(&mut self, numbers: Range<u64>, is_done: impl Fn(u64) -> bool) {
+        let all = numbers.end.saturating_sub(numbers.start);
+        let settled = numbers.filter(|sequence| is_done(*sequence)).count() as u64;
+        self.settled += settled;
+        self.missing += all - settled;
+    }
+
+    /// Whether all that waits is there.
+    #[must_use]
+    pub fn is_sound(&self) -> bool {
+        self.broken.is_empty() && self.missing == 0
     }
 }
 
@@ -349,11 +377,13 @@ fn is_gone(file: &dyn File, was: &Header) -> io::Result<bool> {
 fn walk_through(
     file: &dyn File,
     header: &Header,
+    end: Option<u64>,
     to: u64,
     depth: Depth,
     visit: impl FnMut(Found),
 ) -> io::Result<Walked> {
-    let range = Range { from: BLOCK, to, sequence: header.base, sequence_end: u64::MAX };
+    let sequence_end = end.unwrap_or(u64::MAX);
+    let range = scan::Range { from: BLOCK, to, sequence: header.base, sequence_end };
     walk(file, header.salt, range, depth, visit)
 }
 

@@ -70,12 +70,13 @@ mod writer;
 
 pub use clock::{Clock, SystemClock};
 pub use consumer::Consumer;
+pub use damage::Repaired;
 pub use entry::{Appended, Delivery, Entry, Lease, Next, framed_len};
 pub use event::Listener;
 pub use files::{Access, Disk, File, Files, Listed};
 pub use group::Appending;
 pub use inspect::{CursorFacts, Inspected, Inspector, Position, SegmentFacts, SegmentState, Verified};
-pub use log::{Log, Repaired, Room, Steps};
+pub use log::{Log, Room, Steps};
 pub use options::{
     Caps, ConsumerOptions, MAX_SIZE_MIN, OnFull, Options, Order, SEGMENT_SIZE_MAX, SEGMENT_SIZE_MIN,
 };

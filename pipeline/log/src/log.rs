@@ -3,10 +3,9 @@
 use crate::clock::{Clock, SystemClock};
 use crate::consumer::{Consumer, Place};
 use crate::cursors::PROBE;
-use crate::damage;
 use crate::entry::Entry;
 use crate::event::{Event, Listener, lock};
-use crate::files::{Access, Disk, Files};
+use crate::files::{Disk, Files};
 use crate::format::frame;
 use crate::group::Appending;
 use crate::index::Limits;
@@ -14,9 +13,8 @@ use crate::keeper::{self, Keeper};
 use crate::line::{Placed, Queued};
 use crate::options::{Caps, MAX_SIZE_MIN, Options, SEGMENT_SIZE_MAX, SEGMENT_SIZE_MIN};
 use crate::recover;
-use crate::report::{Notice, OpenError, Recovered, Refusal, Stats, Totals};
-use crate::scan::Depth;
-use crate::shared::{Chores, Shared, segment_name};
+use crate::report::{OpenError, Recovered, Refusal, Stats, Totals};
+use crate::shared::{Chores, Shared};
 use crate::writer::Writer;
 use std::any::Any;
 use std::path::Path;
@@ -40,15 +38,6 @@ struct Inner {
     shared: Arc<Shared>,
     places: Vec<Arc<Mutex<Place>>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
-}
-
-/// What [`Log::repair`] found. What it gave up besides has been told to the observer.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Repaired {
-    /// As from opening.
-    pub recovered: Recovered,
-    /// Entries whose every byte is right, done with or not.
-    pub whole: Totals,
 }
 
 /// Room in the log, taken before anything is kept. Given back when dropped.
@@ -120,36 +109,6 @@ impl Log {
         Ok((log, recovered, Steps { shared, writer }))
     }
 
-    /// Opens the log, reads all of it, gives up what is not whole, and closes it: what is left can be handed out. As a
-    /// log repairs itself when it is opened and read, this is for knowing, and for having it done.
-    ///
-    /// # Errors
-    /// As [`Log::open`]; a file that cannot be read is left as it is, and told to the observer.
-    pub fn repair(directory: &Path, options: Options) -> Result<Repaired, OpenError> {
-        let disk = Disk::open(directory)
-            .map_err(|source| OpenError::Io { doing: "opening the directory", source })?;
-        let (log, recovered, steps) =
-            Self::open_stepped(Arc::new(disk), Arc::new(SystemClock::default()), options)?;
-        let shared = &log.inner.shared;
-        let mut whole = Totals::default();
-        let segments = shared.with(|index| index.segments.clone());
-        for (number, segment) in &segments {
-            let read = shared
-                .files
-                .open(&segment_name(*number), Access::Read)
-                .and_then(|file| damage::give_up(shared, file.as_ref(), *number, segment, Depth::Bodies));
-            match read {
-                Ok(totals) => whole.add(totals),
-                Err(error) => {
-                    let file = segment_name(*number);
-                    shared.notice(&Notice::ReadFailed { file, error: error.to_string() });
-                }
-            }
-        }
-        steps.close();
-        Ok(Repaired { recovered, whole })
-    }
-
     fn assemble(
         files: Arc<dyn Files>,
         clock: Arc<dyn Clock>,
@@ -176,6 +135,7 @@ impl Log {
             freed: Event::default(),
             guard: Mutex::new(guard),
         });
+        shared.options.observer.opened(&opened.recovered);
         if shared.with(|index| index.read_only.is_none()) {
             lock(&shared.keeper).prepare(&shared);
         }
@@ -241,6 +201,10 @@ impl Log {
             shared.arrived.notify_one();
         }
         appending
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.inner.shared
     }
 
     /// The reader of that name.

@@ -91,7 +91,12 @@ impl fmt::Display for LossReason {
 }
 
 /// Who is told, as it happens. Called from any thread, without locks held; should return soon.
+///
+/// What is lost is told before the disk forgets that it was there: who is killed in between is told it again.
 pub trait Observer: Send + Sync {
+    /// What was found while opening, before anything of it is forgotten.
+    fn opened(&self, _recovered: &Recovered) {}
+
     /// Entries were lost. Every loss after opening is told here, once; those found while opening are in
     /// [`Recovered::losses`].
     fn lost(&self, _loss: &Loss) {}

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::Arc;
 use support::sim::{Rng, Sim};
-use support::{HandClock, Told, entry, id_of, items};
+use support::{HandClock, Told, entry, frames, id_of, items};
 
 const CASES: u64 = 10_000;
 
@@ -73,25 +73,6 @@ fn store(seed: u64, closed: bool) -> Stored {
         "the oracle finds them"
     );
     Stored { files, owed, frames, closed }
-}
-
-/// By the README.
-fn frames(segment: &[u8]) -> Vec<(Range<usize>, u64)> {
-    let u16_at = |at: usize| u16::from_le_bytes(segment[at..at + 2].try_into().expect("2")) as usize;
-    let u32_at = |at: usize| u32::from_le_bytes(segment[at..at + 4].try_into().expect("4")) as usize;
-    let u64_at = |at: usize| u64::from_le_bytes(segment[at..at + 8].try_into().expect("8"));
-    let marker = &segment[48..52];
-    if marker == [0; 4] {
-        return Vec::new(); // Prepared, and not written to.
-    }
-    let mut frames = Vec::new();
-    let mut at = 4096;
-    while segment.get(at..at + 4) == Some(marker) {
-        let len = (u16_at(at + 4) + u32_at(at + 36) + u32_at(at + 40)).next_multiple_of(8);
-        frames.push((at..at + len, u64_at(at + 8)));
-        at += len;
-    }
-    frames
 }
 
 /// What was done to a file.

@@ -41,7 +41,7 @@ pub(crate) fn place(
     storage.place(&owner).map_err(|problem| context.error(problem))
 }
 
-/// Opens the log in a place, and writes down what was there.
+/// Opens the log in a place; it tells `watch` what was there.
 ///
 /// # Errors
 /// Why it cannot be used.
@@ -49,8 +49,7 @@ pub(crate) fn open(place: &Place, watch: &Arc<Watch>, options: Options) -> Resul
     let folder = place.folder();
     let options = Options { fsync: place.rules.sync, observer: Arc::clone(watch) as _, ..options };
     let opened = Log::open(&folder, options);
-    let (log, recovered) = opened.map_err(|error| NoPlace(format!("{}: {error}", folder.display())))?;
-    watch.opened(&recovered);
+    let (log, _) = opened.map_err(|error| NoPlace(format!("{}: {error}", folder.display())))?;
     let consumer = log.consumer(CONSUMER).expect("every log has this consumer");
     Ok((log, consumer))
 }

@@ -74,33 +74,6 @@ impl Watch {
         &self.holder
     }
 
-    /// What was found when the log was opened. What is lost of it was there in the beginning, too.
-    pub(crate) fn opened(&self, recovered: &Recovered) {
-        let held = totals(recovered.held);
-        self.account.record(Term::Opening, held);
-        self.account.keep(held);
-        for loss in &recovered.losses {
-            self.account.record(Term::Opening, totals(loss.lost));
-            self.account.record(Term::Lost(reason(loss.reason)), totals(loss.lost));
-            self.tell_loss(loss);
-        }
-        for notice in &recovered.notices {
-            self.noticed(notice);
-        }
-        if !recovered.held.is_empty() {
-            say!(
-                info,
-                &self.holder,
-                requests = recovered.held.entries,
-                items = recovered.held.items,
-                bytes = recovered.held.bytes,
-                folder = %self.place.folder().display(),
-                "{}",
-                self.texts.found
-            );
-        }
-    }
-
     /// Whoever has sent it so far is gone, and nobody is there instead.
     pub(crate) fn stays(&self, held: Totals) {
         if held.is_empty() {
@@ -206,6 +179,33 @@ impl Watch {
 }
 
 impl Observer for Watch {
+    /// What is lost of it was there in the beginning, too.
+    fn opened(&self, recovered: &Recovered) {
+        let held = totals(recovered.held);
+        self.account.record(Term::Opening, held);
+        self.account.keep(held);
+        for loss in &recovered.losses {
+            self.account.record(Term::Opening, totals(loss.lost));
+            self.account.record(Term::Lost(reason(loss.reason)), totals(loss.lost));
+            self.tell_loss(loss);
+        }
+        for notice in &recovered.notices {
+            self.noticed(notice);
+        }
+        if !recovered.held.is_empty() {
+            say!(
+                info,
+                &self.holder,
+                requests = recovered.held.entries,
+                items = recovered.held.items,
+                bytes = recovered.held.bytes,
+                folder = %self.place.folder().display(),
+                "{}",
+                self.texts.found
+            );
+        }
+    }
+
     fn lost(&self, loss: &Loss) {
         self.has_dropped.store(true, Relaxed);
         self.tell_loss(loss);

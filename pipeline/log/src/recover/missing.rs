@@ -84,6 +84,7 @@ impl Recovery<'_> {
     /// Numbers below `end` need not be looked for any more.
     pub(super) fn account(&mut self, number: u64, end: u64) {
         self.accounted = self.accounted.max(end);
+        self.unseen = self.unseen.max(end);
         self.accounted_in = number;
     }
 

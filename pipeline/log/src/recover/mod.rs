@@ -80,6 +80,7 @@ struct Expected {
 
 /// What is in a segment.
 struct Contents {
+    /// What had been taken into it, whether it can still be handed out or not.
     trailer: Trailer,
     /// The entries in it, in order, where it had to be read.
     there: Option<Vec<(u64, Totals)>>,
@@ -249,8 +250,7 @@ impl Recovery<'_> {
             self.discard(number, file_len);
             return Ok(());
         }
-        self.unseen = self.unseen.max(trailer.end);
-        let segment = Segment {
+        let mut segment = Segment {
             base: header.base,
             end: trailer.end,
             file_len,
@@ -286,6 +286,7 @@ impl Recovery<'_> {
                     there
                 }
             };
+            segment.totals = sum(&there);
             for (reader, cursor) in self.index.readers.iter_mut().zip(&self.cursors) {
                 reader.restore(cursor.as_ref(), number, &segment, &there);
             }
@@ -312,13 +313,21 @@ impl Recovery<'_> {
         let mut trailer = Trailer { end: base, totals: Totals::default(), oldest_ns: u64::MAX, newest_ns: 0 };
         let mut there = Vec::new();
         let mut broken = BTreeMap::new();
+        // Where the frames end that were taken, or say that others were.
+        let mut told_end = BLOCK;
         let mut taken_end = if next.is_some_and(|next| next.follows) { sequence_end } else { base };
+        let parts = self.cursors.iter().flatten().filter_map(|cursor| cursor.part(number));
+        taken_end = parts.map(|part| part.end).fold(taken_end, u64::max);
         let mut used = BLOCK;
         let range = Range { from: BLOCK, to: len, sequence: base, sequence_end };
         let walked = walk(file, header.salt, range, Depth::Bodies, |found| {
             let header = found.header;
             let totals = Totals::one(header.items, header.frame_len());
-            taken_end = taken_end.max(header.synced.saturating_add(1).min(sequence_end));
+            let frame_end = found.offset + header.frame_len();
+            let told = header.synced.saturating_add(1).min(sequence_end);
+            if told > taken_end || header.sequence < taken_end {
+                (taken_end, told_end) = (taken_end.max(told), frame_end);
+            }
             if !found.body_whole {
                 broken.insert(header.sequence, totals);
                 return;
@@ -328,11 +337,21 @@ impl Recovery<'_> {
             trailer.totals.add(totals);
             trailer.oldest_ns = trailer.oldest_ns.min(header.time_ns);
             trailer.newest_ns = trailer.newest_ns.max(header.time_ns);
-            used = found.offset + header.frame_len();
+            used = frame_end;
         })?;
         let expected = Expected { end: taken_end, totals: Totals::default(), missing: u64::MAX };
         self.count_missing(number, base, &expected, &there, &broken);
         self.account(number, taken_end);
+        if !there.is_empty() {
+            // What is missing stays in the sums, and what is left of it in the file: if nobody has been told when this
+            // process is killed, the next one misses it again.
+            used = used.max(told_end);
+            trailer.end = trailer.end.max(taken_end.min(base.saturating_add(most_numbers(used))));
+            trailer.totals.entries = trailer.end - base;
+            broken.range(..trailer.end).for_each(|(_, broken)| {
+                trailer.totals.add(Totals { entries: 0, ..*broken });
+            });
+        }
         // A trailer that is not at the end has been written, and the file has not been cut.
         let trailer_end = used + trailer::LENGTH as u64;
         let trailed = read_trailer(file, trailer_end, header)?.is_some();
@@ -445,9 +464,20 @@ pub(crate) fn read_trailer(file: &dyn File, len: u64, header: &Header) -> io::Re
     let mut bytes = [0; trailer::LENGTH];
     let read = read_full(file, &mut bytes, at)?;
     let trailer = Trailer::decode(&bytes, header.salt).filter(|_| read == bytes.len());
-    // Each entry took its header's length at least, whether it is still there or not.
-    let most = len / frame::HEADER as u64;
+    let most = most_numbers(at);
     Ok(trailer.filter(|trailer| trailer.end.checked_sub(header.base).is_some_and(|span| span <= most)))
+}
+
+/// How many numbers a segment can have whose frames end there. Each entry took its header's length at least; more are
+/// missing at its end, where it has been cut.
+fn most_numbers(used: u64) -> u64 {
+    used / frame::HEADER as u64 + SKIPPED_MAX
+}
+
+fn sum(entries: &[(u64, Totals)]) -> Totals {
+    let mut sum = Totals::default();
+    entries.iter().for_each(|(_, totals)| sum.add(*totals));
+    sum
 }
 
 /// Whether a file is nothing but zeros. Reserved room that was not written to is.

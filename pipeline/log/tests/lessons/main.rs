@@ -405,11 +405,19 @@ fn repair_leaves_only_what_is_whole() {
     content[4096 + 5_000] ^= 1;
     content[4096 + 15_000] ^= 1;
     std::fs::write(&path, content).expect("writable");
+    let inspector = Inspector::open(directory.path()).expect("there");
+    let verify = || inspector.verify(1).expect("readable").expect("there");
+    assert_eq!((verify().broken.entries, verify().settled, verify().is_sound()), (2, 0, false));
     let told = Arc::<Told>::default();
     let repaired =
         Log::repair(directory.path(), Options { observer: told.clone(), ..small() }).expect("opens");
     assert_eq!((repaired.whole.entries, repaired.recovered.held.entries), (18, 20));
     assert_eq!(told.losses().iter().map(|loss| loss.lost.entries).sum::<u64>(), 2);
+    assert_eq!(
+        (verify().whole.entries, verify().settled, verify().is_sound()),
+        (10, 2, true),
+        "of the first file"
+    );
     let (log, recovered) = Log::open(directory.path(), small()).expect("opens");
     assert_eq!((recovered.held.entries, recovered.losses), (18, vec![]));
     drop(log);

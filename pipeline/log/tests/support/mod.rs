@@ -8,6 +8,7 @@ use bytes::Bytes;
 use millrace_log::{Clock, Delivery, Entry, Loss, Notice, Observer};
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -117,4 +118,23 @@ pub fn id_of(delivery: &Delivery) -> u64 {
     assert_eq!(delivery.lease.items, items(id));
     assert_eq!((delivery.lease.kind, delivery.lease.codec), (id as u8, (id >> 8) as u8));
     id
+}
+
+/// Where the frames of a segment are, and their numbers, by the README.
+pub fn frames(segment: &[u8]) -> Vec<(Range<usize>, u64)> {
+    let u16_at = |at: usize| u16::from_le_bytes(segment[at..at + 2].try_into().expect("2")) as usize;
+    let u32_at = |at: usize| u32::from_le_bytes(segment[at..at + 4].try_into().expect("4")) as usize;
+    let u64_at = |at: usize| u64::from_le_bytes(segment[at..at + 8].try_into().expect("8"));
+    let marker = &segment[48..52];
+    if marker == [0; 4] {
+        return Vec::new(); // Prepared, and not written to.
+    }
+    let mut frames = Vec::new();
+    let mut at = 4096;
+    while segment.get(at..at + 4) == Some(marker) {
+        let len = (u16_at(at + 4) + u32_at(at + 36) + u32_at(at + 40)).next_multiple_of(8);
+        frames.push((at..at + len, u64_at(at + 8)));
+        at += len;
+    }
+    frames
 }
