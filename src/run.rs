@@ -244,7 +244,7 @@ async fn received(signal: &mut Option<Signal>) {
 /// Says what became of everything.
 fn close(shared: &Shared) -> Closing {
     let closing = shared.ledger.closing();
-    if closing.lost > 0 || !closing.imbalances.is_empty() {
+    if closing.is_alarming() {
         tracing::warn!("Shutdown complete: {closing}");
     } else {
         tracing::info!("Shutdown complete: {closing}");

@@ -4,7 +4,9 @@ use super::{Account, DEAD_LETTERS, Holder, Term};
 use crate::Reason;
 use std::fmt;
 
-/// The closing account of the process, after the drain.
+/// The closing account of the process, after the drain. With one exporter it balances:
+///
+/// `opening + received + replayed = refused + delivered + filtered + kept + dead_lettered + lost`
 #[derive(Debug, Clone, Default)]
 pub struct Closing {
     /// Items that were handed to receivers.
@@ -21,7 +23,12 @@ pub struct Closing {
     pub kept: u64,
     /// Items that were put aside because they cannot be delivered.
     pub dead_lettered: u64,
-    /// Items lost; what is still held in memory when the process ends is lost too.
+    /// Items that had been put aside and were given back to their exporters.
+    pub replayed: u64,
+    /// Items that had been put aside and are gone, by command or by the limits of dead letters. They have left the
+    /// accounts of their exporters before.
+    pub discarded: u64,
+    /// Items lost on their way; what is still held in memory when the process ends is lost too.
     pub lost: u64,
     /// The losses, by component and reason.
     pub losses: Vec<(Holder, Reason, u64)>,
@@ -32,6 +39,12 @@ pub struct Closing {
 }
 
 impl Closing {
+    /// Whether something is gone that nobody else has, or the books are wrong.
+    #[must_use]
+    pub fn is_alarming(&self) -> bool {
+        self.lost + self.discarded > 0 || !self.imbalances.is_empty()
+    }
+
     /// Adds what stands in an account.
     pub(super) fn add(&mut self, account: &Account) {
         let holder = account.holder();
@@ -41,15 +54,19 @@ impl Closing {
                 self.refused += account.total(Term::Refused).items;
             }
             "exporter" => self.delivered += account.total(Term::Out).items,
+            DEAD_LETTERS => {
+                self.replayed += account.total(Term::Out).items;
+                self.discarded += account.lost().items;
+            }
             _ => {}
         }
         self.filtered += account.total(Term::Filtered).items + account.total(Term::SampledOut).items;
-        self.lost += account.lost().items;
         self.dead_lettered += account.total(Term::DeadLettered).items;
         // What was put aside has left its exporter, and waits for nothing.
         if holder.kind != DEAD_LETTERS {
             self.opening += account.total(Term::Opening).items;
             self.kept += account.kept().items;
+            self.lost += account.lost().items;
         }
         // What a receiver still holds has not been acknowledged: its sender has it.
         let left = account.in_memory().items;
@@ -92,6 +109,12 @@ impl fmt::Display for Closing {
         }
         if self.dead_lettered > 0 {
             write!(f, "{} put aside as dead letters, ", self.dead_lettered)?;
+        }
+        if self.replayed > 0 {
+            write!(f, "{} dead letters replayed, ", self.replayed)?;
+        }
+        if self.discarded > 0 {
+            write!(f, "{} dead letters discarded, ", self.discarded)?;
         }
         write!(f, "{} lost", self.lost)?;
         for (holder, reason, items) in &self.losses {

@@ -247,6 +247,32 @@ mod tests {
     }
 
     #[test]
+    fn the_closing_balances_over_what_was_put_aside_replayed_and_discarded() {
+        let (ledger, exporter) = account();
+        let letters = ledger.open(Holder { kind: DEAD_LETTERS, ..exporter.holder().clone() });
+        let cost = |items| Cost { items, bytes: 0 };
+        // Ten are put aside; four of them are replayed and delivered, and five dropped.
+        for (account, term, items) in [
+            (&exporter, Term::In, 14),
+            (&exporter, Term::DeadLettered, 10),
+            (&exporter, Term::Out, 4),
+            (&letters, Term::In, 10),
+            (&letters, Term::Out, 4),
+            (&letters, Term::Lost(Reason::Discarded), 5),
+        ] {
+            account.record(term, cost(items));
+        }
+        letters.keep(cost(1));
+        let closing = ledger.closing();
+        assert!(closing.is_alarming() && closing.imbalances.is_empty());
+        assert_eq!(
+            closing.to_string(),
+            "0 received, 0 refused, 4 delivered, 0 filtered, 10 put aside as dead letters, 4 dead letters replayed, \
+             5 dead letters discarded, 0 lost; dead_letters otlp_grpc (traces): 5 discarded"
+        );
+    }
+
+    #[test]
     fn an_item_dropped_without_a_name_shows_as_an_imbalance() {
         let (ledger, account) = account();
         account.record(Term::In, Cost { items: 2, bytes: 0 });
