@@ -6,6 +6,7 @@
 mod dead_letters;
 mod faults;
 mod kills;
+mod names;
 mod reloads;
 #[path = "../support/mod.rs"]
 mod support;

@@ -1,6 +1,7 @@
 //! The directory: making it, keeping other processes out of it, and seeing what else is in it.
 
 use super::Config;
+use super::adopt::holds_something;
 use super::names::is_folder;
 use millrace_engine::Directories;
 use millrace_engine::storage::Directory;
@@ -133,8 +134,4 @@ fn is_of_go(path: &Path) -> io::Result<bool> {
     let mut found = [0; 4];
     file.read_exact(&mut found)?;
     Ok(found == magic)
-}
-
-fn holds_something(folder: &Path) -> bool {
-    fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some())
 }

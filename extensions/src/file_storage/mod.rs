@@ -3,6 +3,7 @@
 //! Each component and signal has a folder of its own in it, so that none can take another's room or keep another's
 //! files alive. The directory is locked: two collectors in one would each send what the other has sent.
 
+mod adopt;
 mod config;
 pub mod control;
 mod directory;
@@ -13,6 +14,7 @@ mod tests;
 pub use config::{Compaction, Config};
 pub use names::signal_of;
 
+use adopt::{Adoption, adopt};
 use control::Control;
 use millrace_config::Role;
 use millrace_engine::component::{BuildError, Context, Extension, ExtensionConfig, Factory, Stability};
@@ -135,7 +137,45 @@ impl Extension for FileStorage {
 }
 
 impl Storage for FileStorage {
+    /// Where the owner has kept things under another name of its type (`otlp` for `otlp_grpc`, in an older
+    /// configuration or a newer one), they are its own.
     fn place(&self, owner: &Owner) -> Result<Place, NoPlace> {
-        Ok(Place::new(&self.directory, names::folder(owner), self.rules, self.status.clone()))
+        let mut name = names::folder(owner);
+        for id in owner.namesakes.iter() {
+            let other = names::folder(&Owner { id: id.clone(), ..owner.clone() });
+            match adopt(&self.directory, &other, &name) {
+                Adoption::Nothing => {}
+                Adoption::Renamed => tracing::info!(
+                    otelcol.component.id = self.name,
+                    otelcol.component.kind = "extension",
+                    folder = %self.directory.path().join(&name).display(),
+                    former = other,
+                    "what the component has left on disk under another name of its type is taken over"
+                ),
+                Adoption::Both => tracing::warn!(
+                    otelcol.component.id = self.name,
+                    otelcol.component.kind = "extension",
+                    directory = %self.directory.path().display(),
+                    former = other,
+                    folder = name,
+                    "the component has left something on disk under two names of its type, and only what is under the present \
+                     one is sent; to send the other, too, configure it under that name until its queue is empty \
+                     (`millrace queue list`)"
+                ),
+                Adoption::Failed(error) => {
+                    tracing::warn!(
+                        otelcol.component.id = self.name,
+                        otelcol.component.kind = "extension",
+                        directory = %self.directory.path().display(),
+                        former = other,
+                        %error,
+                        "a folder that is called by another name of its component cannot be renamed, and is used as it is"
+                    );
+                    name = other;
+                    break;
+                }
+            }
+        }
+        Ok(Place::new(&self.directory, name, self.rules, self.status.clone()))
     }
 }

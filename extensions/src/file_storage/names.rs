@@ -12,7 +12,7 @@ const LONGEST: usize = 200;
 ///
 /// Parts are separated by what no part has in it, and the last one says how many there are: no two owners share a name.
 pub(super) fn folder(owner: &Owner) -> String {
-    let Owner { kind, id, pipeline, signal, what } = owner;
+    let Owner { kind, id, pipeline, signal, what, .. } = owner;
     let mut name = safe(kind);
     let mut part = |text: &str| {
         name.push('-');
@@ -73,11 +73,13 @@ fn fingerprint(text: &str) -> u64 {
 mod tests {
     use super::*;
     use std::collections::BTreeSet;
+    use std::sync::Arc;
 
     fn owner(id: &str) -> Owner {
         Owner {
             kind: "exporter",
             id: id.parse().expect("an id"),
+            namesakes: Arc::default(),
             pipeline: None,
             signal: Signal::Traces,
             what: "queue",

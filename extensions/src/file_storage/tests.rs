@@ -16,6 +16,7 @@ fn owner(id: &str) -> Owner {
     Owner {
         kind: "exporter",
         id: id.parse().expect("an id"),
+        namesakes: Arc::default(),
         pipeline: None,
         signal: Signal::Logs,
         what: "queue",
@@ -165,4 +166,55 @@ fn what_is_left_of_others_is_found_and_left_alone() {
     assert_eq!(found.of_go, ["exporter_otlp__traces"]);
     assert_eq!(found.orphans, ["exporter-old-logs.queue"]);
     assert_eq!(fs::read(there.path().join("exporter_otlp__traces")).expect("still there"), database);
+}
+
+/// Opens the place of `otlp_grpc` anew, where things may have been kept for `otlp`: its folder, by name.
+fn folder_of_renamed(directory: &Path, id: &str, other: &str) -> String {
+    let context = context("file_storage", &Health::starting());
+    let extension = build(&context, &section(directory, "")).expect("it builds");
+    let owner = Owner { namesakes: [other.parse().expect("an id")].into(), ..owner(id) };
+    let place = extension.storage().expect("it is a storage").place(&owner).expect("a place");
+    place.folder().file_name().expect("a name").to_string_lossy().into_owned()
+}
+
+#[test]
+fn what_is_kept_under_another_name_of_the_type_is_found_under_either() {
+    let there = tempfile::tempdir().expect("a directory");
+    let (old, new) = ("exporter-otlp-logs.queue", "exporter-otlp_grpc-logs.queue");
+    let put = |folder: &str, file: &str| {
+        fs::create_dir_all(there.path().join(folder)).expect("made");
+        fs::write(there.path().join(folder).join(file), folder).expect("written");
+    };
+    let holds = |folder: &str| fs::read_to_string(there.path().join(folder).join("1.seg")).ok();
+    put(old, "1.seg");
+    assert_eq!(folder_of_renamed(there.path(), "otlp_grpc", "otlp"), new);
+    assert_eq!((holds(old), holds(new)), (None, Some(old.to_owned())));
+    // And back.
+    assert_eq!(folder_of_renamed(there.path(), "otlp", "otlp_grpc"), old);
+    assert_eq!((holds(old), holds(new)), (Some(old.to_owned()), None));
+    // One in which nothing waits gives way; another one does not.
+    put(new, "lock");
+    put(new, "cursor-default");
+    folder_of_renamed(there.path(), "otlp_grpc", "otlp");
+    assert_eq!((holds(old), holds(new)), (None, Some(old.to_owned())));
+    put(old, "1.seg");
+    folder_of_renamed(there.path(), "otlp", "otlp_grpc");
+    assert_eq!((holds(old), holds(new)), (Some(old.to_owned()), Some(old.to_owned())));
+}
+
+#[test]
+fn what_another_graph_has_open_is_not_taken_from_it() {
+    let there = tempfile::tempdir().expect("a directory");
+    let context = context("file_storage", &Health::starting());
+    let extension = build(&context, &section(there.path(), "")).expect("it builds");
+    let former = place(&extension, "otlp");
+    let open = |place: &Place| {
+        fs::create_dir_all(place.folder()).and_then(|()| fs::write(place.folder().join("1.seg"), "x"))
+    };
+    let opened = former.open(|place| open(place).map_err(|error| NoPlace(error.to_string()))).expect("open");
+    let owner = Owner { namesakes: ["otlp".parse().expect("an id")].into(), ..owner("otlp_grpc") };
+    let storage = Arc::clone(&extension).storage().expect("it is a storage");
+    assert!(!storage.place(&owner).expect("a place").folder().exists());
+    drop(opened);
+    assert!(storage.place(&owner).expect("a place").folder().exists() && !former.folder().exists());
 }

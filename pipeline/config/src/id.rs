@@ -34,6 +34,15 @@ impl ComponentId {
     pub fn name(&self) -> Option<&str> {
         self.name.as_deref()
     }
+
+    /// The same one under another name of its type; none if that cannot be one.
+    #[must_use]
+    pub fn of_type(&self, type_name: &str) -> Option<Self> {
+        match &self.name {
+            None => type_name.parse().ok(),
+            Some(name) => format!("{type_name}/{name}").parse().ok(),
+        }
+    }
 }
 
 /// `signal` or `signal/name`.

@@ -194,14 +194,18 @@ proptest! {
 }
 
 #[test]
-fn a_component_with_a_queue_on_disk_keeps_its_name_and_the_warning_says_why() {
+fn a_component_with_a_queue_on_disk_is_renamed_where_the_queue_is_found_under_the_new_name() {
     let text = "receivers: {otlp: }\nextensions: {file_storage: }\nexporters:\n  otlp:\n    endpoint: a:1\n    \
                 sending_queue: {storage: file_storage}\nservice:\n  extensions: [file_storage]\n  pipelines:\n    \
                 traces: {receivers: [otlp], exporters: [otlp]}\n";
-    assert_eq!(fixed(text), text);
+    assert!(fixed(text).contains("  otlp_grpc:\n"), "{}", fixed(text));
     let without = text.replace("storage: file_storage}", "storage: }");
     assert!(fixed(&without).contains("  otlp_grpc:\n"), "{}", fixed(&without));
+    // That name is another one's, and under a further one the queue would not be found.
+    let taken = text.replace("exporters:\n", "exporters:\n  otlp_grpc: {endpoint: b:1}\n");
+    assert_eq!(fixed(&taken), taken);
     let warnings = |text: &str| check("c.yaml", text, &|_| None, Gates::default()).1.render();
-    assert!(warnings(text).contains("once its queue on disk is empty"), "{}", warnings(text));
+    assert!(warnings(text).contains("its queue on disk is found under either name"), "{}", warnings(text));
+    assert!(warnings(&taken).contains("once its queue on disk is empty"), "{}", warnings(&taken));
     assert!(!warnings(&without).contains("on disk"), "{}", warnings(&without));
 }

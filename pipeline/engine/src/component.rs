@@ -51,6 +51,9 @@ pub struct Shared {
     pub drafts: Components,
     /// The graphs that the component is part of.
     pub generation: Generation,
+    /// The component under the other names of its type, as far as nothing is configured under them: what it has left
+    /// behind under one of these is its own.
+    pub namesakes: Arc<[ComponentId]>,
 }
 
 impl Shared {
@@ -72,6 +75,7 @@ impl Shared {
             drafts: health.components().clone(),
             generation: lasting.next_generation(),
             lasting,
+            namesakes: Arc::default(),
         }
     }
 

@@ -23,6 +23,9 @@ pub struct Owner {
     pub kind: &'static str,
     /// Its id.
     pub id: ComponentId,
+    /// Other ids under which it may have kept the same: those that it has under other names of its type, and that nobody
+    /// else has.
+    pub namesakes: Arc<[ComponentId]>,
     /// The pipeline, where there is an instance for each.
     pub pipeline: Option<String>,
     /// The signal, as each has a place of its own.

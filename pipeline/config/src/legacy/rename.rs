@@ -20,10 +20,12 @@ pub(super) fn old_names(node: &Node, catalog: &dyn Catalog) -> Vec<Edit> {
             let Some(known) = known(catalog, kind, id.type_name()).filter(|known| known.deprecated) else {
                 continue;
             };
-            if keeps_on_disk(&entry.value) {
+            let new = free_id(&id, known.canonical, &taken);
+            // It is found under either name of the type, and not under another name of the component.
+            let is_found = id.of_type(known.canonical).is_some_and(|id| id.to_string() == new);
+            if keeps_on_disk(&entry.value) && !is_found {
                 continue;
             }
-            let new = free_id(&id, known.canonical, &taken);
             let mut places = vec![entry.key_span];
             if kind == Kind::Extension {
                 find_by_key(node, &id, &mut places);
@@ -41,7 +43,7 @@ pub(super) fn old_names(node: &Node, catalog: &dyn Catalog) -> Vec<Edit> {
     edits
 }
 
-/// Whether a component has a queue on disk, which is found by the component's name: what waits in it would be stranded.
+/// Whether a component has a queue on disk, which is found by the component's name, old or new.
 pub(crate) fn keeps_on_disk(section: &Node) -> bool {
     let storage = section.get(&["sending_queue", "storage"]).or_else(|| section.get(&["storage"]));
     storage.is_some_and(|storage| !matches!(storage.value, Value::Null))

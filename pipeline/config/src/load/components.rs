@@ -6,7 +6,7 @@ use crate::contrib;
 use crate::diagnostic::Diagnostic;
 use crate::id::ComponentId;
 use crate::legacy;
-use crate::node::{Entry, Value};
+use crate::node::{Entry, Map, Value};
 use crate::suggest;
 
 /// How the id of a component is written.
@@ -62,14 +62,20 @@ impl Loader<'_> {
                     format!("expected a section (keys and values), found {}", entry.value.value.kind());
                 self.error(entry.value.span, &path, &message);
             }
-            if let Some(component) = self.component(kind, id.clone(), entry, &path) {
+            if let Some(component) = self.component(kind, id.clone(), (entry, map), &path) {
                 components.insert(id, component);
             }
         }
         components
     }
 
-    fn component(&mut self, kind: Kind, id: ComponentId, entry: &Entry, path: &str) -> Option<Component> {
+    fn component(
+        &mut self,
+        kind: Kind,
+        id: ComponentId,
+        (entry, section): (&Entry, &Map),
+        path: &str,
+    ) -> Option<Component> {
         let Some(known) = self.known(kind, &id) else {
             let type_name = id.type_name();
             let message = format!("unknown type: \"{type_name}\" for id: \"{id}\"");
@@ -87,11 +93,23 @@ impl Loader<'_> {
                     let old = id.type_name();
                     let message = format!("`{old}` is an old name of the {kind} `{}`", known.canonical);
                     let new = renamed(&id, known.canonical);
-                    let mut help = format!("rename it to `{new}`, here and where it is used");
-                    if legacy::keeps_on_disk(&entry.value) {
-                        help += ", once its queue on disk is empty (`millrace queue list`): that is found by the \
-                                 name, and what waits in it would not be sent under another";
-                    }
+                    let help = match section.get(&new) {
+                        None if legacy::keeps_on_disk(&entry.value) => format!(
+                            "rename it to `{new}`, here and where it is used; its queue on disk is found under either \
+                             name"
+                        ),
+                        Some(_) if legacy::keeps_on_disk(&entry.value) => format!(
+                            "`{new}` is another one here: give this one a name of its own, such as `{}/{old}`, once its \
+                             queue on disk is empty (`millrace queue list`); what waits would not be found under it",
+                            known.canonical
+                        ),
+                        Some(_) => format!(
+                            "`{new}` is another one here: give this one a name of its own, such as `{}/{old}`, here and \
+                             where it is used",
+                            known.canonical
+                        ),
+                        None => format!("rename it to `{new}`, here and where it is used"),
+                    };
                     Diagnostic::warning(entry.key_span, path, message).help(help)
                 }
             };

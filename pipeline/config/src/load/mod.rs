@@ -161,6 +161,12 @@ impl Loaded {
         Kind::ALL.into_iter().flat_map(|kind| self.config.components(kind).values())
     }
 
+    /// Whether there is such a component.
+    #[must_use]
+    pub fn is_configured(&self, kind: Kind, id: &ComponentId) -> bool {
+        self.config.components(kind).contains_key(id)
+    }
+
     /// The configuration, if its parts fit together.
     #[must_use]
     pub fn into_config(self) -> Option<Config> {

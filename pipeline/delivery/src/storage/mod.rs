@@ -34,6 +34,7 @@ pub(crate) fn place(
     let owner = Owner {
         kind: context.kind,
         id: context.id.clone(),
+        namesakes: Arc::clone(&context.shared.namesakes),
         pipeline: context.pipeline.as_ref().map(ToString::to_string),
         signal,
         what,

@@ -233,7 +233,9 @@ impl<'a> Builder<'a> {
     }
 
     fn context(&self, kind: &'static str, id: &ComponentId, pipeline: Option<&PipelineId>) -> Context {
-        let shared = Shared { generation: self.shared.generation.apart(), ..self.shared.clone() };
+        let generation = self.shared.generation.apart();
+        let namesakes = self.plans.namesakes(kind, id);
+        let shared = Shared { generation, namesakes, ..self.shared.clone() };
         Context { shared, kind, id: id.clone(), pipeline: pipeline.cloned() }
     }
 }

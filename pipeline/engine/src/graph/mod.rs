@@ -47,11 +47,17 @@ pub struct Plans {
     pub extensions: BTreeMap<ComponentId, Box<dyn ExtensionConfig>>,
     /// What tells whether a component has changed, by its kind and id; without one it has.
     pub prints: BTreeMap<(&'static str, ComponentId), Print>,
+    /// The ids of a component under the other names of its type, unless they are configured; by its kind and id.
+    pub namesakes: BTreeMap<(&'static str, ComponentId), Arc<[ComponentId]>>,
 }
 
 impl Plans {
     fn print(&self, kind: &'static str, id: &ComponentId) -> Option<Print> {
         self.prints.get(&(kind, id.clone())).copied()
+    }
+
+    fn namesakes(&self, kind: &'static str, id: &ComponentId) -> Arc<[ComponentId]> {
+        self.namesakes.get(&(kind, id.clone())).cloned().unwrap_or_default()
     }
 }
 
