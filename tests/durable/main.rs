@@ -7,6 +7,7 @@ mod dead_letters;
 mod faults;
 mod kills;
 mod names;
+mod place;
 mod reloads;
 #[path = "../support/mod.rs"]
 mod support;

@@ -341,6 +341,9 @@ impl Stage for Exporter {
                 Some(queue) => queue.drain(&self.courier, deadline).await,
                 None => self.drain_direct(deadline).await,
             }
+            if let Some((letters, _)) = &self.letters {
+                letters.drain().await;
+            }
             if let Destination::Protocol(protocol) = &self.courier.destination {
                 // Whatever was under way or in line has not been spoken of one by one.
                 self.courier.dropped(cut_off() - before, &shutting_down());

@@ -151,7 +151,7 @@ impl Consumer {
         let file = match place.file(&self.shared, number) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                self.missing(number, segment);
+                self.missing(number);
                 return Read::Gone;
             }
             Err(error) => return Read::Failed(error),
@@ -218,23 +218,12 @@ impl Consumer {
     }
 
     /// The file is gone.
-    fn missing(&self, number: u64, segment: &Segment) {
+    fn missing(&self, number: u64) {
         let file = segment_name(number);
         let error = io::Error::from(io::ErrorKind::NotFound).to_string();
         self.shared.with(|index| {
             index.news.notices.push(Notice::ReadFailed { file, error });
-            if index.segments.get(&number).is_some_and(|there| there.sealed) {
-                index.drop_segment(number, LossReason::Missing);
-            } else {
-                // What is being written is not in anybody's directory any more.
-                let mut all = segment.totals;
-                let entries = (segment.base..segment.end).map(|sequence| {
-                    let totals = std::mem::take(&mut all);
-                    (sequence, Totals { entries: 1, ..totals })
-                });
-                index.give_up(number, LossReason::Missing, entries);
-                index.news.seal = true;
-            }
+            index.miss(number);
         });
     }
 

@@ -123,6 +123,18 @@ impl CursorFile {
         self.slot.unwrap_or(SLOT) * 4
     }
 
+    /// Whether somebody has taken it away, or put another in its place. Then it is made anew.
+    pub(crate) fn has_vanished(&mut self, files: &dyn Files) -> bool {
+        let Some(_) = self.slot else { return false };
+        let Ok(named) = files.identity(&self.name()) else { return false };
+        let opened = self.file.as_ref().and_then(|file| file.identity().ok());
+        let has_vanished = named.is_none() || opened.is_some_and(|opened| named != Some(opened));
+        if has_vanished {
+            (self.file, self.slot) = (None, None);
+        }
+        has_vanished
+    }
+
     /// Makes the file, if there is none, so that persisting needs no room.
     pub(crate) fn prepare(&mut self, shared: &Shared, cursor: Cursor) -> io::Result<()> {
         if self.slot.is_none() { self.persist(shared, cursor).map(drop) } else { Ok(()) }

@@ -9,6 +9,7 @@
 use crate::cursors::CursorFile;
 use crate::event::lock;
 use crate::index::Doomed;
+use crate::lookout::Lookout;
 use crate::report::Notice;
 use crate::shared::{Shared, segment_name};
 use crate::spare;
@@ -30,6 +31,7 @@ enum Files {
 #[derive(Default)]
 pub(crate) struct Keeper {
     pub(crate) cursors: Vec<CursorFile>,
+    lookout: Lookout,
     /// When the cursors were last persisted, on the monotonic clock.
     persisted: Duration,
     /// When something failed, which is not tried again for a while.
@@ -39,8 +41,8 @@ pub(crate) struct Keeper {
 }
 
 impl Keeper {
-    pub(crate) fn new(cursors: Vec<CursorFile>) -> Self {
-        Self { cursors, ..Self::default() }
+    pub(crate) fn new(cursors: Vec<CursorFile>, now: Duration) -> Self {
+        Self { cursors, lookout: Lookout::from(now), ..Self::default() }
     }
 
     /// Does what there is to do; if it is not `urgent`, only what is due. Says how long it may take until it is to look
@@ -48,15 +50,16 @@ impl Keeper {
     pub(crate) fn keep(&mut self, shared: &Shared, urgent: bool) -> Duration {
         let now = shared.monotonic();
         self.expire(shared, now);
+        let look = self.lookout.look(shared, &mut self.cursors, now);
         if let Some(left) = self.pause(now).filter(|_| !urgent) {
-            return left;
+            return left.min(look);
         }
         let interval = shared.options.cursor_interval;
         let (dirty, due) = shared.with(|index| {
             let dirty = index.readers.iter().any(|reader| reader.dirty);
             let bytes: u64 = index.readers.iter().map(|reader| reader.unpersisted_bytes).max().unwrap_or(0);
             let due = !index.doomed.is_empty() || bytes >= shared.options.cursor_bytes;
-            let writable = index.read_only.is_none();
+            let writable = !index.is_fixed();
             (dirty && writable, due && writable)
         });
         let left = (self.persisted + interval).saturating_sub(now);
@@ -73,7 +76,7 @@ impl Keeper {
         }
         let age = max_age(shared).map_or(Duration::MAX, expiry_interval);
         let again = if dirty && !persist { left } else { Duration::MAX };
-        self.pause(now).unwrap_or(again).min(age)
+        self.pause(now).unwrap_or(again).min(age).min(look)
     }
 
     /// Removes what is done with, all of it.
@@ -100,13 +103,19 @@ impl Keeper {
         }
     }
 
+    /// Counts what somebody has taken away.
+    pub(crate) fn take_stock(&mut self, shared: &Shared) {
+        self.lookout.take_stock(shared);
+    }
+
     /// Persists and unlinks a last time.
     pub(crate) fn close(&mut self, shared: &Shared) {
+        self.take_stock(shared);
         let tidy = shared.with(|index| {
             let spare = index.spare.take();
             index.doomed.extend(spare.map(|spare| (spare.number, Doomed::of(spare.len))));
             let tidy = index.readers.iter().any(|reader| reader.dirty) || !index.doomed.is_empty();
-            tidy && index.read_only.is_none()
+            tidy && !index.is_fixed()
         });
         if tidy {
             // What fails has been told, and is found when the log is opened next.

@@ -5,7 +5,7 @@ use crate::consumer::{Consumer, Place};
 use crate::cursors::PROBE;
 use crate::entry::Entry;
 use crate::event::{Event, Listener, lock};
-use crate::files::{Disk, Files};
+use crate::files::{Disk, Files, Guard};
 use crate::format::frame;
 use crate::group::Appending;
 use crate::index::Limits;
@@ -16,7 +16,6 @@ use crate::recover;
 use crate::report::{OpenError, Recovered, Refusal, Stats, Totals};
 use crate::shared::{Chores, Shared};
 use crate::writer::Writer;
-use std::any::Any;
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -117,6 +116,7 @@ impl Log {
         let limits = limits(&options)?;
         let (guard, read_only) = guard(files.as_ref())?;
         let opened = recover::open(files.as_ref(), clock.as_ref(), &options, limits, read_only)?;
+        let now = clock.monotonic();
         let places = options.consumers.iter().map(|_| Arc::default()).collect();
         let next_sequence = opened.index.next_sequence;
         let shared = Arc::new(Shared {
@@ -125,7 +125,7 @@ impl Log {
             clock,
             options,
             time: opened.time,
-            keeper: Mutex::new(Keeper::new(opened.cursors)),
+            keeper: Mutex::new(Keeper::new(opened.cursors, now)),
             line: Mutex::default(),
             arrived: Condvar::new(),
             index: Mutex::new(opened.index),
@@ -133,7 +133,7 @@ impl Log {
             untidy: Condvar::new(),
             ready: Event::default(),
             freed: Event::default(),
-            guard: Mutex::new(guard),
+            guard: Mutex::new(Some(guard)),
         });
         shared.options.observer.opened(&opened.recovered);
         if shared.with(|index| index.read_only.is_none()) {
@@ -247,6 +247,13 @@ impl Log {
     pub fn tidy(&self) {
         let shared = &self.inner.shared;
         lock(&shared.keeper).keep(shared, true);
+    }
+
+    /// Counts as lost what is in files that somebody has removed. [`Log::close`] does so, too; until then, entries that the
+    /// caller still has can be handed out without their file. Blocks.
+    pub fn take_stock(&self) {
+        let shared = &self.inner.shared;
+        lock(&shared.keeper).take_stock(shared);
     }
 
     /// Takes nothing more, writes what has been taken, persists the cursors, and lets other processes in. Blocks. Does
@@ -405,10 +412,8 @@ pub(crate) fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
-type Guard = Box<dyn Any + Send + Sync>;
-
 /// Keeps other processes out, as far as that is possible.
-fn guard(files: &dyn Files) -> Result<(Option<Guard>, Option<String>), OpenError> {
+fn guard(files: &dyn Files) -> Result<(Box<dyn Guard>, Option<String>), OpenError> {
     let guard = files.lock().map_err(|source| OpenError::Io { doing: "locking the directory", source })?;
     let Some(guard) = guard else { return Err(OpenError::Locked(Default::default())) };
     // Whether files can be made is found out by making one.
@@ -419,7 +424,7 @@ fn guard(files: &dyn Files) -> Result<(Option<Guard>, Option<String>), OpenError
         Err(_) => None,
     };
     let _ = files.unlink(PROBE);
-    Ok((Some(guard), read_only))
+    Ok((guard, read_only))
 }
 
 fn limits(options: &Options) -> Result<Limits, OpenError> {

@@ -1,5 +1,6 @@
 //! What a log tells its user: what was refused, what was lost, what went wrong, and how much there is.
 
+use crate::files::Displacement;
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -198,6 +199,16 @@ pub enum Notice {
         /// What the system says.
         error: String,
     },
+    /// The directory is not where the next process looks for it. What is there is handed out, and nothing is taken.
+    Displaced(Displacement),
+    /// The directory is under its path again, and entries are taken.
+    InPlace,
+    /// A file was removed from the directory, or another put in its place, while it was in use. If it is a segment, what
+    /// is in it and cannot be handed out is lost, and told on its own; any other file is made again.
+    Vanished {
+        /// The file.
+        file: String,
+    },
     /// The clock is behind the newest entry. Ages are counted from that entry's time on.
     ClockWentBack {
         /// By how much.
@@ -239,6 +250,11 @@ impl fmt::Display for Notice {
                  not known"
             ),
             Self::ReadOnly { error } => write!(f, "the directory cannot be written to: {error}"),
+            Self::Displaced(displaced) => write!(f, "the directory {displaced}"),
+            Self::InPlace => f.write_str("the directory is in its place again"),
+            Self::Vanished { file } => {
+                write!(f, "{file} was removed or replaced by somebody while it was in use")
+            }
             Self::ClockWentBack { by } => write!(f, "the clock is {by:?} behind the newest entry"),
         }
     }
@@ -276,6 +292,8 @@ pub struct Stats {
     pub commits: u64,
     /// Entries that were appended.
     pub appended: u64,
+    /// The directory is not where the next process looks for it ([`Notice::Displaced`]).
+    pub displaced: bool,
 }
 
 /// Why an entry was not taken. It is the caller's again.

@@ -2,13 +2,12 @@
 
 use crate::clock::{Clock, LogTime};
 use crate::event::{Event, lock};
-use crate::files::Files;
+use crate::files::{Files, Guard};
 use crate::index::Index;
 use crate::keeper::Keeper;
 use crate::line::Line;
 use crate::options::Options;
 use crate::report::Notice;
-use std::any::Any;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
@@ -31,7 +30,7 @@ pub(crate) struct Shared {
     pub(crate) ready: Event,
     pub(crate) freed: Event,
     /// Keeps other processes out.
-    pub(crate) guard: Mutex<Option<Box<dyn Any + Send + Sync>>>,
+    pub(crate) guard: Mutex<Option<Box<dyn Guard>>>,
 }
 
 /// Why the keeper is to look.

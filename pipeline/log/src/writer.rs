@@ -17,6 +17,7 @@ use crate::format::trailer::{self, Trailer};
 use crate::format::{ALIGN, Salt};
 use crate::index::{Doomed, Index, Located, OVERHEAD, Segment, Spare};
 use crate::line::{Queued, Waiting};
+use crate::lookout::look_at_directory;
 use crate::report::{Notice, Refusal, Totals};
 use crate::shared::{Shared, segment_name};
 use std::io::{self, IoSlice};
@@ -131,6 +132,9 @@ impl Writer {
 
     /// Makes sure that a frame fits into the segment that is being written, and says how many bytes of frames do.
     fn make_room(&mut self, framed_len: u64) -> Result<u64, Refusal> {
+        if let Some(refusal) = self.shared.with(|index| index.refusal()) {
+            return Err(refusal);
+        }
         if self.active.as_ref().is_some_and(|active| active.room() < framed_len) {
             self.grow(framed_len);
         }
@@ -167,6 +171,10 @@ impl Writer {
     fn begin(&mut self, framed_len: u64) -> Result<Active, Refusal> {
         let need = (OVERHEAD + framed_len).next_multiple_of(ALIGN);
         let want = need.max(self.shared.segment_size);
+        look_at_directory(&self.shared);
+        if let Some(refusal) = self.shared.with(|index| index.refusal()) {
+            return Err(refusal);
+        }
         let Some(base) = Some(self.next_sequence).filter(|next| *next < u64::MAX - (1 << 32)) else {
             return Err(Refusal::Disk("sequence numbers are used up".into()));
         };
@@ -175,8 +183,10 @@ impl Writer {
         let (created_ns, prior) = (self.shared.now_ns(), self.shared.with(|index| index.next_sequence - 1));
         let header = segment::Header { number, base, prior, created_ns, salt, reused }.encode();
         let contents = Trailer { end: base, totals: Totals::default(), oldest_ns: u64::MAX, newest_ns: 0 };
+        let identity = file.identity().ok();
         self.shared.with(|index| {
             index.spare = None;
+            index.begun = identity.map(|identity| (number, identity));
             index.begin_segment(
                 number,
                 Segment {

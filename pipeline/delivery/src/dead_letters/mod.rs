@@ -40,6 +40,7 @@ const TEXTS: Texts = Texts {
     found: "there are dead letters; `millrace dead-letters list` shows them",
     lost: "dead letters are gone",
     fails: "what cannot be delivered is dropped until it does",
+    displaced: "until then what cannot be delivered is dropped",
 };
 
 /// The dead letters of one component and signal.
@@ -107,6 +108,15 @@ impl DeadLetters {
                 "the new `millrace_dead_letters::max_size` is less than two files of the size that they have now; this is \
                  the limit until the next start"
             );
+        }
+    }
+
+    /// When everything ends: what of them is gone is lost.
+    pub(crate) async fn drain(&self) {
+        if self.watch.is_at_end() {
+            let log = self.log.clone();
+            // A panic in it has been reported.
+            let _ = tokio::task::spawn_blocking(move || log.take_stock()).await;
         }
     }
 
@@ -181,6 +191,7 @@ pub(crate) fn watch(context: &Context, letters: &Arc<DeadLetters>) -> Vec<Regist
     vec![
         observe(&ours::DEAD_LETTERS, |letters| letters.log.stats().held.entries as f64),
         observe(&ours::DEAD_LETTER_ITEMS, |letters| letters.log.stats().held.items as f64),
+        observe(&ours::STORAGE_DISPLACED, |letters| f64::from(u8::from(letters.log.stats().displaced))),
         observe(&ours::DEAD_LETTER_BYTES, |letters| letters.log.stats().disk_bytes as f64),
     ]
 }

@@ -3,9 +3,10 @@
 use super::totals;
 use crate::says::say;
 use millrace_engine::component::Context;
+use millrace_engine::health::State;
 use millrace_engine::ledger::{Holder, Term};
 use millrace_engine::storage::Place;
-use millrace_engine::{Account, Cost, Reason};
+use millrace_engine::{Account, Cost, Health, Reason};
 use millrace_log::{Loss, LossReason, Notice, Observer, Recovered, Totals};
 use millrace_telemetry::catalogue::millrace as ours;
 use millrace_telemetry::{Histogram, Labels, Registry};
@@ -20,9 +21,12 @@ pub(crate) struct Watch {
     account: Arc<Account>,
     place: Place,
     is_failing: AtomicBool,
+    /// The directory is not where the next process looks for it: nothing that still gets there makes it well.
+    is_displaced: AtomicBool,
     /// Whether something was dropped that may be in memory still.
     has_dropped: AtomicBool,
     registry: Registry,
+    health: Health,
     labels: Labels,
     sync_duration: Histogram,
     texts: Texts,
@@ -36,6 +40,8 @@ pub(crate) struct Texts {
     pub(crate) lost: &'static str,
     /// It cannot be written to.
     pub(crate) fails: &'static str,
+    /// Its directory is gone, and what to do has been said.
+    pub(crate) displaced: &'static str,
 }
 
 /// By what everything of one store is labelled.
@@ -62,8 +68,10 @@ impl Watch {
             account: Arc::clone(account),
             place: place.clone(),
             is_failing: AtomicBool::new(false),
+            is_displaced: AtomicBool::new(false),
             has_dropped: AtomicBool::new(false),
             registry: registry.clone(),
+            health: context.shared.health.clone(),
             labels,
             texts,
         })
@@ -93,7 +101,7 @@ impl Watch {
 
     /// Something has been put on disk.
     pub(crate) fn works(&self) {
-        if self.is_failing.load(Relaxed) {
+        if self.is_failing.load(Relaxed) && !self.is_displaced.load(Relaxed) {
             self.is_failing.store(false, Relaxed);
             say!(info, &self.holder, "the disk takes what it should again");
             self.place.works();
@@ -113,6 +121,20 @@ impl Watch {
             );
         }
         self.place.fails(error);
+    }
+
+    /// What is on disk would not be found by the next process, as somebody has moved or removed the directory.
+    fn displaced(&self, notice: &Notice) {
+        self.is_displaced.store(true, Relaxed);
+        self.is_failing.store(true, Relaxed);
+        let folder = self.place.folder();
+        say!(error, &self.holder, folder = %folder.display(), "{notice}; {}", self.texts.displaced);
+        self.place.fails(&notice.to_string());
+    }
+
+    /// Whether what is in memory now has nobody who goes on with it.
+    pub(crate) fn is_at_end(&self) -> bool {
+        self.health.state() >= State::Draining
     }
 
     /// Whether something was dropped since this was last asked.
@@ -224,6 +246,15 @@ impl Observer for Watch {
             Notice::ReadFailed { .. } => self.count_failure("read"),
             Notice::UnlinkFailed { .. } => self.count_failure("remove"),
             Notice::CursorFailed { .. } | Notice::CursorCut { .. } => self.count_failure("cursor"),
+            Notice::Displaced(_) | Notice::Vanished { .. } => self.count_failure("place"),
+            _ => {}
+        }
+        match notice {
+            Notice::Displaced(_) => return self.displaced(notice),
+            Notice::InPlace => {
+                self.is_displaced.store(false, Relaxed);
+                return self.works();
+            }
             _ => {}
         }
         if matches!(notice, Notice::WriteFailed { .. } | Notice::ReadOnly { .. } | Notice::DiskFull) {

@@ -1,18 +1,24 @@
 //! The real file system.
 
-use super::{Access, File, Files, Listed};
-use std::any::Any;
-use std::fs::{self, DirBuilder, OpenOptions, TryLockError};
+use super::{Access, Displacement, File, Files, Guard, Identity, Listed, place};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, openat, renameat, statat, unlinkat};
+use rustix::io::retry_on_intr;
+use std::fs::{self, DirBuilder, TryLockError};
 use std::io::{self, IoSlice};
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 const LOCK: &str = "lock";
 
-/// A directory, and its files.
+/// What the directory is called in itself.
+const ITSELF: &str = ".";
+
+/// A directory, and its files. They are those of the directory that was opened, whatever is under its path later.
 #[derive(Debug)]
 pub struct Disk {
     path: PathBuf,
+    directory: Arc<fs::File>,
 }
 
 impl Disk {
@@ -30,23 +36,25 @@ impl Disk {
     /// # Errors
     /// What the system says.
     pub fn open(path: &Path) -> io::Result<Self> {
-        if fs::metadata(path)?.is_dir() {
-            Ok(Self { path: path.to_owned() })
-        } else {
-            Err(io::ErrorKind::NotADirectory.into())
-        }
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let directory = rustix::fs::open(path, flags, Mode::empty())?;
+        Ok(Self { path: path.to_owned(), directory: Arc::new(directory.into()) })
+    }
+
+    fn at(&self, name: &str, flags: OFlags) -> io::Result<fs::File> {
+        let mode = Mode::RUSR | Mode::WUSR;
+        let open = || openat(self.directory.as_ref(), name, flags | OFlags::CLOEXEC, mode);
+        Ok(retry_on_intr(open)?.into())
     }
 
     /// The lock file; where none can be made, the directory itself.
-    fn lockable(&self) -> io::Result<fs::File> {
-        let path = &self.path.join(LOCK);
-        let file =
-            OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
-        match file {
+    fn lockable(&self) -> io::Result<(fs::File, &'static str)> {
+        match self.at(LOCK, OFlags::RDWR | OFlags::CREATE) {
             Err(error) if is_read_only(&error) => {
-                fs::File::open(path).or_else(|_| fs::File::open(&self.path))
+                let file = self.at(LOCK, OFlags::RDONLY).map(|file| (file, LOCK));
+                file.or_else(|_| Ok((self.at(ITSELF, OFlags::RDONLY)?, ITSELF)))
             }
-            file => file,
+            file => Ok((file?, LOCK)),
         }
     }
 }
@@ -59,61 +67,89 @@ pub(crate) fn is_read_only(error: &io::Error) -> bool {
 impl Files for Disk {
     fn list(&self) -> io::Result<Vec<Listed>> {
         let mut listed = Vec::new();
-        for entry in fs::read_dir(&self.path)? {
+        for entry in Dir::read_from(self.directory.as_ref())? {
             let entry = entry?;
             // What vanishes meanwhile was not there.
-            let Ok(metadata) = entry.metadata() else { continue };
+            let stat = statat(self.directory.as_ref(), entry.file_name(), AtFlags::SYMLINK_NOFOLLOW);
+            let Ok(stat) = stat else { continue };
             let name = entry.file_name().to_string_lossy().into_owned();
-            if name == LOCK {
+            if [ITSELF, "..", LOCK].contains(&name.as_str()) {
                 continue;
             }
-            let regular = metadata.is_file();
-            listed.push(Listed { name, len: if regular { metadata.len() } else { 0 }, regular });
+            let regular = FileType::from_raw_mode(stat.st_mode).is_file();
+            listed.push(Listed {
+                name,
+                len: if regular { stat.st_size.cast_unsigned() } else { 0 },
+                regular,
+            });
         }
         Ok(listed)
     }
 
     fn create(&self, name: &str) -> io::Result<Box<dyn File>> {
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create_new(true).mode(0o600);
-        Ok(Box::new(DiskFile(options.open(self.path.join(name))?)))
+        Ok(Box::new(DiskFile(self.at(name, OFlags::RDWR | OFlags::CREATE | OFlags::EXCL)?)))
     }
 
     fn open(&self, name: &str, access: Access) -> io::Result<Box<dyn File>> {
-        let mut options = OpenOptions::new();
-        options.read(true).write(access == Access::Write);
-        Ok(Box::new(DiskFile(options.open(self.path.join(name))?)))
+        let flags = if access == Access::Write { OFlags::RDWR } else { OFlags::RDONLY };
+        Ok(Box::new(DiskFile(self.at(name, flags)?)))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        fs::rename(self.path.join(from), self.path.join(to))
+        Ok(renameat(self.directory.as_ref(), from, self.directory.as_ref(), to)?)
     }
 
     fn unlink(&self, name: &str) -> io::Result<()> {
-        fs::remove_file(self.path.join(name))
+        Ok(unlinkat(self.directory.as_ref(), name, AtFlags::empty())?)
     }
 
     fn sync_dir(&self) -> io::Result<()> {
-        fs::File::open(&self.path)?.sync_all()
+        self.directory.sync_all()
     }
 
-    fn lock(&self) -> io::Result<Option<Box<dyn Any + Send + Sync>>> {
-        let file = self.lockable()?;
-        match file.try_lock() {
-            Ok(()) => Ok(Some(Box::new(file))),
-            Err(TryLockError::WouldBlock) => Ok(None),
+    fn lock(&self) -> io::Result<Option<Box<dyn Guard>>> {
+        let (file, name) = self.lockable()?;
+        let lock = match file.try_lock() {
+            Ok(()) => Lock { directory: Arc::clone(&self.directory), file, name },
+            Err(TryLockError::WouldBlock) => return Ok(None),
             // Some file systems know no locks. Better unlocked than not started.
             Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => {
-                Ok(Some(Box::new(file)))
+                Lock { directory: Arc::clone(&self.directory), file, name }
             }
-            Err(TryLockError::Error(error)) => Err(error),
-        }
+            Err(TryLockError::Error(error)) => return Err(error),
+        };
+        Ok(Some(Box::new(lock)))
+    }
+
+    fn identity(&self, name: &str) -> io::Result<Option<Identity>> {
+        place::named(&self.directory, name)
+    }
+
+    fn displacement(&self) -> io::Result<Option<Displacement>> {
+        place::displacement(&self.directory, &self.path)
+    }
+}
+
+struct Lock {
+    directory: Arc<fs::File>,
+    file: fs::File,
+    /// What it was opened as.
+    name: &'static str,
+}
+
+impl Guard for Lock {
+    fn holds(&self) -> io::Result<bool> {
+        Ok(place::named(&self.directory, self.name)? == Some(place::opened(&self.file)?))
     }
 }
 
 struct DiskFile(fs::File);
 
 impl File for DiskFile {
+    fn identity(&self) -> io::Result<Identity> {
+        place::opened(&self.0)
+    }
+
     fn size(&self) -> io::Result<u64> {
         Ok(self.0.metadata()?.len())
     }
@@ -186,7 +222,12 @@ mod tests {
         let (one, two) = (one.expect("there"), two.expect("there"));
         let held = one.lock().expect("works").expect("free");
         assert!(two.lock().expect("works").is_none());
-        drop(held);
+        assert!(held.holds().expect("known"));
+        fs::remove_file(directory.path().join(LOCK)).expect("removed");
+        assert!(!held.holds().expect("known"), "another one could be made");
+        let again = one.lock().expect("works").expect("free");
+        assert!(again.holds().expect("known") && two.lock().expect("works").is_none());
+        drop((held, again));
         assert!(two.lock().expect("works").is_some());
     }
 

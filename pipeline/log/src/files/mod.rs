@@ -1,11 +1,12 @@
 //! What the log needs of a file system. Small, so that a test can be one.
 
 mod disk;
+mod place;
 
 pub use disk::Disk;
 pub(crate) use disk::is_read_only;
+pub use place::{Displacement, Identity};
 
-use std::any::Any;
 use std::io::{self, IoSlice};
 
 /// The files of one directory, which is the log's alone.
@@ -33,11 +34,27 @@ pub trait Files: Send + Sync {
     fn sync_dir(&self) -> io::Result<()>;
 
     /// Keeps other processes out for as long as the guard lives. `None`: another one is in.
-    fn lock(&self) -> io::Result<Option<Box<dyn Any + Send + Sync>>>;
+    fn lock(&self) -> io::Result<Option<Box<dyn Guard>>>;
+
+    /// What is there under that name; `None`: nothing.
+    fn identity(&self, name: &str) -> io::Result<Option<Identity>>;
+
+    /// Why the next process would not find what is in the directory; `None`: it would. Whatever has become of its path,
+    /// all else here is about the directory that was opened.
+    fn displacement(&self) -> io::Result<Option<Displacement>>;
+}
+
+/// Keeps other processes out of a directory.
+pub trait Guard: Send + Sync {
+    /// Whether it still does. A lock that somebody has removed keeps nobody out who makes another one.
+    fn holds(&self) -> io::Result<bool>;
 }
 
 /// An open file.
 pub trait File: Send + Sync {
+    /// Which file it is.
+    fn identity(&self) -> io::Result<Identity>;
+
     /// Its length.
     fn size(&self) -> io::Result<u64>;
 

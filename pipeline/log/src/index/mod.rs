@@ -18,6 +18,7 @@ mod tail;
 pub(crate) use consumer::{Held, Reader};
 pub(crate) use tail::Located;
 
+use crate::files::{Displacement, Identity};
 use crate::format::cursor::Cursor;
 use crate::format::{Salt, segment, trailer};
 use crate::options::OnFull;
@@ -127,6 +128,10 @@ pub(crate) struct Index {
     pub(crate) closed: bool,
     /// Why nothing can be written, if nothing can.
     pub(crate) read_only: Option<String>,
+    /// Why what is written would not be found again, if it would not.
+    pub(crate) displaced: Option<Displacement>,
+    /// The last segment that was begun, and what its file is.
+    pub(crate) begun: Option<(u64, Identity)>,
     /// The device was full at that time.
     pub(crate) disk_full: Option<Duration>,
     pub(crate) commits: u64,
@@ -150,6 +155,8 @@ impl Index {
             cursor_room: 0,
             closed: false,
             read_only: None,
+            displaced: None,
+            begun: None,
             disk_full: None,
             commits: 0,
             appended: 0,
@@ -202,6 +209,7 @@ impl Index {
             oldest_age: oldest.map(|segment| Duration::from_nanos(now_ns.saturating_sub(segment.oldest_ns))),
             commits: self.commits,
             appended: self.appended,
+            displaced: self.displaced.is_some(),
         }
     }
 }

@@ -74,8 +74,8 @@ impl Index {
         if self.closed {
             return Err(Refusal::Closed);
         }
-        if let Some(error) = &self.read_only {
-            return Err(Refusal::Disk(error.clone()));
+        if let Some(refusal) = self.refusal() {
+            return Err(refusal);
         }
         if self.disk_full.is_some_and(|since| now < since + DISK_FULL_PAUSE) {
             return Err(Refusal::DiskFull);

@@ -1,6 +1,7 @@
 //! Segments: begun, filled, completed, given up, let go.
 
-use super::{Doomed, Index, Located, Segment, Spare};
+use super::{Doomed, Index, Located, Reader, Segment, Spare};
+use crate::files::Identity;
 use crate::report::{Loss, LossReason, Totals};
 use std::collections::BTreeSet;
 
@@ -17,6 +18,12 @@ impl Index {
             reader.dirty = true;
         }
         self.news.untidy = true;
+    }
+
+    /// The segment that is being written, and what its file is.
+    pub(crate) fn writing(&self) -> Option<(u64, Identity)> {
+        let is_open = |number: &u64| self.segments.get(number).is_some_and(|segment| !segment.sealed);
+        self.begun.filter(|(number, _)| is_open(number))
     }
 
     /// The number of a new file. Given out once, whatever becomes of it.
@@ -38,7 +45,7 @@ impl Index {
         let Some((_, active)) = self.segments.last_key_value() else { return false };
         let half = active.used >= self.limits.segment_size / 2;
         let fits = self.limits.segment_size <= self.available();
-        !active.sealed && half && fits && self.spare.is_none() && !self.closed
+        !active.sealed && half && fits && self.spare.is_none() && !self.closed && self.displaced.is_none()
     }
 
     /// One of the files in `doomed` that can be the next segment's, if one is wanted: its number, and the size that it
@@ -130,16 +137,39 @@ impl Index {
     /// not.
     pub(crate) fn drop_segment(&mut self, number: u64, reason: LossReason) {
         let Some(segment) = self.segments.get(&number) else { return };
-        let mut lost = Totals::default();
-        for reader in &self.readers {
-            let done = reader.progress.get(&number).map_or(Totals::default(), |progress| progress.totals);
-            let left = segment.totals.less(done).less(reader.leased(number));
-            if left.entries > lost.entries {
-                lost = left;
-            }
-        }
+        let lost = self.left(number, segment);
         self.lose(reason, lost);
         self.doom(number, Some(reason));
+    }
+
+    /// Gives up a segment whose file is gone.
+    pub(crate) fn miss(&mut self, number: u64) {
+        let Some(segment) = self.segments.get(&number) else { return };
+        if segment.sealed {
+            return self.drop_segment(number, LossReason::Missing);
+        }
+        let is_open = |sequence: &u64| {
+            self.readers.iter().any(|reader| {
+                let progress = reader.progress.get(&number);
+                let is_done = progress.is_some_and(|of| of.done.contains(sequence - segment.base));
+                !is_done && !reader.leases.contains_key(sequence)
+            })
+        };
+        let open: Vec<u64> = (segment.base..segment.end).filter(is_open).collect();
+        // Which of them counts how much does not matter; the first one counts for all.
+        let mut left = self.left(number, segment);
+        let entries = open.into_iter().map(|sequence| (sequence, std::mem::take(&mut left)));
+        self.give_up(number, LossReason::Missing, entries);
+        self.news.seal = true;
+    }
+
+    /// What is neither done with nor with the consumer for which that is most.
+    fn left(&self, number: u64, segment: &Segment) -> Totals {
+        let left = |reader: &Reader| {
+            let done = reader.progress.get(&number).map_or(Totals::default(), |progress| progress.totals);
+            segment.totals.less(done).less(reader.leased(number))
+        };
+        self.readers.iter().map(left).max_by_key(|left| left.entries).unwrap_or_default()
     }
 
     /// Drops the oldest segment, if there is one besides that which is being written.

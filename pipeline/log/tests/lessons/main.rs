@@ -2,6 +2,7 @@
 //! they had acknowledged.
 
 mod files;
+mod place;
 #[path = "../support/mod.rs"]
 mod support;
 

@@ -2,6 +2,7 @@
 //! themselves.
 #![allow(dead_code, reason = "not every test uses all of it")]
 
+mod rng;
 pub mod sim;
 
 use bytes::Bytes;

@@ -180,6 +180,14 @@ pub static STORAGE_SEGMENTS: Def = Def::gauge(
 )
 .labelled(STORAGE_LABELS);
 
+/// Whether its directory is somewhere else than it was opened, or nowhere. Labels as above; observed.
+pub static STORAGE_DISPLACED: Def = Def::gauge(
+    "otelcol_millrace_storage_displaced",
+    "1 while the component's directory is not in its place: moved, removed, or hidden by another one.",
+    "1",
+)
+.labelled(STORAGE_LABELS);
+
 /// What of it is in memory at the same time. Labels as above; observed.
 pub static STORAGE_MEMORY: Def = Def::gauge(
     "otelcol_millrace_storage_memory",
@@ -198,7 +206,8 @@ pub static STORAGE_SYNC_DURATION: Def = Def::histogram(
 .at(Level::Normal)
 .labelled(STORAGE_LABELS);
 
-/// What the disk failed at. Labels as above, and `operation` (`write`, `read`, `remove`, `cursor`, `space`).
+/// What the disk failed at. Labels as above, and `operation` (`write`, `read`, `remove`, `cursor`,
+/// `space`; `place`: what is in use has been moved or removed).
 pub static STORAGE_FAILURES: Def = Def::counter(
     "otelcol_millrace_storage_failures",
     "Number of operations on files that failed, by operation.",
@@ -396,6 +405,7 @@ pub(super) const ALL: &[&Def] = &[
     &STORAGE_BYTES,
     &STORAGE_LIMIT,
     &STORAGE_SEGMENTS,
+    &STORAGE_DISPLACED,
     &STORAGE_MEMORY,
     &STORAGE_SYNC_DURATION,
     &STORAGE_FAILURES,

@@ -394,11 +394,18 @@ impl Line {
         &self.changed
     }
 
-    /// Writes down what is done with.
+    /// Writes down what is done with, and in the end what is gone.
     pub(crate) async fn tidy(&self) {
         let log = self.store.log.clone();
+        let is_at_end = self.store.watch.is_at_end();
+        let tidy = move || {
+            if is_at_end {
+                log.take_stock();
+            }
+            log.tidy();
+        };
         // A panic in it has been reported; what is not written down is handed out once more.
-        let _ = spawn_blocking(move || log.tidy()).await;
+        let _ = spawn_blocking(tidy).await;
     }
 
     /// Notes how old the oldest request is that is handed out.

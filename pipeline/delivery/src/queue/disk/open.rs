@@ -23,6 +23,7 @@ const TEXTS: Texts = Texts {
     found: "found what an earlier run has left on disk; sending it",
     lost: "requests that were on disk are lost",
     fails: "what arrives is refused until it does",
+    displaced: "until then what arrives is refused, and what can still be read or is in memory is sent",
 };
 
 impl Store {
@@ -135,6 +136,7 @@ pub(crate) fn watch_store(context: &Context, store: &Arc<Store>) -> Vec<Registra
     vec![
         observe(&ours::STORAGE_BYTES, |store| store.log.stats().disk_bytes as f64),
         observe(&ours::STORAGE_SEGMENTS, |store| store.log.stats().segments as f64),
+        observe(&ours::STORAGE_DISPLACED, |store| f64::from(u8::from(store.log.stats().displaced))),
         observe(&ours::STORAGE_MEMORY, |store| store.memory.window.used() as f64),
         observe(&ours::STORAGE_LIMIT, |store| store.limit().map_or(f64::NAN, |limit| limit as f64)),
     ]

@@ -1,0 +1,146 @@
+//! The directory and its files are moved, removed or replaced while the collector has them.
+
+use crate::support::http1::{self, PROTOBUF, Reply};
+use crate::support::stub::{Manner, Stub};
+use crate::support::{Collector, Setup, eventually, requests};
+use crate::{CONFIG, assert_delivered, delivered, durable, send};
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::PathBuf;
+
+const DISPLACED: &str = "otelcol_millrace_storage_displaced";
+const QUEUE: &[(&str, &str)] = &[("kind", "exporter"), ("signal", "logs")];
+
+fn storage(collector: &Collector) -> PathBuf {
+    collector.setup.folder.path().join("storage")
+}
+
+async fn offer(collector: &Collector, first: u64) -> Reply {
+    let body = requests::logs_named(first..first + 10);
+    http1::post(collector.setup.http, "/v1/logs", PROTOBUF, &body).await.expect("an answer")
+}
+
+/// Waits until it has noticed; that it turns senders away then, and says so.
+async fn assert_refuses(collector: &Collector) {
+    collector.metrics_when("it is noticed", |metrics| metrics.sum(DISPLACED, QUEUE) == 1.0).await;
+    let reply = offer(collector, 1_000_000).await;
+    assert_eq!(reply.status, 503, "{}", reply.words());
+    assert!(reply.head.contains("retry-after: "), "{}", reply.head);
+    assert!(reply.words().contains("the directory "), "{}", reply.words());
+    let log = collector.log();
+    assert!(
+        log.lines().any(|line| line.contains("error") && line.contains("the directory has been ")),
+        "{log}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_in_a_directory_that_was_moved_is_sent_and_taken_again_when_it_is_back() {
+    let (setup, destination) = durable("", "");
+    let collector = setup.start().await;
+    let mut acknowledged = send(&collector, 20).await;
+    let (storage, aside) = (storage(&collector), collector.setup.folder.path().join("aside"));
+    fs::rename(&storage, &aside).expect("moved");
+    assert_refuses(&collector).await;
+    // Another one in its place does not make it better, and nothing is put there.
+    fs::create_dir_all(storage.join("exporter-otlp_http-logs.queue")).expect("made");
+    eventually("it is seen", || async {
+        let words = offer(&collector, 1_000_000).await.words().to_owned();
+        if words.contains("another one is in its place") { Ok(()) } else { Err(words) }
+    })
+    .await;
+    let there = fs::read_dir(storage.join("exporter-otlp_http-logs.queue")).expect("a directory").count();
+    assert_eq!(there, 0);
+    let stub = Stub::start_at(destination, Manner::Keep).await;
+    assert_delivered(&stub, &acknowledged).await;
+    fs::remove_dir_all(&storage).expect("removed");
+    fs::rename(&aside, &storage).expect("moved back");
+    eventually("it takes again", || async {
+        let reply = offer(&collector, 2_000_000).await;
+        if reply.status == 200 { Ok(()) } else { Err(reply.words().to_owned()) }
+    })
+    .await;
+    acknowledged.extend(2_000_000..2_000_010);
+    assert_delivered(&stub, &acknowledged).await;
+    collector.metrics_when("all are back", |metrics| metrics.sum(DISPLACED, &[]) == 0.0).await;
+    let stopped = collector.finish().await;
+    assert_eq!(stopped.account("lost"), 0, "{}", stopped.log);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_a_directory_that_was_removed_what_is_in_memory_is_sent_and_the_rest_is_counted() {
+    for destination_comes in [true, false] {
+        let (setup, destination) = durable("", "");
+        let collector = setup.start().await;
+        let acknowledged = send(&collector, 20).await;
+        fs::remove_dir_all(storage(&collector)).expect("removed");
+        assert_refuses(&collector).await;
+        let mut stub = None;
+        if destination_comes {
+            assert_delivered(stub.insert(Stub::start_at(destination, Manner::Keep).await), &acknowledged)
+                .await;
+        }
+        collector.assert_balanced().await;
+        let stopped = collector.stopped_by("TERM").await;
+        stopped.assert_clean();
+        let lost = if destination_comes { 0 } else { acknowledged.len() as u64 };
+        assert_eq!(stopped.account("lost"), lost, "{}", stopped.log);
+        assert!(lost == 0 || stopped.log.contains(&format!("{lost} damaged")), "{}", stopped.log);
+        assert!(
+            !stopped.log.contains(" kept on disk") || stopped.account("kept on disk") == 0,
+            "{}",
+            stopped.log
+        );
+        let collector = stopped.setup.start().await;
+        collector.stopped_by("TERM").await.assert_clean();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn files_that_were_removed_are_missed_and_what_comes_next_is_kept() {
+    let (setup, destination) = durable(", millrace_segment_size: 65536", "");
+    let collector = setup.start().await;
+    let before: BTreeSet<u64> = send(&collector, 100).await.into_iter().collect();
+    let folder = storage(&collector).join("exporter-otlp_http-logs.queue");
+    for file in fs::read_dir(&folder).expect("a queue") {
+        fs::remove_file(file.expect("a file").path()).expect("removed");
+    }
+    let noticed = [("operation", "place")];
+    collector
+        .metrics_when("the files are missed", |metrics| {
+            metrics.sum("otelcol_millrace_storage_failures", &noticed) >= 3.0
+        })
+        .await;
+    let log = collector.log();
+    assert!(log.contains(".seg was removed or replaced by somebody while it was in use"), "{log}");
+    let mut after = BTreeSet::new();
+    for first in (1_000_000..1_000_100).step_by(10) {
+        assert_eq!(offer(&collector, first).await.status, 200);
+        after.extend(first..first + 10);
+    }
+    let stopped = collector.stopped_by("TERM").await;
+    stopped.assert_clean();
+    assert_eq!(stopped.account("lost"), before.len() as u64, "{}", stopped.log);
+    assert_eq!(stopped.account("kept on disk"), after.len() as u64, "{}", stopped.log);
+    let stub = Stub::start_at(destination, Manner::Keep).await;
+    let collector = stopped.setup.start().await;
+    assert_delivered(&stub, &after.iter().copied().collect::<Vec<_>>()).await;
+    assert_eq!(delivered(&stub).into_iter().collect::<BTreeSet<_>>(), after);
+    assert_eq!(collector.finish().await.account("lost"), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_the_lock_of_the_directory_the_queues_are_still_locked() {
+    let (setup, _) = durable("", "");
+    let collector = setup.start().await;
+    let storage = storage(&collector);
+    fs::remove_file(storage.join(".millrace.lock")).expect("removed");
+    let config =
+        CONFIG.replace("{destination}", "127.0.0.1:1").replace("{queue}", "").replace("{storage}", "");
+    let config = config.replace("{folder}/storage", storage.to_str().expect("a path in UTF-8"));
+    let (log, code) = Setup::of(&config).fails().await;
+    assert_eq!(code, Some(1), "{log}");
+    assert!(log.contains(" is in use by another process"), "{log}");
+    send(&collector, 1).await;
+    collector.stopped_by("TERM").await.assert_clean();
+}
