@@ -71,9 +71,7 @@ impl Keeper {
             };
             self.persisted = now;
         }
-        if shared.with(|index| index.wants_spare()) {
-            spare::prepare(shared);
-        }
+        spare::prepare(shared);
         let age = max_age(shared).map_or(Duration::MAX, expiry_interval);
         let again = if dirty && !persist { left } else { Duration::MAX };
         self.pause(now).unwrap_or(again).min(age).min(look)

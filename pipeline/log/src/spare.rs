@@ -19,10 +19,15 @@ use crate::index::{Doomed, Spare};
 use crate::shared::{Shared, segment_name};
 use std::io::{self, IoSlice};
 
-/// Makes a new file.
+/// Makes a new file, if one is wanted. It counts from before it is there: the writer may begin another one meanwhile.
 pub(crate) fn prepare(shared: &Shared) {
-    let Some(number) = shared.with(|index| index.take_number()) else { return };
     let len = shared.segment_size;
+    let taken = shared.with(|index| {
+        let number = if index.wants_spare() { index.take_number() } else { None }?;
+        index.doomed.insert(number, Doomed::of(len));
+        Some(number)
+    });
+    let Some(number) = taken else { return };
     let name = segment_name(number);
     let files: &dyn Files = shared.files.as_ref();
     let prepared = files.create(&name).and_then(|file| {
@@ -30,10 +35,13 @@ pub(crate) fn prepare(shared: &Shared) {
             let _ = files.unlink(&name);
         })
     });
-    // If it fails, the writer will meet the failure, and tell.
-    if prepared.is_ok() {
-        shared.with(|index| index.put_spare(Spare { number, len, reused: false }));
-    }
+    shared.with(|index| {
+        index.doomed.remove(&number);
+        // If it fails, the writer will meet the failure, and tell.
+        if prepared.is_ok() {
+            index.put_spare(Spare { number, len, reused: false });
+        }
+    });
 }
 
 /// Prepares one of the files in `doomed`, if one is wanted and fits; which one is returned. One that could not be
