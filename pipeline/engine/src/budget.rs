@@ -20,6 +20,9 @@ use tokio::sync::Notify;
 /// `processors/examples/hold_cost.rs`, and rounded up.
 pub const REQUEST_BYTES: u64 = 640;
 
+/// What part of a budget is left to others by those who take much of it: an eighth.
+const SPARED: u64 = 8;
+
 /// The most bytes a worker keeps for itself beyond what it has just released.
 const SLAB_BYTES_MAX: i64 = 256 << 10;
 
@@ -74,6 +77,17 @@ impl Budget {
     #[must_use]
     pub fn try_charge(&self, bytes: u64) -> Option<Charge> {
         if self.pool.take(bytes) {
+            return Some(self.holding(bytes));
+        }
+        self.pool.refused.0.fetch_add(1, Relaxed);
+        None
+    }
+
+    /// The same for what may be large: it leaves an eighth of the limit to what is small, so that a few who fill the rest
+    /// turn only one another away. What is larger than the other seven can pass while nothing else is held.
+    #[must_use]
+    pub fn try_charge_sparing(&self, bytes: u64) -> Option<Charge> {
+        if self.pool.take_sparing(bytes) {
             return Some(self.holding(bytes));
         }
         self.pool.refused.0.fetch_add(1, Relaxed);
@@ -155,17 +169,24 @@ impl Pool {
             own.fetch_add(slab, Relaxed);
             return true;
         }
-        take_from(&self.free.0, wanted) || self.reclaim(wanted)
+        take_from(&self.free.0, wanted) || self.reclaim(wanted, 0)
+    }
+
+    fn take_sparing(&self, bytes: u64) -> bool {
+        let limit = self.limit.load(Relaxed);
+        let Some(rest) = limit.checked_sub(bytes) else { return false };
+        let (wanted, spared) = (bytes.cast_signed(), (limit / SPARED).min(rest).cast_signed());
+        take_sparing_from(&self.free.0, wanted, spared) || self.reclaim(wanted, spared)
     }
 
     /// Takes `wanted` after all slabs have been taken back.
-    fn reclaim(&self, wanted: i64) -> bool {
+    fn reclaim(&self, wanted: i64, spared: i64) -> bool {
         let _reclaiming = self.reclaiming.0.lock().unwrap_or_else(PoisonError::into_inner);
         for slab in &self.slabs {
             let idle = slab.0.swap(0, Relaxed);
             self.free.0.fetch_add(idle, Relaxed);
         }
-        take_from(&self.free.0, wanted)
+        take_sparing_from(&self.free.0, wanted, spared)
     }
 
     fn release(&self, bytes: u64) {
@@ -207,7 +228,12 @@ fn slab_of(limit: i64) -> i64 {
 
 /// Takes `wanted` if there is that much.
 fn take_from(cell: &AtomicI64, wanted: i64) -> bool {
-    cell.fetch_update(Relaxed, Relaxed, |idle| (idle >= wanted).then(|| idle - wanted)).is_ok()
+    take_sparing_from(cell, wanted, 0)
+}
+
+/// Takes `wanted` if that leaves `spared`.
+fn take_sparing_from(cell: &AtomicI64, wanted: i64, spared: i64) -> bool {
+    cell.fetch_update(Relaxed, Relaxed, |idle| (idle >= wanted + spared).then(|| idle - wanted)).is_ok()
 }
 
 impl fmt::Debug for Budget {
@@ -235,8 +261,18 @@ impl Charge {
     /// Holds `bytes` more, or says no. Only while the charge is not shared, which is while a body is being read.
     #[must_use]
     pub fn try_grow(&mut self, bytes: u64) -> bool {
+        self.try_grow_by(bytes, |pool| pool.take(bytes))
+    }
+
+    /// The same for what may be large, as [`Budget::try_charge_sparing`].
+    #[must_use]
+    pub fn try_grow_sparing(&mut self, bytes: u64) -> bool {
+        self.try_grow_by(bytes, |pool| pool.take_sparing(bytes))
+    }
+
+    fn try_grow_by(&mut self, bytes: u64, take: impl FnOnce(&Pool) -> bool) -> bool {
         let Some(hold) = self.0.as_mut().and_then(Arc::get_mut) else { return false };
-        let granted = hold.pool.take(bytes);
+        let granted = take(&hold.pool);
         if granted {
             hold.bytes += bytes;
         } else {
@@ -290,6 +326,28 @@ mod tests {
         drop(held);
         assert_eq!(budget.used(), 0);
         assert!(budget.try_charge(1_000_000).is_some());
+    }
+
+    #[test]
+    fn what_is_large_leaves_room_for_what_is_small() {
+        let budget = Budget::new(800);
+        let mut large = budget.try_charge_sparing(400).expect("there is room");
+        assert!(budget.try_charge_sparing(301).is_none());
+        let more = budget.try_charge_sparing(200).expect("an eighth is left");
+        assert!(!large.try_grow_sparing(101));
+        assert!(large.try_grow_sparing(100));
+        let small: Vec<_> = (0..10).map(|_| budget.try_charge(10).expect("that is what is left")).collect();
+        assert!(budget.try_charge(1).is_none());
+        drop((small, large, more));
+        assert_eq!(budget.used(), 0);
+        let huge = budget.try_charge_sparing(790).expect("alone it fits");
+        assert!(budget.try_charge(10).is_some());
+        drop(huge);
+        let held = budget.try_charge(1).expect("room");
+        assert!(budget.try_charge_sparing(790).is_none(), "not alone");
+        drop(held);
+        assert!(budget.try_charge_sparing(800).is_some());
+        assert!(budget.try_charge_sparing(801).is_none());
     }
 
     #[test]

@@ -303,7 +303,7 @@ impl Windows {
         while size >= LEASE_MIN {
             let wanted = u64::from(size);
             if self.leased.fetch_add(wanted, Relaxed) + wanted <= room
-                && let Some(charge) = self.budget.try_charge(wanted)
+                && let Some(charge) = self.budget.try_charge_sparing(wanted)
             {
                 return Some(Lease { windows: Arc::clone(self), size, _charge: charge });
             }

@@ -6,6 +6,7 @@
 //! - Before anything has arrived, nothing is held; then at most [`FIRST_GROWTH`] times the first chunk and at most
 //!   [`FIRST`] (or [`FIRST_MIN`] for the smallest), and from there on [`GROWTH`] times what has arrived.
 
+use crate::compression::OFFLOAD_ABOVE;
 use bytes::Bytes;
 use millrace_engine::{Budget, Charge};
 
@@ -41,7 +42,10 @@ impl Gathering {
     /// A body that says that it has `len` bytes. `None` if the budget has not room for all of it now: then it is
     /// better refused at once.
     pub(crate) fn announced(len: usize, budget: &Budget) -> Option<Self> {
-        let mut charge = budget.try_charge(len as u64)?;
+        let mut charge = budget.try_charge(0)?;
+        if !grow(&mut charge, 0, len) {
+            return None;
+        }
         charge.shrink_to(0);
         Some(Self { whole: Vec::new(), charge, most: len })
     }
@@ -68,7 +72,7 @@ impl Gathering {
             };
             let generous = needed.max(wanted.min(self.most - room));
             // When the budget is nearly used up, what is needed may still fit.
-            let granted = [generous, needed].into_iter().find(|step| self.charge.try_grow(*step as u64));
+            let granted = [generous, needed].into_iter().find(|step| grow(&mut self.charge, room, *step));
             let Some(step) = granted else { return Err(NotKept::OverBudget) };
             self.whole.reserve_exact(room + step - self.whole.len());
         }
@@ -90,6 +94,12 @@ impl Gathering {
         }
         (Bytes::from(whole), charge)
     }
+}
+
+/// Charges `step` bytes more than `room`; what becomes large by that leaves a part of the budget to others.
+fn grow(charge: &mut Charge, room: usize, step: usize) -> bool {
+    let bytes = step as u64;
+    if room + step > OFFLOAD_ABOVE { charge.try_grow_sparing(bytes) } else { charge.try_grow(bytes) }
 }
 
 #[cfg(test)]

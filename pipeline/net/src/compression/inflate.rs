@@ -1,7 +1,7 @@
 //! The decoders. Each charges its output before it grows, and what it needs besides from what the frames' heads say.
 
 use super::frames::{self, Lz4Frames};
-use super::{INFLATION, InflateError};
+use super::{INFLATION, InflateError, OFFLOAD_ABOVE, charged};
 use bytes::Bytes;
 use flate2::bufread::{MultiGzDecoder, ZlibDecoder};
 use millrace_engine::{Budget, Charge};
@@ -28,15 +28,14 @@ const SNAPPY_IDENTIFIER: &[u8] = b"\xff\x06\x00\x00sNaPpY";
 type Inflated = Result<(Bytes, Charge), InflateError>;
 
 pub(super) fn gzip(body: &[u8], limit: usize, budget: &Budget) -> Inflated {
-    let size =
-        (body.len() >= GZIP_MIN).then(|| body.last_chunk().map_or(0, |size| u32::from_le_bytes(*size)));
-    fill(
-        MultiGzDecoder::new(body),
-        "gzip",
-        expected(body, size.map(u64::from), DEFLATE_DENSITY),
-        limit,
-        budget,
-    )
+    let expected = expected(body, gzip_size(body), DEFLATE_DENSITY);
+    fill(MultiGzDecoder::new(body), "gzip", expected, limit, budget)
+}
+
+/// What a body says of the size of its last member.
+pub(super) fn gzip_size(body: &[u8]) -> Option<u64> {
+    let size = body.last_chunk().filter(|_| body.len() >= GZIP_MIN)?;
+    Some(u32::from_le_bytes(*size).into())
 }
 
 pub(super) fn zlib(body: &[u8], limit: usize, budget: &Budget) -> Inflated {
@@ -75,7 +74,7 @@ pub(super) fn snappy_block(body: &[u8], limit: usize, budget: &Budget) -> Inflat
     if len > limit {
         return Err(InflateError::TooLarge(limit));
     }
-    let charge = budget.try_charge(len as u64).ok_or(InflateError::OverBudget)?;
+    let charge = charged(budget, len)?;
     let mut out = vec![0; len];
     snap::raw::Decoder::new().decompress(body, &mut out).map_err(damaged)?;
     Ok((Bytes::from(out), charge))
@@ -103,7 +102,7 @@ fn fill(
     budget: &Budget,
 ) -> Inflated {
     let first = expected.min(limit);
-    let mut charge = budget.try_charge(first as u64).ok_or(InflateError::OverBudget)?;
+    let mut charge = charged(budget, first)?;
     let mut out = vec![0; first];
     let mut filled = 0;
     // Shows, when the buffer is full, whether there is more.
@@ -139,7 +138,9 @@ fn grow(out: &mut Vec<u8>, charge: &mut Charge, limit: usize) -> Result<(), Infl
     let step = |step: usize| step.max(STEP_MIN).min(limit - len);
     for step in [step(len * (GROWTH - 1)), step(len / 2)] {
         // What there is may have to move, and is there twice meanwhile.
-        if charge.try_grow((step + len) as u64) {
+        let more = (step + len) as u64;
+        let is_large = len + step > OFFLOAD_ABOVE;
+        if if is_large { charge.try_grow_sparing(more) } else { charge.try_grow(more) } {
             out.reserve_exact(step);
             out.resize(len + step, 0);
             charge.shrink_to((len + step) as u64);

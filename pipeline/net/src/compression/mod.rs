@@ -20,7 +20,8 @@ const ZSTD_LEVEL: i32 = 1;
 const ZSTD_LEVEL_MAX: i32 = 11;
 /// The first guess at the inflated size, as a multiple of the compressed size; telemetry compresses about five-fold.
 const INFLATION: usize = 5;
-/// Bodies larger than this are compressed and inflated off the workers.
+/// Bodies larger than this are compressed and inflated off the workers; and they are large, which means that they leave
+/// a part of the budget to others.
 pub const OFFLOAD_ABOVE: usize = 256 << 10;
 
 /// How a body is compressed.
@@ -83,6 +84,45 @@ pub enum InflateError {
     /// The memory budget is used up.
     #[error("the memory budget is used up")]
     OverBudget,
+    /// A bug.
+    #[error("inflating the body failed")]
+    Failed,
+}
+
+/// Inflates a body as [`Encoding::inflate`] does, off the workers unless it is small in both forms.
+///
+/// # Errors
+/// See [`InflateError`].
+pub(crate) async fn inflate(
+    encoding: Encoding,
+    body: Bytes,
+    charge: Charge,
+    limit: usize,
+    budget: &Budget,
+) -> Result<(Bytes, Charge), InflateError> {
+    if body.len() <= OFFLOAD_ABOVE / INFLATION && !encoding.claims_more(&body, OFFLOAD_ABOVE) {
+        let small = limit.min(OFFLOAD_ABOVE);
+        match encoding.inflate(&body, small, budget) {
+            // What a body says of its size need not be so: it begins once more.
+            Err(InflateError::TooLarge(_)) if small < limit => {}
+            done => return done,
+        }
+    }
+    let budget = budget.clone();
+    let task = tokio::task::spawn_blocking(move || {
+        let inflated = encoding.inflate(&body, limit, &budget);
+        drop((body, charge));
+        inflated
+    });
+    task.await.unwrap_or(Err(InflateError::Failed))
+}
+
+/// Charges `bytes` for a body.
+fn charged(budget: &Budget, bytes: usize) -> Result<Charge, InflateError> {
+    let large = bytes > OFFLOAD_ABOVE;
+    let bytes = bytes as u64;
+    let charge = if large { budget.try_charge_sparing(bytes) } else { budget.try_charge(bytes) };
+    charge.ok_or(InflateError::OverBudget)
 }
 
 impl Encoding {
@@ -154,7 +194,7 @@ impl Encoding {
         match self {
             Self::None if body.len() > limit => Err(InflateError::TooLarge(limit)),
             Self::None => {
-                let charge = budget.try_charge(body.len() as u64).ok_or(InflateError::OverBudget)?;
+                let charge = charged(budget, body.len())?;
                 Ok((Bytes::copy_from_slice(body), charge))
             }
             Self::Gzip => inflate::gzip(body, limit, budget),
@@ -165,6 +205,12 @@ impl Encoding {
             Self::SnappyFramed => inflate::framed_snappy(body, limit, budget),
             Self::Lz4 => inflate::lz4(body, limit, budget),
         }
+    }
+
+    /// Whether a body says at its end that it inflates to more than that. What says so at its beginning is found out
+    /// soon enough.
+    fn claims_more(self, body: &[u8], size: usize) -> bool {
+        self == Self::Gzip && inflate::gzip_size(body).is_some_and(|claimed| claimed > size as u64)
     }
 
     /// Compresses `parts`, laid end to end, `size` bytes in all.
@@ -225,6 +271,8 @@ fn write_all<'a, W: Write>(mut writer: W, parts: impl Iterator<Item = &'a [u8]>)
 #[cfg(test)]
 mod tests {
     use super::*;
+    use futures_util::FutureExt;
+    use std::pin::pin;
 
     const COMPRESSING: [Encoding; 6] = [
         Encoding::Gzip,
@@ -237,6 +285,66 @@ mod tests {
 
     fn compressed(encoding: Encoding, text: &[u8]) -> Vec<u8> {
         encoding.compress(text.chunks(1000), text.len()).expect("compresses")
+    }
+
+    /// Inflates where nothing runs off the worker, as long as that is not needed; whether it was, and the outcome.
+    fn inflated_by_the_worker(encoding: Encoding, body: Vec<u8>, limit: usize) -> (bool, Inflated) {
+        let budget = Budget::new(100 << 20);
+        let runtime = tokio::runtime::Builder::new_current_thread().max_blocking_threads(1).build();
+        runtime.expect("a runtime").block_on(async {
+            let (release, released) = std::sync::mpsc::channel::<()>();
+            let busy = tokio::task::spawn_blocking(move || released.recv());
+            let mut inflating = pin!(inflate(encoding, Bytes::from(body), Charge::none(), limit, &budget));
+            if let Some(inflated) = inflating.as_mut().now_or_never() {
+                return (true, inflated);
+            }
+            drop(release);
+            busy.await.expect("no panic").expect_err("nothing was sent");
+            (false, inflating.await)
+        })
+    }
+
+    type Inflated = Result<(Bytes, Charge), InflateError>;
+
+    #[test]
+    fn what_inflates_to_much_leaves_the_worker_however_small_it_lies_here() {
+        let zeros = vec![0; 2 << 20];
+        for encoding in COMPRESSING {
+            for (text, is_small) in [(&zeros[..], false), (&zeros[..1000], true)] {
+                let body = compressed(encoding, text);
+                let (by_the_worker, inflated) = inflated_by_the_worker(encoding, body, zeros.len());
+                assert_eq!(by_the_worker, is_small, "{encoding:?}");
+                assert_eq!(inflated.expect("inflates").0, text, "{encoding:?}");
+            }
+        }
+        let mut says_that_it_is_small = compressed(Encoding::Gzip, &zeros);
+        let end = says_that_it_is_small.len() - 4;
+        says_that_it_is_small[end..].copy_from_slice(&100u32.to_le_bytes());
+        let (by_the_worker, inflated) =
+            inflated_by_the_worker(Encoding::Gzip, says_that_it_is_small, zeros.len());
+        assert!(!by_the_worker && matches!(inflated, Err(InflateError::Damaged("gzip", _))));
+    }
+
+    #[test]
+    fn those_that_inflate_to_much_turn_away_one_another_and_nobody_else() {
+        let (limit, zeros) = (16 << 20, vec![0; 3 << 20]);
+        for encoding in COMPRESSING {
+            let budget = Budget::new(limit as u64);
+            let (bomb, usual) = (compressed(encoding, &zeros), compressed(encoding, &zeros[..10 << 10]));
+            let mut bombs = Vec::new();
+            loop {
+                match encoding.inflate(&bomb, limit, &budget) {
+                    Ok(bomb) => bombs.push(bomb),
+                    Err(InflateError::OverBudget) => break,
+                    Err(error) => panic!("{encoding:?}: {error}"),
+                }
+            }
+            let windows = crate::connections::Windows::new(budget.clone());
+            let leases: Vec<_> = std::iter::from_fn(|| windows.lease(2 << 20)).collect();
+            let served: Vec<_> = (0..8).map(|_| encoding.inflate(&usual, limit, &budget)).collect();
+            assert!(served.iter().all(Result::is_ok), "{encoding:?} {served:?}");
+            assert!(bombs.len() > 1 && !leases.is_empty(), "{encoding:?} {leases:?} {budget:?}");
+        }
     }
 
     #[test]

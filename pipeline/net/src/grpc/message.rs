@@ -2,7 +2,7 @@
 
 use super::{Code, PREFIX_LEN, Status};
 use crate::Encoding;
-use crate::compression::{InflateError, OFFLOAD_ABOVE};
+use crate::compression::{InflateError, inflate};
 use crate::gathering::{Gathering, NotKept};
 use bytes::Bytes;
 use millrace_engine::{Budget, Charge};
@@ -113,30 +113,14 @@ pub(super) async fn open(
             let message = "grpc: compressed flag set with identity or empty encoding";
             return Err(Status::new(Code::Internal, message));
         }
-        (true, encoding) => inflate(encoding, bytes, charge, limit, budget).await?,
+        (true, encoding) => inflate(encoding, bytes, charge, limit, budget).await.map_err(not_inflated)?,
     };
     Ok(Message { bytes, charge, wire_bytes })
 }
 
-async fn inflate(
-    encoding: Encoding,
-    body: Bytes,
-    charge: Charge,
-    limit: usize,
-    budget: &Budget,
-) -> Result<(Bytes, Charge), Status> {
-    let inflated = if body.len() > OFFLOAD_ABOVE / 4 {
-        let budget = budget.clone();
-        let task = tokio::task::spawn_blocking(move || {
-            let inflated = encoding.inflate(&body, limit, &budget);
-            drop((body, charge));
-            inflated
-        });
-        task.await.map_err(|_| Status::new(Code::Internal, "inflating the message failed"))?
-    } else {
-        encoding.inflate(&body, limit, budget)
-    };
-    inflated.map_err(|error| match error {
+/// What a sender hears whose message cannot be inflated.
+fn not_inflated(error: InflateError) -> Status {
+    match error {
         InflateError::OverBudget => over_budget(),
         InflateError::TooLarge(limit) => Status::new(
             Code::ResourceExhausted,
@@ -145,7 +129,8 @@ async fn inflate(
         InflateError::Damaged(..) => {
             Status::new(Code::Internal, format!("grpc: failed to decompress the received message: {error}"))
         }
-    })
+        InflateError::Failed => Status::new(Code::Internal, "inflating the message failed"),
+    }
 }
 
 fn too_large(len: usize, limit: usize) -> Status {

@@ -2,7 +2,7 @@
 
 use super::head::expects_continue;
 use crate::Encoding;
-use crate::compression::{InflateError, OFFLOAD_ABOVE};
+use crate::compression::{InflateError, inflate};
 use crate::gathering::{Gathering, NotKept};
 use axum::body::Body;
 use axum::extract::Request;
@@ -142,7 +142,7 @@ pub async fn receive(
     if encoding == Encoding::None {
         return Ok(Received { bytes, charge, wire_bytes });
     }
-    let (bytes, charge) = inflate(encoding, bytes, charge, limit, budget).await?;
+    let (bytes, charge) = inflate(encoding, bytes, charge, limit, budget).await.map_err(not_inflated)?;
     Ok(Received { bytes, charge, wire_bytes })
 }
 
@@ -214,27 +214,10 @@ async fn discard(headers: &HeaderMap, mut body: Body) -> bool {
     timeout(DISCARD_TIMEOUT, reading).await.unwrap_or(false)
 }
 
-async fn inflate(
-    encoding: Encoding,
-    body: Bytes,
-    charge: Charge,
-    limit: usize,
-    budget: &Budget,
-) -> Result<(Bytes, Charge), BodyError> {
-    let inflated = if body.len() > OFFLOAD_ABOVE / 4 {
-        let budget = budget.clone();
-        let task = tokio::task::spawn_blocking(move || {
-            let inflated = encoding.inflate(&body, limit, &budget);
-            drop((body, charge));
-            inflated
-        });
-        task.await.map_err(|_| BodyError::Damaged("inflating the body failed".to_owned()))?
-    } else {
-        encoding.inflate(&body, limit, budget)
-    };
-    inflated.map_err(|error| match error {
+fn not_inflated(error: InflateError) -> BodyError {
+    match error {
         InflateError::OverBudget => BodyError::OverBudget,
         InflateError::TooLarge(limit) => BodyError::TooLarge(limit),
-        InflateError::Damaged(..) => BodyError::Damaged(error.to_string()),
-    })
+        InflateError::Damaged(..) | InflateError::Failed => BodyError::Damaged(error.to_string()),
+    }
 }
