@@ -4,8 +4,10 @@ use crate::read_ahead::ReadAhead;
 use crate::stream::{Listener, Peer, Socket, Stream};
 use crate::tls::{Acceptor, Rejected, Unsecured};
 use futures_util::FutureExt as _;
+use millrace_engine::component::Context;
 use millrace_engine::{Budget, Charge, Tasks};
-use millrace_telemetry::{Counter, UpDown};
+use millrace_telemetry::catalogue::millrace as catalogue;
+use millrace_telemetry::{Counter, Labels, UpDown};
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -17,16 +19,43 @@ use tokio::time::{sleep, timeout, timeout_at};
 /// How long accepting pauses when the process has run out of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// What a connection is charged for as long as it is open: its task, its buffers, the protocol's state. Measured with
-/// a thousand busy connections of either protocol.
-const CONNECTION_BYTES: u64 = 24 << 10;
-
-/// What TLS holds for a connection beyond that: some 4 KiB of keys and state at rest (docs/memory.md), and while it is
-/// busy what of a record has not been read and what has not been sent.
-const TLS_BYTES: u64 = 24 << 10;
+/// What TLS holds for a connection beyond that: some 4 KiB of keys and state at rest (docs/memory.md), and for as long
+/// as a peer likes what of a record has come, and what of one has not been taken.
+const TLS_BYTES: u64 = 20 << 10;
 
 /// How long a new connection waits for room; requests come and go much faster than that.
 const ADMISSION_PATIENCE: Duration = Duration::from_secs(2);
+
+/// What is spoken on the connections of a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Speaks {
+    /// gRPC, over our own HTTP/2, which keeps next to nothing.
+    Grpc,
+    /// HTTP/1.1, whose buffers are hyper's from a request's first byte on, and HTTP/2 where TLS has agreed on it.
+    #[default]
+    Http,
+}
+
+impl Speaks {
+    /// What a connection is charged for as long as it is open: its task, its buffers, the protocol's state. What a
+    /// thousand take whose requests never end, less what is charged for the requests themselves (`just memory`, its
+    /// slow crowds): what a peer can have us hold for as long as it likes.
+    const fn bytes(self) -> u64 {
+        match self {
+            Self::Grpc => 4 << 10,
+            Self::Http => 28 << 10,
+        }
+    }
+
+    /// The label value.
+    #[must_use]
+    pub const fn transport(self) -> &'static str {
+        match self {
+            Self::Grpc => "grpc",
+            Self::Http => "http",
+        }
+    }
+}
 
 /// What a server's connections are counted by and charged to.
 #[derive(Debug, Clone, Default)]
@@ -39,6 +68,8 @@ pub struct Door {
     pub accepted: Counter,
     /// Turned away or cut off, by reason.
     pub refused: Refusals,
+    /// What they speak.
+    pub speaks: Speaks,
     /// What they are charged to; without one they are not.
     pub budget: Option<Budget>,
     /// What they must speak, if anything but plain text.
@@ -141,9 +172,29 @@ impl Refusals {
 }
 
 impl Door {
+    /// The door of a component, without TLS.
+    #[must_use]
+    pub fn of(context: &Context, speaks: Speaks, budget: Budget) -> Self {
+        let registry = &context.shared.registry;
+        let labels = Labels::new().with(context.kind, context.id.to_string());
+        let labels = labels.with("transport", speaks.transport());
+        Self {
+            component: context.id.to_string().into(),
+            open: registry.updown(&catalogue::CONNECTIONS, &labels),
+            accepted: registry.counter(&catalogue::CONNECTIONS_ACCEPTED, &labels),
+            refused: Refusals::counted_by(|reason| {
+                let labels = labels.clone().with("reason", reason.name());
+                registry.counter(&catalogue::CONNECTIONS_REFUSED, &labels)
+            }),
+            speaks,
+            budget: Some(budget),
+            tls: None,
+        }
+    }
+
     /// Lets a connection in as soon as there is room for it, or not at all. Those behind it wait in the kernel's queue.
     async fn admit(&self) -> Option<Admitted> {
-        let bytes = CONNECTION_BYTES + if self.tls.is_some() { TLS_BYTES } else { 0 };
+        let bytes = self.speaks.bytes() + if self.tls.is_some() { TLS_BYTES } else { 0 };
         let charge = match &self.budget {
             Some(budget) => timeout(ADMISSION_PATIENCE, budget.charge(bytes)).await.ok()?,
             None => Charge::none(),
@@ -339,6 +390,21 @@ impl Drop for Lease {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_is_charged_what_its_protocol_takes() {
+        for (speaks, kib) in [(Speaks::Grpc, 4), (Speaks::Http, 28)] {
+            let budget = Budget::new(10 * (kib << 10));
+            let door = Door { speaks, budget: Some(budget.clone()), ..Door::default() };
+            let mut admitted = Vec::new();
+            for _ in 0..10 {
+                admitted.push(door.admit().await.expect("there is room"));
+            }
+            assert!(door.admit().await.is_none(), "{speaks:?}: {budget:?}");
+            admitted.pop();
+            assert!(door.admit().await.is_some());
+        }
+    }
 
     #[test]
     fn leases_stay_within_a_quarter_of_the_budget_and_come_back() {

@@ -22,13 +22,11 @@ use millrace_engine::component::{
 use millrace_engine::{BoxFuture, Budget};
 use millrace_net::admission::Admission;
 use millrace_net::config::TlsServerConfig;
-use millrace_net::connections::{Door, Refusals, Windows};
+use millrace_net::connections::{Door, Speaks, Windows};
 use millrace_net::http::Front;
 use millrace_net::measures::RpcServer;
 use millrace_net::tls::{ALPN_H2, ALPN_HTTP1, Site};
 use millrace_net::{grpc::ServerOptions as GrpcOptions, http::ServerOptions as HttpOptions};
-use millrace_telemetry::Labels;
-use millrace_telemetry::catalogue::millrace as catalogue;
 use millrace_wire::Signal;
 use servers::{Prepared, Serving};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -94,7 +92,7 @@ impl Otlp {
             max_streams: (config.max_concurrent_streams > 0).then_some(config.max_concurrent_streams),
             budget: shared.intake.clone(),
             windows: Arc::clone(&self.windows),
-            door: self.door("grpc", config.tls.as_option(), &[ALPN_H2])?,
+            door: self.door(Speaks::Grpc, config.tls.as_option(), &[ALPN_H2])?,
             admission: self.admission.clone(),
             keepalive: config.lives(),
             pings: config.pings(),
@@ -115,7 +113,7 @@ impl Otlp {
         let options = HttpOptions {
             timeouts: config.server.timeouts(),
             keep_alive: config.server.keep_alives_enabled,
-            door: self.door("http", config.server.tls.as_option(), &[ALPN_H2, ALPN_HTTP1])?,
+            door: self.door(Speaks::Http, config.server.tls.as_option(), &[ALPN_H2, ALPN_HTTP1])?,
             windows: Some(Arc::clone(&self.windows)),
         };
         let router = http::router(Arc::clone(&self.intake), config, Arc::clone(front), &self.context);
@@ -129,24 +127,14 @@ impl Otlp {
 
     fn door(
         &self,
-        transport: &'static str,
+        speaks: Speaks,
         tls: Option<&TlsServerConfig>,
         alpn: &'static [&'static [u8]],
     ) -> Result<Door, BuildError> {
-        let labels = Labels::new().with("receiver", self.context.id.to_string()).with("transport", transport);
-        let registry = &self.context.shared.registry;
-        let tls = tls.map(|tls| tls.acceptor(&Site::transport(&self.context, transport), alpn)).transpose();
-        Ok(Door {
-            component: self.context.id.to_string().into(),
-            open: registry.updown(&catalogue::CONNECTIONS, &labels),
-            accepted: registry.counter(&catalogue::CONNECTIONS_ACCEPTED, &labels),
-            refused: Refusals::counted_by(|reason| {
-                registry
-                    .counter(&catalogue::CONNECTIONS_REFUSED, &labels.clone().with("reason", reason.name()))
-            }),
-            budget: Some(self.context.shared.intake.clone()),
-            tls: tls.map_err(|error| self.context.error(error))?,
-        })
+        let door = Door::of(&self.context, speaks, self.context.shared.intake.clone());
+        let site = Site::transport(&self.context, speaks.transport());
+        let tls = tls.map(|tls| tls.acceptor(&site, alpn)).transpose();
+        Ok(Door { tls: tls.map_err(|error| self.context.error(error))?, ..door })
     }
 }
 

@@ -39,8 +39,8 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long requests under way are waited for when the server is stopped.
 const GRACE: Duration = Duration::from_secs(1);
 /// What all connections to one of these servers are charged to, as the receivers' are to the process's budget: enough
-/// for 512 in plain text, or 256 with TLS. It is their own, so that probes are answered when the process's is used up.
-const CONNECTIONS_BYTES: u64 = 12 << 20;
+/// for 512 in plain text, or 298 with TLS. It is their own, so that probes are answered when the process's is used up.
+const CONNECTIONS_BYTES: u64 = 14 << 20;
 
 /// A server on a thread of its own. Dropping it stops it without waiting.
 ///

@@ -3,7 +3,7 @@
 use super::{AdminServer, Begun, CONNECTIONS_BYTES, contained, serve_http, supervision};
 use crate::admission::Admission;
 use crate::config::{GrpcServerConfig, HttpServerConfig, TlsServerConfig};
-use crate::connections::{Door, Refusals, Windows};
+use crate::connections::{Door, Speaks, Windows};
 use crate::grpc::{self, Unary};
 use crate::http::{Accepted, Front, ServerOptions, Turned};
 use crate::listeners::reserve;
@@ -17,8 +17,6 @@ use http::header::{CONTENT_TYPE, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use millrace_engine::Budget;
 use millrace_engine::component::{BuildError, Context};
-use millrace_telemetry::Labels;
-use millrace_telemetry::catalogue::millrace as catalogue;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
@@ -73,7 +71,7 @@ impl AdminServer {
             let border = Arc::clone(&border);
             async move { border.cross(request, next).await }
         }));
-        let (door, site) = (door(context, "http"), Site::of(context));
+        let (door, site) = (door(context, Speaks::Http), Site::of(context));
         let (config, endpoint, shared) = (config.clone(), config.endpoint.clone(), context.shared.clone());
         let started = Self::on_a_thread(name, async move |stopping| {
             let tls = acceptor(config.tls.as_option(), &site, &[ALPN_H2, ALPN_HTTP1])?;
@@ -102,7 +100,7 @@ impl AdminServer {
         let authenticator = config.auth.as_option().and_then(|auth| auth.authenticator.as_ref());
         let admission = Admission::of(&context.shared.offers, authenticator, &config.middlewares);
         let admission = admission.map_err(|error| context.error(error))?;
-        let (door, site) = (door(context, "grpc"), Site::transport(context, "grpc"));
+        let (door, site) = (door(context, Speaks::Grpc), Site::transport(context, "grpc"));
         let (config, endpoint, shared) = (config.clone(), config.endpoint.clone(), context.shared.clone());
         let started = Self::on_a_thread(name, async move |stopping| {
             let budget = Budget::new(MESSAGES_BYTES);
@@ -134,20 +132,8 @@ fn acceptor(
     tls.map(|tls| tls.acceptor(site, alpn)).transpose()
 }
 
-/// What connections are counted by and charged to.
-fn door(context: &Context, transport: &'static str) -> Door {
-    let registry = &context.shared.registry;
-    let labels = Labels::new().with(context.kind, context.id.to_string()).with("transport", transport);
-    Door {
-        component: context.id.to_string().into(),
-        open: registry.updown(&catalogue::CONNECTIONS, &labels),
-        accepted: registry.counter(&catalogue::CONNECTIONS_ACCEPTED, &labels),
-        refused: Refusals::counted_by(|reason| {
-            registry.counter(&catalogue::CONNECTIONS_REFUSED, &labels.clone().with("reason", reason.name()))
-        }),
-        budget: Some(Budget::new(CONNECTIONS_BYTES)),
-        tls: None,
-    }
+fn door(context: &Context, speaks: Speaks) -> Door {
+    Door::of(context, speaks, Budget::new(CONNECTIONS_BYTES))
 }
 
 /// What a request passes on its way to a handler.
