@@ -1,10 +1,12 @@
 //! Peers that are slow, many, fast, or gone.
 
 use crate::support::http1::{Connection, PROTOBUF, post, request};
-use crate::support::{Setup, grpc, requests};
+use crate::support::{PATIENCE, Setup, grpc, requests};
 use bytes::Bytes;
 use std::time::{Duration, Instant};
-use tokio::time::sleep;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
 
 /// Like [`Setup::to`] a `nop`, but HTTP heads must arrive within a second.
 fn hasty() -> Setup {
@@ -132,39 +134,36 @@ async fn peers_that_vanish_leave_nothing_behind() {
     collector.finish().await;
 }
 
-/// How long the smallest requests are sent for.
-const FLOOD: Duration = Duration::from_secs(5);
+/// Senders of the smallest requests over each protocol, what each sends at once, and how often.
+const FLOOD: (usize, usize, usize) = (4, 16, 120);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_flood_of_tiny_requests_is_counted_to_the_last_and_leaves_no_trace() {
     let collector = Setup::to("nop: {}").start().await;
     let (http, grpc) = (collector.setup.http, collector.setup.grpc);
-    let body = requests::logs(1);
-    let until = Instant::now() + FLOOD;
-    let mut senders = Vec::new();
-    for _ in 0..4 {
-        let body = body.clone();
-        senders.push(tokio::spawn(async move {
+    let (senders, at_once, rounds) = FLOOD;
+    let (sent, mut progress) = watch::channel(0);
+    let mut flood = JoinSet::new();
+    for _ in 0..senders {
+        let count = sent.clone();
+        flood.spawn(async move {
             let mut connection = Connection::open(http).await.expect("a connection");
-            let whole = request("/v1/logs", PROTOBUF, &body).repeat(16);
-            let mut sent = 0;
-            while Instant::now() < until {
+            let whole = request("/v1/logs", PROTOBUF, &requests::logs(1)).repeat(at_once);
+            for _ in 0..rounds {
                 connection.write(&whole).await.expect("written");
-                for _ in 0..16 {
+                for _ in 0..at_once {
                     assert_eq!(connection.reply().await.expect("an answer").status, 200);
-                    sent += 1;
                 }
+                count.send_modify(|sent| *sent += at_once);
             }
-            sent
-        }));
-        let body = requests::logs(1);
-        senders.push(tokio::spawn(async move {
+        });
+        let count = sent.clone();
+        flood.spawn(async move {
             let client = grpc::Client::connect(grpc).await.expect("a connection");
-            let framed = Bytes::from(grpc::framed(0, &body));
-            let mut sent = 0;
-            while Instant::now() < until {
+            let framed = Bytes::from(grpc::framed(0, &requests::logs(1)));
+            for _ in 0..rounds {
                 let mut replies = Vec::new();
-                for _ in 0..16 {
+                for _ in 0..at_once {
                     let mut sender = client.sender.clone().ready().await.expect("a stream");
                     let (response, mut stream) =
                         sender.send_request(grpc::request("logs", &[]), false).expect("sent");
@@ -173,29 +172,22 @@ async fn a_flood_of_tiny_requests_is_counted_to_the_last_and_leaves_no_trace() {
                 }
                 for response in replies {
                     assert_eq!(grpc::reply(response).await.expect("an answer").code, Some(0));
-                    sent += 1;
                 }
+                count.send_modify(|sent| *sent += at_once);
             }
-            sent
-        }));
+        });
     }
+    let all = 2 * senders * at_once * rounds;
     // Halfway, it has all the memory that it will ever need.
-    sleep(FLOOD / 2).await;
+    let answered = timeout(PATIENCE, progress.wait_for(|sent| *sent >= all / 2)).await;
+    drop(answered.expect("half are answered in time").expect("senders are there"));
     let halfway = collector.resident_mib();
-    let mut sent = 0;
-    for sender in senders {
-        sent += sender.await.expect("a sender");
-    }
-    eprintln!(
-        "{sent} tiny requests in {FLOOD:?}, {halfway} MiB halfway, {} MiB at most",
-        collector.peak_mib()
-    );
-    assert!(sent > 1000, "only {sent} requests");
-    assert_eq!(collector.metrics().await.ledger("exporter", "out"), f64::from(sent));
+    while flood.join_next().await.transpose().expect("a sender").is_some() {}
+    assert_eq!(collector.metrics().await.ledger("exporter", "out"), all as f64);
     assert!(collector.peak_mib() <= halfway + 12, "{halfway} MiB became {}", collector.peak_mib());
     let stopped = collector.finish().await;
     // Two more to see that it serves.
-    assert_eq!(stopped.account("delivered"), u64::from(sent as u32) + 2);
+    assert_eq!(stopped.account("delivered"), all as u64 + 2);
 }
 
 #[tokio::test]

@@ -14,7 +14,7 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use support::{eventually, free_port};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -72,17 +72,31 @@ async fn compare(level: &str) {
     }
 }
 
-/// Writes the golden files of a level from the Go collector, once its page has not changed for a while.
+/// Writes the golden files of a level from the Go collector.
 async fn record(go: &Path, level: &str) {
-    const SETTLED: Duration = Duration::from_secs(10);
     let collector = Running::start(go, level).await;
     traffic::send(collector.grpc, collector.http).await;
-    tokio::time::sleep(SETTLED).await;
     for (address, name) in
         [(collector.metrics, level.to_owned()), (collector.suffixed, format!("{level}.suffixed"))]
     {
-        fs::write(golden(&name), collector.page(address).await.to_string()).expect("written");
+        fs::write(golden(&name), settled(&collector, address).await).expect("written");
     }
+}
+
+/// A page that has not changed for longer than the collector is silent between two things that it does by itself.
+async fn settled(collector: &Running, address: SocketAddr) -> String {
+    const SILENCE: Duration = Duration::from_secs(10);
+    let (begun, mut since) = (Instant::now(), Instant::now());
+    let mut page = collector.page(address).await.to_string();
+    while since.elapsed() < SILENCE {
+        assert!(begun.elapsed() < 6 * SILENCE, "it does not settle: {page}");
+        tokio::time::sleep(SILENCE / 50).await;
+        let now = collector.page(address).await.to_string();
+        if now != page {
+            (page, since) = (now, Instant::now());
+        }
+    }
+    page
 }
 
 fn golden(name: &str) -> PathBuf {

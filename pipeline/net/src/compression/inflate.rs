@@ -28,14 +28,22 @@ const SNAPPY_IDENTIFIER: &[u8] = b"\xff\x06\x00\x00sNaPpY";
 type Inflated = Result<(Bytes, Charge), InflateError>;
 
 pub(super) fn gzip(body: &[u8], limit: usize, budget: &Budget) -> Inflated {
-    let expected = expected(body, gzip_size(body), DEFLATE_DENSITY);
-    fill(MultiGzDecoder::new(body), "gzip", expected, limit, budget)
+    fill(MultiGzDecoder::new(body), "gzip", gzip_expected(body), limit, budget)
 }
 
-/// What a body says of the size of its last member.
-pub(super) fn gzip_size(body: &[u8]) -> Option<u64> {
-    let size = body.last_chunk().filter(|_| body.len() >= GZIP_MIN)?;
-    Some(u32::from_le_bytes(*size).into())
+/// By what the last member says of itself.
+pub(super) fn gzip_expected(body: &[u8]) -> usize {
+    let size = body.last_chunk().filter(|_| body.len() >= GZIP_MIN).map(|size| u32::from_le_bytes(*size));
+    expected(body, size.map(u64::from), DEFLATE_DENSITY)
+}
+
+/// By what the heads of the frames say.
+pub(super) fn zstd_expected(body: &[u8]) -> usize {
+    expected(body, frames::zstd(body).ok().and_then(zstd_size), ZSTD_DENSITY)
+}
+
+fn zstd_size(claims: frames::ZstdClaims) -> Option<u64> {
+    Some(claims.content_bytes).filter(|size| *size > 0)
 }
 
 pub(super) fn zlib(body: &[u8], limit: usize, budget: &Budget) -> Inflated {
@@ -51,8 +59,7 @@ pub(super) fn zstd(body: &[u8], limit: usize, budget: &Budget) -> Inflated {
     let _working = budget.try_charge(claims.working_bytes()).ok_or(InflateError::OverBudget)?;
     let mut decoder = zstd::stream::read::Decoder::with_buffer(body).map_err(damaged)?;
     decoder.window_log_max(claims.window_log()).map_err(damaged)?;
-    let size = Some(claims.content_bytes).filter(|size| *size > 0);
-    fill(decoder, "zstd", expected(body, size, ZSTD_DENSITY), limit, budget)
+    fill(decoder, "zstd", expected(body, zstd_size(claims), ZSTD_DENSITY), limit, budget)
 }
 
 pub(super) fn is_framed_snappy(body: &[u8]) -> bool {

@@ -100,7 +100,8 @@ pub(crate) async fn inflate(
     limit: usize,
     budget: &Budget,
 ) -> Result<(Bytes, Charge), InflateError> {
-    if body.len() <= OFFLOAD_ABOVE / INFLATION && !encoding.claims_more(&body, OFFLOAD_ABOVE) {
+    let expected = encoding.expected(&body).min(limit);
+    if body.len() <= OFFLOAD_ABOVE / INFLATION && expected <= OFFLOAD_ABOVE {
         let small = limit.min(OFFLOAD_ABOVE);
         match encoding.inflate(&body, small, budget) {
             // What a body says of its size need not be so: it begins once more.
@@ -108,8 +109,11 @@ pub(crate) async fn inflate(
             done => return done,
         }
     }
+    // No thread for what there is no room for: each keeps for a while what it has freed.
+    let room = charged(budget, expected)?;
     let budget = budget.clone();
     let task = tokio::task::spawn_blocking(move || {
+        drop(room);
         let inflated = encoding.inflate(&body, limit, &budget);
         drop((body, charge));
         inflated
@@ -207,10 +211,14 @@ impl Encoding {
         }
     }
 
-    /// Whether a body says at its end that it inflates to more than that. What says so at its beginning is found out
-    /// soon enough.
-    fn claims_more(self, body: &[u8], size: usize) -> bool {
-        self == Self::Gzip && inflate::gzip_size(body).is_some_and(|claimed| claimed > size as u64)
+    /// About how much a body inflates to, as far as it says so, which need not be true.
+    fn expected(self, body: &[u8]) -> usize {
+        match self {
+            Self::None => body.len(),
+            Self::Gzip => inflate::gzip_expected(body),
+            Self::Zstd => inflate::zstd_expected(body),
+            Self::Zlib | Self::Snappy | Self::SnappyFramed | Self::Lz4 => body.len() * INFLATION,
+        }
     }
 
     /// Compresses `parts`, laid end to end, `size` bytes in all.
@@ -292,7 +300,7 @@ mod tests {
         let budget = Budget::new(100 << 20);
         let runtime = tokio::runtime::Builder::new_current_thread().max_blocking_threads(1).build();
         runtime.expect("a runtime").block_on(async {
-            let (release, released) = std::sync::mpsc::channel::<()>();
+            let (release, released) = std::sync::mpsc::sync_channel::<()>(0);
             let busy = tokio::task::spawn_blocking(move || released.recv());
             let mut inflating = pin!(inflate(encoding, Bytes::from(body), Charge::none(), limit, &budget));
             if let Some(inflated) = inflating.as_mut().now_or_never() {

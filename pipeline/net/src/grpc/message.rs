@@ -113,14 +113,16 @@ pub(super) async fn open(
             let message = "grpc: compressed flag set with identity or empty encoding";
             return Err(Status::new(Code::Internal, message));
         }
-        (true, encoding) => inflate(encoding, bytes, charge, limit, budget).await.map_err(not_inflated)?,
+        (true, encoding) => {
+            inflate(encoding, bytes, charge, limit, budget).await.map_err(|error| not_inflated(&error))?
+        }
     };
     Ok(Message { bytes, charge, wire_bytes })
 }
 
 /// What a sender hears whose message cannot be inflated.
-fn not_inflated(error: InflateError) -> Status {
-    match error {
+fn not_inflated(error: &InflateError) -> Status {
+    match *error {
         InflateError::OverBudget => over_budget(),
         InflateError::TooLarge(limit) => Status::new(
             Code::ResourceExhausted,

@@ -142,7 +142,8 @@ pub async fn receive(
     if encoding == Encoding::None {
         return Ok(Received { bytes, charge, wire_bytes });
     }
-    let (bytes, charge) = inflate(encoding, bytes, charge, limit, budget).await.map_err(not_inflated)?;
+    let (bytes, charge) =
+        inflate(encoding, bytes, charge, limit, budget).await.map_err(|error| not_inflated(&error))?;
     Ok(Received { bytes, charge, wire_bytes })
 }
 
@@ -214,8 +215,8 @@ async fn discard(headers: &HeaderMap, mut body: Body) -> bool {
     timeout(DISCARD_TIMEOUT, reading).await.unwrap_or(false)
 }
 
-fn not_inflated(error: InflateError) -> BodyError {
-    match error {
+fn not_inflated(error: &InflateError) -> BodyError {
+    match *error {
         InflateError::OverBudget => BodyError::OverBudget,
         InflateError::TooLarge(limit) => BodyError::TooLarge(limit),
         InflateError::Damaged(..) | InflateError::Failed => BodyError::Damaged(error.to_string()),
