@@ -159,6 +159,16 @@ pub enum Notice {
         /// What the system says.
         error: String,
     },
+    /// A segment could not be read while opening. What is in it is handed out when it can be read the next time, or
+    /// counted as lost when it is gone then.
+    Unreadable {
+        /// The file.
+        file: String,
+        /// What the system says.
+        error: String,
+        /// How many entries are known to wait in it.
+        entries: u64,
+    },
     /// A file is in the directory that is none of ours. Left alone.
     Foreign {
         /// The file.
@@ -236,6 +246,11 @@ impl fmt::Display for Notice {
                 write!(f, "removing {file} failed and will be tried again: {error}")
             }
             Self::ReadFailed { file, error } => write!(f, "reading {file} failed: {error}"),
+            Self::Unreadable { file, error, entries } => write!(
+                f,
+                "{file} cannot be read: {error}; {entries} entries are known to wait in it, and are kept until it can be \
+                 read at a later start, or is removed"
+            ),
             Self::Foreign { file } => write!(f, "{file} does not belong to the log and is left alone"),
             Self::SetAside { file, bytes } => {
                 write!(f, "a segment of {bytes} bytes cannot be used and was set aside as {file}")
@@ -265,6 +280,8 @@ impl fmt::Display for Notice {
 pub struct Recovered {
     /// What waits to be handed out to the consumer for which most does.
     pub held: Totals,
+    /// What waits besides in files that cannot be read now, as far as it is known ([`Notice::Unreadable`]).
+    pub unreadable: Totals,
     /// What had been taken and is lost, by reason.
     pub losses: Vec<Loss>,
     /// What else is not as it should be.

@@ -203,7 +203,8 @@ impl Watch {
 impl Observer for Watch {
     /// What is lost of it was there in the beginning, too.
     fn opened(&self, recovered: &Recovered) {
-        let held = totals(recovered.held);
+        // What cannot be read now is there still, and is found or missed by the next process.
+        let held = totals(recovered.held) + totals(recovered.unreadable);
         self.account.record(Term::Opening, held);
         self.account.keep(held);
         for loss in &recovered.losses {
@@ -243,7 +244,7 @@ impl Observer for Watch {
         match notice {
             Notice::WriteFailed { .. } | Notice::ReadOnly { .. } => self.count_failure("write"),
             Notice::DiskFull => self.count_failure("space"),
-            Notice::ReadFailed { .. } => self.count_failure("read"),
+            Notice::ReadFailed { .. } | Notice::Unreadable { .. } => self.count_failure("read"),
             Notice::UnlinkFailed { .. } => self.count_failure("remove"),
             Notice::CursorFailed { .. } | Notice::CursorCut { .. } => self.count_failure("cursor"),
             Notice::Displaced(_) | Notice::Vanished { .. } => self.count_failure("place"),
@@ -251,6 +252,10 @@ impl Observer for Watch {
         }
         match notice {
             Notice::Displaced(_) => return self.displaced(notice),
+            Notice::Unreadable { .. } => {
+                say!(error, &self.holder, folder = %self.place.folder().display(), "{notice}");
+                return;
+            }
             Notice::InPlace => {
                 self.is_displaced.store(false, Relaxed);
                 return self.works();

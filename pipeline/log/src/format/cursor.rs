@@ -114,6 +114,16 @@ impl Cursor {
         })
     }
 
+    /// Whatever had been taken below this number is done with, or a part says that it is not.
+    pub(crate) fn heard(&self) -> u64 {
+        self.next_sequence.max(self.low)
+    }
+
+    /// Stretches of numbers of which is known only that they are not done with.
+    pub(crate) fn unknown(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
+        self.parts.iter().filter(|part| part.is_unknown()).map(|part| (part.base, part.end))
+    }
+
     /// What is said of a segment.
     pub(crate) fn part(&self, segment: u64) -> Option<&Part> {
         self.parts.iter().find(|part| part.segment == segment)
@@ -135,21 +145,43 @@ impl Cursor {
             _ if self.low >= end => Some(true),
             None if self.whole && self.next_sequence >= end => Some(true),
             None if self.low <= base && (!self.whole || self.next_sequence <= base) => Some(false),
-            Some(part) if self.low <= base && part.done.iter().all(|word| *word == 0) => Some(false),
+            Some(part)
+                if self.low <= base && part.base <= base && part.done.iter().all(|word| *word == 0) =>
+            {
+                Some(false)
+            }
             _ => None,
         }
     }
 }
 
 impl Part {
+    /// For a segment that could not be read: what is below `base` in it is done with, and from there to `end` may be in
+    /// it, and nothing else is known.
+    pub(crate) fn unknown(segment: u64, base: u64, end: u64) -> Self {
+        let left = Totals { entries: end - base, ..Totals::default() };
+        Self { segment, base, end, left, done: Vec::new() }
+    }
+
+    /// An entry takes some bytes, if anything is known of it.
+    pub(crate) fn is_unknown(&self) -> bool {
+        self.left.bytes == 0
+    }
+
     fn encoded_len(&self) -> usize {
         PART + self.done.len() * 8
     }
 
     fn is_done(&self, sequence: u64) -> bool {
         let at = sequence.wrapping_sub(self.base);
-        sequence < self.end
-            && self.done.get((at / 64) as usize).is_some_and(|word| word >> (at % 64) & 1 == 1)
+        sequence < self.base
+            || sequence < self.end
+                && self.done.get((at / 64) as usize).is_some_and(|word| word >> (at % 64) & 1 == 1)
+    }
+
+    /// The first that is not done with.
+    pub(crate) fn first_open(&self) -> u64 {
+        self.open().next().unwrap_or(self.end)
     }
 
     /// Which of the entries are not done with.

@@ -15,6 +15,8 @@ pub(crate) struct Reader {
     pub(crate) options: ConsumerOptions,
     /// By segment number; none where nothing has been taken.
     pub(crate) progress: BTreeMap<u64, Progress>,
+    /// What is said of segments that could not be read, and will be until they can be or are gone.
+    pub(crate) carried: Vec<Part>,
     /// What is with the consumer, by sequence.
     pub(crate) leases: BTreeMap<u64, Held>,
     /// What it has given back, by sequence.
@@ -51,6 +53,7 @@ impl Reader {
         Self {
             options,
             progress: BTreeMap::new(),
+            carried: Vec::new(),
             leases: BTreeMap::new(),
             deferred: BTreeMap::new(),
             failures: BTreeMap::new(),
@@ -124,15 +127,15 @@ impl Reader {
         segments: impl Iterator<Item = (&'s u64, &'s Segment)>,
         next_sequence: u64,
     ) -> Cursor {
-        let mut low = None;
-        let mut parts = Vec::new();
+        let mut low = self.carried.iter().map(Part::first_open).min();
+        let mut parts = self.carried.clone();
         for (number, segment) in segments {
             let progress = self.progress.get(number);
             let open = progress.map_or(Some(0), |progress| progress.done.first_clear(segment.span()));
             let Some(open) = open.filter(|open| *open < segment.span()) else {
                 continue;
             };
-            low.get_or_insert(segment.base + open);
+            low = Some(low.map_or(segment.base + open, |low| low.min(segment.base + open)));
             let done = progress.map_or(Totals::default(), |progress| progress.totals);
             parts.push(Part {
                 segment: *number,
@@ -142,6 +145,7 @@ impl Reader {
                 done: progress.map_or(Vec::new(), |progress| progress.done.words().to_vec()),
             });
         }
+        parts.sort_by_key(|part| part.segment);
         Cursor { generation: 0, low: low.unwrap_or(next_sequence), next_sequence, parts, whole: true }
     }
 

@@ -1,6 +1,8 @@
 //! Counting what ought to be there and is not.
 
-use super::{Expected, JUMP, Recovery};
+use super::unreadable::unheard;
+use super::{Expected, Recovery};
+use crate::format::cursor::Cursor;
 use crate::format::segment::Header;
 use crate::report::{LossReason, Notice, Totals};
 use crate::shared::segment_name;
@@ -21,9 +23,10 @@ impl Recovery<'_> {
         let mut lost = Totals::default();
         let mut places = 0;
         for cursor in &self.cursors {
-            let part = cursor.as_ref().and_then(|cursor| cursor.part(number));
+            let said = cursor.as_ref().and_then(|cursor| cursor.part(number));
+            let part = said.filter(|part| !part.is_unknown());
             let is_open =
-                |sequence: u64| !cursor.as_ref().is_some_and(|cursor| cursor.is_done(part, sequence));
+                |sequence: u64| !cursor.as_ref().is_some_and(|cursor| cursor.is_done(said, sequence));
             let taken_end = part.map_or(expected.end, |part| part.end.max(expected.end));
             let known_end = part.map_or(expected.end, |part| part.end);
             let mut missing = Totals::default();
@@ -67,11 +70,10 @@ impl Recovery<'_> {
     /// knew.
     pub(super) fn count_gap(&mut self, header: &Header) {
         let end = header.base.min(header.prior.saturating_add(1));
-        let unknown = |next: u64| end.saturating_sub(next.max(self.accounted));
-        let known = self.cursors.iter().flatten().map(|cursor| cursor.next_sequence.max(cursor.low));
-        // Where numbers have jumped, it has been told why, and nobody knows how many of them had been used.
-        let entries = known.map(unknown).max().filter(|entries| (1..JUMP / 2).contains(entries));
-        let Some(entries) = entries else { return };
+        let entries = self.unheard_of(end);
+        if entries == 0 {
+            return;
+        }
         let between = self.accounted_in.saturating_add(1)..header.number;
         let reason = match self.left_out.range(between).find_map(|(_, reason)| *reason) {
             Some(reason) => reason,
@@ -79,6 +81,15 @@ impl Recovery<'_> {
         };
         self.lose(reason, Totals { entries, ..Totals::default() });
         self.notices.push(Notice::Gap { before: segment_name(header.number), entries });
+    }
+
+    /// How many numbers below `end` have been taken, by what the cursors say, and are accounted for nowhere.
+    fn unheard_of(&self, end: u64) -> u64 {
+        let unheard = |cursor: &Cursor| {
+            let stretches = unheard(cursor, self.accounted, end);
+            stretches.into_iter().map(|(begin, end)| end - begin).sum()
+        };
+        self.cursors.iter().flatten().map(unheard).max().unwrap_or_default()
     }
 
     /// Numbers below `end` need not be looked for any more.
@@ -90,10 +101,17 @@ impl Recovery<'_> {
 
     /// Counts what the cursors expect in segments that are not there.
     pub(super) fn miss(&mut self) {
+        // What may have been in segments that could not be read, and that nothing follows.
+        let end = self.cursors.iter().flatten().flat_map(Cursor::unknown).map(|(_, end)| end).max();
+        let end = end
+            .unwrap_or_default()
+            .min(self.cursors.iter().flatten().map(Cursor::heard).min().unwrap_or_default());
+        let entries = self.unheard_of(end);
+        self.lose(LossReason::Missing, Totals { entries, ..Totals::default() });
         let mut missing: BTreeMap<u64, Totals> = BTreeMap::new();
         for part in self.cursors.iter().flatten().flat_map(|cursor| &cursor.parts) {
             let most = missing.entry(part.segment).or_default();
-            if part.left.entries > most.entries {
+            if part.left.entries > most.entries && !part.is_unknown() {
                 *most = part.left;
             }
         }
@@ -105,6 +123,7 @@ impl Recovery<'_> {
                 None => {
                     let error = io::Error::from(io::ErrorKind::NotFound);
                     self.read_failed(number, &error);
+                    self.is_news = true;
                     self.lose(LossReason::Missing, lost);
                 }
                 Some(Some(reason)) => self.lose(*reason, lost),

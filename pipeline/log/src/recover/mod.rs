@@ -6,6 +6,7 @@
 //! was not empty or done with.
 
 mod missing;
+mod unreadable;
 
 use crate::clock::{Clock, LogTime};
 use crate::cursors::{self, CursorFile};
@@ -55,8 +56,10 @@ struct Recovery<'a> {
     accounted: u64,
     /// The file that they were in.
     accounted_in: u64,
-    /// Numbers have jumped, which is to be remembered.
-    jumped: bool,
+    /// What waits in segments that cannot be read now, as far as it is known.
+    unreadable: Totals,
+    /// What has been found out is to be remembered, so that it is told once.
+    is_news: bool,
 }
 
 /// What the segment that was begun after another one says of it.
@@ -110,7 +113,8 @@ pub(crate) fn open(
         left_out: BTreeMap::new(),
         accounted: 1,
         accounted_in: 0,
-        jumped: false,
+        unreadable: Totals::default(),
+        is_news: false,
     };
     recovery.index.read_only.clone_from(&read_only);
     recovery.notices.extend(read_only.map(|error| Notice::ReadOnly { error }));
@@ -178,8 +182,8 @@ impl Recovery<'_> {
         segments
     }
 
-    /// What the first block of a segment says; none if it cannot be read.
-    fn header(&mut self, number: u64) -> Result<Option<Decoded>, OpenError> {
+    /// What the first block of a segment says; or why it cannot be read.
+    fn header(&self, number: u64) -> Result<Result<Decoded, io::Error>, OpenError> {
         let name = segment_name(number);
         let mut block = vec![0; BLOCK as usize];
         let read = self.files.open(&name, Access::Read);
@@ -188,24 +192,21 @@ impl Recovery<'_> {
                 Decoded::Newer(version) => {
                     Err(OpenError::NewerVersion { file: name, version, known: VERSION })
                 }
-                decoded => Ok(Some(decoded)),
+                decoded => Ok(Ok(decoded)),
             },
-            Err(error) => {
-                self.read_failed(number, &error);
-                Ok(None)
-            }
+            Err(error) => Ok(Err(error)),
         }
     }
 
-    fn take_in(&mut self, headers: &[(u64, u64, Option<Decoded>)]) {
+    fn take_in(&mut self, headers: &[(u64, u64, Result<Decoded, io::Error>)]) {
         for (at, (number, len, decoded)) in headers.iter().enumerate() {
             let expected = self.index.segments.last_key_value().map_or(1, |(_, segment)| segment.end);
             match decoded {
                 // It may come back. Its numbers are not given to others.
-                None => self.leave_out(*number, None),
-                Some(Decoded::Header(header)) if header.base >= expected => {
+                Err(error) => self.leave_for_later(*number, None, &headers[at + 1..], error),
+                Ok(Decoded::Header(header)) if header.base >= expected => {
                     let next = headers[at + 1..].iter().find_map(|(number, _, next)| match next {
-                        Some(Decoded::Header(next)) if next.base > header.base => Some(Next {
+                        Ok(Decoded::Header(next)) if next.base > header.base => Some(Next {
                             prior: next.prior,
                             follows: Some(*number) == header.number.checked_add(1),
                         }),
@@ -213,23 +214,22 @@ impl Recovery<'_> {
                     });
                     self.count_gap(header);
                     if let Err(error) = self.segment(*number, *len, header, next) {
-                        self.read_failed(*number, &error);
-                        self.leave_out(*number, None);
+                        self.leave_for_later(*number, Some(header.base), &headers[at + 1..], &error);
                     }
                 }
-                Some(Decoded::Prepared) => {
+                Ok(Decoded::Prepared) => {
                     self.discard(*number, *len);
                     self.left_out.insert(*number, Some(LossReason::Damaged));
                 }
-                Some(Decoded::Blank) if self.is_blank(*number, *len) => {
+                Ok(Decoded::Blank) if self.is_blank(*number, *len) => {
                     self.discard(*number, *len);
                     self.left_out.insert(*number, Some(LossReason::Damaged));
                 }
-                Some(Decoded::Blank) if self.is_unheard_of(*number, &headers[at + 1..]) => {
+                Ok(Decoded::Blank) if self.is_unheard_of(*number, &headers[at + 1..]) => {
                     self.notices.push(Notice::TornTail { file: segment_name(*number), bytes: *len });
                     self.discard(*number, *len);
                 }
-                Some(_) => self.set_aside(*number, *len),
+                Ok(_) => self.set_aside(*number, *len),
             }
         }
     }
@@ -317,6 +317,7 @@ impl Recovery<'_> {
         let mut told_end = BLOCK;
         let mut taken_end = if next.is_some_and(|next| next.follows) { sequence_end } else { base };
         let parts = self.cursors.iter().flatten().filter_map(|cursor| cursor.part(number));
+        let parts = parts.filter(|part| !part.is_unknown());
         taken_end = parts.map(|part| part.end).fold(taken_end, u64::max);
         let mut used = BLOCK;
         let range = Range { from: BLOCK, to: len, sequence: base, sequence_end };
@@ -339,9 +340,6 @@ impl Recovery<'_> {
             trailer.newest_ns = trailer.newest_ns.max(header.time_ns);
             used = frame_end;
         })?;
-        let expected = Expected { end: taken_end, totals: Totals::default(), missing: u64::MAX };
-        self.count_missing(number, base, &expected, &there, &broken);
-        self.account(number, taken_end);
         if !there.is_empty() {
             // What is missing stays in the sums, and what is left of it in the file: if nobody has been told when this
             // process is killed, the next one misses it again.
@@ -355,6 +353,10 @@ impl Recovery<'_> {
         // A trailer that is not at the end has been written, and the file has not been cut.
         let trailer_end = used + trailer::LENGTH as u64;
         let trailed = read_trailer(file, trailer_end, header)?.is_some();
+        // From here on nothing fails: what has been counted is not left for later.
+        let expected = Expected { end: taken_end, totals: Totals::default(), missing: u64::MAX };
+        self.count_missing(number, base, &expected, &there, &broken);
+        self.account(number, taken_end);
         // In a file that has been used before, what is torn cannot be told from what was there.
         if !header.reused && walked.dirty_end > if trailed { trailer_end } else { used } {
             self.notices
@@ -403,7 +405,7 @@ impl Recovery<'_> {
         self.left_out.insert(number, reason);
         let seen = self.index.segments.last_key_value().map_or(1, |(_, segment)| segment.end);
         self.unseen = self.unseen.max(seen).saturating_add(JUMP);
-        self.jumped = true;
+        self.is_news = true;
     }
 
     fn read_failed(&mut self, number: u64, error: &io::Error) {
@@ -412,9 +414,9 @@ impl Recovery<'_> {
 
     /// Whether a segment without a header is one to which the first write had not been synced: nothing was begun after
     /// it, and no cursor names it.
-    fn is_unheard_of(&self, number: u64, later: &[(u64, u64, Option<Decoded>)]) -> bool {
-        let blank = |(.., decoded): &(u64, u64, Option<Decoded>)| {
-            matches!(decoded, Some(Decoded::Blank | Decoded::Prepared))
+    fn is_unheard_of(&self, number: u64, later: &[(u64, u64, Result<Decoded, io::Error>)]) -> bool {
+        let blank = |(.., decoded): &(u64, u64, Result<Decoded, io::Error>)| {
+            matches!(decoded, Ok(Decoded::Blank | Decoded::Prepared))
         };
         later.iter().all(blank) && !self.cursors.iter().flatten().any(|cursor| cursor.part(number).is_some())
     }
@@ -436,11 +438,12 @@ impl Recovery<'_> {
         }
         for reader in &mut self.index.readers {
             // What is missing is to be told once, and a jump is not to be taken for something that is.
-            reader.dirty = !self.losses.is_empty() || self.jumped;
+            reader.dirty = !self.losses.is_empty() || self.is_news;
         }
         self.index.news = News::default();
         let losses = self.losses.iter().map(|(reason, lost)| Loss { reason: *reason, lost: *lost }).collect();
-        let recovered = Recovered { held: self.index.held(), losses, notices: self.notices };
+        let (held, unreadable) = (self.index.held(), self.unreadable);
+        let recovered = Recovered { held, unreadable, losses, notices: self.notices };
         Opened { index: self.index, cursors: self.cursor_files, time, recovered }
     }
 }

@@ -5,6 +5,7 @@ mod files;
 mod place;
 #[path = "../support/mod.rs"]
 mod support;
+mod unreadable;
 
 use bytes::Bytes;
 use millrace_log::{

@@ -1,0 +1,143 @@
+//! Segments that cannot be read when a log is opened: they are read later, or missed when they are gone, and neither is
+//! done twice.
+
+use crate::support::sim::{Fault, Sim};
+use crate::{Opened, id_of, open, segments, small};
+use millrace_log::Notice;
+use std::collections::BTreeSet;
+
+/// Several segments, of some of which something is done with. If they are `named`, a cursor names them all.
+fn stored(is_named: bool) -> Sim {
+    let sim = Sim::default();
+    let mut opened = open(&sim, small());
+    opened.fill(0..20, 5_000);
+    let consumer = opened.log.consumer("default").expect("there");
+    for _ in 0..3 {
+        let lease = consumer.read_next().expect("readable").expect("there").lease;
+        assert!(consumer.ack(lease.sequence));
+    }
+    opened.steps.keep(true);
+    opened.fill(20..40, 5_000);
+    if is_named {
+        opened.steps.close();
+    }
+    sim.after_kill()
+}
+
+/// What has come of it, over several starts.
+#[derive(Default)]
+struct Sum {
+    handed: BTreeSet<u64>,
+    lost: u64,
+}
+
+impl Sum {
+    /// Hands out everything, and ends.
+    fn add(&mut self, mut opened: Opened, is_killed: bool) {
+        for id in opened.drain() {
+            assert!(self.handed.insert(id), "{id} is handed out twice");
+        }
+        self.lost += opened.lost().entries;
+        opened.steps.keep(true);
+        if !is_killed {
+            opened.steps.close();
+        }
+    }
+
+    fn all(&self) -> u64 {
+        self.handed.len() as u64 + self.lost
+    }
+}
+
+fn unreadable(opened: &Opened) -> Vec<String> {
+    let file = |notice: &Notice| match notice {
+        Notice::Unreadable { file, .. } => Some(file.clone()),
+        _ => None,
+    };
+    opened.recovered.notices.iter().filter_map(file).collect()
+}
+
+#[test]
+fn a_segment_that_cannot_be_read_is_handed_out_later_or_missed() {
+    for is_named in [true, false] {
+        let names = segments(&stored(is_named));
+        assert!(names.len() >= 4, "{names:?}");
+        for (which, name) in names.iter().enumerate() {
+            for (starts, is_removed, is_killed) in
+                [(1, false, false), (1, true, false), (2, false, true), (2, true, true)]
+            {
+                let context = format!("{name} named {is_named} starts {starts} removed {is_removed}");
+                let mut sim = stored(is_named);
+                let mut sum = Sum::default();
+                for start in 0..starts {
+                    sim.make_unreadable(name);
+                    let mut opened = open(&sim, small());
+                    assert_eq!(unreadable(&opened), [name.clone()], "{context}");
+                    if is_named {
+                        assert!(opened.recovered.unreadable.items > 0, "{context}");
+                    }
+                    assert!(opened.append(100 + start, 100) > 40, "no number is used twice");
+                    sum.add(opened, is_killed);
+                    assert_eq!(sum.lost, 0, "{context}: it may come back");
+                    sim = sim.after_kill();
+                }
+                let all = 37 + starts;
+                assert!(sum.all() < all, "{context}");
+                if is_removed {
+                    sim.remove(name);
+                }
+                let opened = open(&sim, small());
+                let is_missed = opened.recovered.notices.iter().any(|notice| {
+                    matches!(notice, Notice::ReadFailed { file, .. } if file == name)
+                        || matches!(notice, Notice::Gap { .. })
+                });
+                assert_eq!(is_missed, is_removed, "{context}: {:?}", opened.recovered.notices);
+                sum.add(opened, false);
+                // Of the newest, that nothing has named, nobody knows how much there was.
+                if !(is_removed && !is_named && which + 1 == names.len()) {
+                    assert_eq!(sum.all(), all, "{context}: {:?} {}", sum.handed, sum.lost);
+                }
+                assert_eq!(sum.lost > 0, is_removed && sum.all() == all, "{context}");
+                assert_eq!(open(&sim, small()).recovered, Default::default(), "{context}: it is over");
+            }
+        }
+    }
+}
+
+#[test]
+fn whichever_read_fails_once_nothing_is_lost() {
+    for is_named in [true, false] {
+        for nth in 0.. {
+            let sim = stored(is_named);
+            sim.fail_at(nth, Fault::Io);
+            let before = sim.calls();
+            let told = std::sync::Arc::<crate::support::Told>::default();
+            let options = millrace_log::Options { observer: told.clone() as _, ..small() };
+            let clock = crate::HandClock::new(7);
+            let Ok((log, recovered, steps)) =
+                millrace_log::Log::open_stepped(std::sync::Arc::new(sim.clone()), clock, options)
+            else {
+                continue;
+            };
+            let is_over = sim.calls() - before <= nth;
+            sim.no_more_faults();
+            assert_eq!(recovered.losses, [], "{nth}");
+            let consumer = log.consumer("default").expect("there");
+            let mut handed = BTreeSet::new();
+            while let Some(delivery) = consumer.read_next().expect("readable") {
+                handed.insert(id_of(&delivery));
+                assert!(consumer.ack(delivery.lease.sequence));
+            }
+            steps.close();
+            drop(log);
+            let opened = open(&sim, small());
+            assert_eq!(opened.recovered.losses, [], "{nth}: {:?}", recovered.notices);
+            handed.extend(opened.drain());
+            assert_eq!(opened.lost().entries, 0, "{nth}");
+            assert!((3..40).all(|id| handed.contains(&id)), "{nth}: {handed:?} {:?}", recovered.notices);
+            if is_over {
+                break;
+            }
+        }
+    }
+}
