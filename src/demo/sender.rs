@@ -69,13 +69,7 @@ impl Sender {
 const AGENT: HeaderValue = HeaderValue::from_static(concat!("millrace-demo/", env!("CARGO_PKG_VERSION")));
 
 async fn over_grpc(channel: &Channel, payload: &Payload) -> Result<(), String> {
-    let method = match payload.signal() {
-        Signal::Traces => "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
-        Signal::Metrics => "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export",
-        Signal::Logs => "/opentelemetry.proto.collector.logs.v1.LogsService/Export",
-        Signal::Profiles => return Err("the shop makes no profiles".to_owned()),
-    };
-    let uri = channel.uri(method).map_err(|error| error.to_string())?;
+    let uri = channel.uri(payload.signal().export_method()).map_err(|error| error.to_string())?;
     let reply = channel.unary(&uri, channel.headers(), std::slice::from_ref(payload.bytes())).await;
     let reply = reply.map_err(|status| format!("OTLP/gRPC: {status}"))?;
     accepted(payload.signal(), &reply.message)

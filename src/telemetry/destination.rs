@@ -90,7 +90,7 @@ impl Destination {
                     ..GrpcClientConfig::default()
                 };
                 let (channel, _) = config.channel(&context, endpoint).map_err(|error| problem(&error))?;
-                let uri = channel.uri(method(signal)).map_err(|error| problem(&error))?;
+                let uri = channel.uri(signal.export_method()).map_err(|error| problem(&error))?;
                 Way::Grpc { channel, uri }
             }
             Protocol::HttpProtobuf => {
@@ -195,15 +195,6 @@ fn tls(target: &Target) -> TlsClientConfig {
     tls.common.cert_file = file(&target.client_certificate);
     tls.common.key_file = file(&target.client_key);
     tls
-}
-
-const fn method(signal: Signal) -> &'static str {
-    match signal {
-        Signal::Traces => "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
-        Signal::Metrics => "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export",
-        Signal::Logs => "/opentelemetry.proto.collector.logs.v1.LogsService/Export",
-        Signal::Profiles => "/opentelemetry.proto.collector.profiles.v1development.ProfilesService/Export",
-    }
 }
 
 /// A URL with the path of the signal, unless it has one of its own.

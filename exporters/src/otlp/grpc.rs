@@ -60,7 +60,7 @@ impl Config {
     ) -> Result<GrpcSender, BuildError> {
         let measures = RpcClient::new(context, signal, destination(&endpoint));
         let (channel, credentials) = self.client.channel(context, endpoint)?;
-        let uri = channel.uri(method(signal)).map_err(|error| context.error(error))?;
+        let uri = channel.uri(signal.export_method()).map_err(|error| context.error(error))?;
         let encoding = self.client.compression.over_grpc();
         Ok(GrpcSender {
             channel,
@@ -71,15 +71,6 @@ impl Config {
             work: context.shared.work.clone(),
             measures,
         })
-    }
-}
-
-const fn method(signal: Signal) -> &'static str {
-    match signal {
-        Signal::Traces => "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
-        Signal::Metrics => "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export",
-        Signal::Logs => "/opentelemetry.proto.collector.logs.v1.LogsService/Export",
-        Signal::Profiles => "/opentelemetry.proto.collector.profiles.v1development.ProfilesService/Export",
     }
 }
 

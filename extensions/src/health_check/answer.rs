@@ -3,6 +3,7 @@
 use super::config::{Answers, ResponseBody};
 use millrace_config::Duration;
 use millrace_engine::Health;
+use millrace_formats::calendar::date;
 use serde::Serialize;
 use std::fmt;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -101,8 +102,9 @@ pub(super) struct Rfc3339(pub(super) SystemTime);
 impl fmt::Display for Rfc3339 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let since = self.0.duration_since(UNIX_EPOCH).unwrap_or_default();
-        let second = since.as_secs() % 86_400;
-        let (year, month, day) = date(since.as_secs() / 86_400);
+        let seconds = since.as_secs().cast_signed();
+        let (year, month, day) = date(seconds / 86_400);
+        let second = seconds % 86_400;
         let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
         write!(f, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}")?;
         if since.subsec_nanos() > 0 {
@@ -111,30 +113,6 @@ impl fmt::Display for Rfc3339 {
         }
         f.write_str("Z")
     }
-}
-
-/// Year, month and day of a day since 1970, in the Gregorian calendar.
-fn date(mut day: u64) -> (u64, u64, u64) {
-    let mut year = 1970;
-    while day >= days_of(year) {
-        day -= days_of(year);
-        year += 1;
-    }
-    let february = if days_of(year) == 366 { 29 } else { 28 };
-    let mut month = 1;
-    for days in [31, february, 31, 30, 31, 30, 31, 31, 30, 31, 30] {
-        if day < days {
-            break;
-        }
-        day -= days;
-        month += 1;
-    }
-    (year, month, day + 1)
-}
-
-fn days_of(year: u64) -> u64 {
-    let leap = year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
-    if leap { 366 } else { 365 }
 }
 
 #[cfg(test)]

@@ -36,6 +36,17 @@ impl Signal {
         Self::ALL.into_iter().find(|signal| signal.name() == name)
     }
 
+    /// The path of the gRPC method that takes it.
+    #[must_use]
+    pub const fn export_method(self) -> &'static str {
+        match self {
+            Self::Traces => "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
+            Self::Metrics => "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export",
+            Self::Logs => "/opentelemetry.proto.collector.logs.v1.LogsService/Export",
+            Self::Profiles => "/opentelemetry.proto.collector.profiles.v1development.ProfilesService/Export",
+        }
+    }
+
     /// What one item is called in the Go collector's metric names: `otelcol_receiver_accepted_<this>`.
     #[must_use]
     pub const fn items_name(self) -> &'static str {

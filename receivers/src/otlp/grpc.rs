@@ -25,23 +25,16 @@ impl Service {
     }
 }
 
-const METHODS: [(&str, Signal); 4] = [
-    ("/opentelemetry.proto.collector.trace.v1.TraceService/Export", Signal::Traces),
-    ("/opentelemetry.proto.collector.metrics.v1.MetricsService/Export", Signal::Metrics),
-    ("/opentelemetry.proto.collector.logs.v1.LogsService/Export", Signal::Logs),
-    ("/opentelemetry.proto.collector.profiles.v1development.ProfilesService/Export", Signal::Profiles),
-];
-
 impl Unary for Service {
     fn route(&self, path: &str) -> Option<u8> {
-        let (_, signal) = METHODS.into_iter().find(|(method, _)| *method == path)?;
+        let signal = Signal::ALL.into_iter().find(|signal| signal.export_method() == path)?;
         self.intake.takes(signal).then_some(signal as u8)
     }
 
     fn call(&self, call: Call) -> BoxFuture<'_, Result<Bytes, Status>> {
         let signal = Signal::ALL[usize::from(call.route)];
         let metadata = if self.include_metadata { metadata(&call.headers) } else { Metadata::new() };
-        let (path, received) = (METHODS[usize::from(call.route)].0, call.received);
+        let (path, received) = (signal.export_method(), call.received);
         let headers = call.headers;
         let request = Request {
             transport: Transport::Grpc,

@@ -1,5 +1,6 @@
 //! Numbers, times and ids as Go prints them.
 
+use millrace_formats::calendar::date;
 use millrace_formats::go::not_finite;
 use std::fmt::{self, Display, Formatter};
 
@@ -24,7 +25,7 @@ impl Display for Time {
         const NANOS: i64 = 1_000_000_000;
         let since_epoch = self.0 as i64;
         let (seconds, nanos) = (since_epoch.div_euclid(NANOS), since_epoch.rem_euclid(NANOS));
-        let (year, month, day) = civil_date(seconds.div_euclid(86_400));
+        let (year, month, day) = date(seconds.div_euclid(86_400));
         let second = seconds.rem_euclid(86_400);
         let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
         write!(f, "{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}")?;
@@ -34,21 +35,6 @@ impl Display for Time {
         }
         f.write_str(" +0000 UTC")
     }
-}
-
-/// Year, month and day of a day counted from 1970-01-01, in the Gregorian calendar.
-///
-/// Years are taken to begin in March, so that the leap day comes last; 400 of them have 146,097 days.
-fn civil_date(day: i64) -> (i64, i64, i64) {
-    let from_march_0000 = day + 719_468;
-    let era = from_march_0000.div_euclid(146_097);
-    let day_of_era = from_march_0000.rem_euclid(146_097);
-    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
-    (era * 400 + year_of_era + i64::from(month <= 2), month, day)
 }
 
 /// A trace or span id in hexadecimal; nothing if it is unset, which includes all zeros.
