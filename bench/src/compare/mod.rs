@@ -77,7 +77,13 @@ async fn play(args: &Args, tools: &Tools, case: &Case, contenders: &[Contender])
                 Kind::Overload(overload) => overload::turn(args, tools, player, case, overload).await,
                 Kind::Crowd(crowd) => crowd::turn(args, tools, player, case, *crowd).await,
                 Kind::Stored(stored) if matches!(player, Contender::Bare) => {
-                    durable::bare::turn(args, stored, result.request_bytes()).await
+                    durable::bare::turn(
+                        args,
+                        stored,
+                        result.of_any("request_bytes"),
+                        result.of_any("per_sync"),
+                    )
+                    .await
                 }
                 Kind::Stored(stored) => durable::stored::turn(args, tools, player, case, stored).await,
                 Kind::Backlog => durable::backlog::turn(args, tools, player, case).await,

@@ -47,6 +47,24 @@ impl Cpu {
     }
 }
 
+/// How often the threads of that name have asked the kernel to write something.
+pub(super) fn writes(pid: u32, thread: &str) -> io::Result<u64> {
+    let mut writes = 0;
+    for task in std::fs::read_dir(format!("/proc/{pid}/task"))? {
+        let task = task?.path();
+        // Threads may end meanwhile.
+        let read = |file| std::fs::read_to_string(task.join(file)).unwrap_or_default();
+        if read("comm").trim_end() == thread {
+            writes += parse_writes(&read("io")).unwrap_or_default();
+        }
+    }
+    Ok(writes)
+}
+
+fn parse_writes(io: &str) -> Option<u64> {
+    io.lines().find_map(|line| line.strip_prefix("syscw: "))?.parse().ok()
+}
+
 impl Memory {
     pub(super) fn of(pid: u32) -> io::Result<Self> {
         let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
@@ -84,5 +102,27 @@ mod tests {
     fn our_own_memory_can_be_read() {
         let memory = Memory::of(std::process::id()).unwrap();
         assert!(memory.resident > 0 && memory.peak >= memory.resident);
+    }
+
+    #[test]
+    fn writes_are_counted_by_thread() {
+        let writer = std::thread::Builder::new().name("some-writer".into());
+        let (go, wait) = std::sync::mpsc::channel::<()>();
+        let (told, tell) = std::sync::mpsc::channel();
+        let thread = writer
+            .spawn(move || {
+                let mut file = tempfile::tempfile().unwrap();
+                for _ in 0..7 {
+                    io::Write::write_all(&mut file, b"x").unwrap();
+                }
+                told.send(()).unwrap();
+                let _ = wait.recv();
+            })
+            .unwrap();
+        tell.recv().unwrap();
+        let pid = std::process::id();
+        assert_eq!((writes(pid, "some-writer").unwrap(), writes(pid, "nobody").unwrap()), (7, 0));
+        drop(go);
+        thread.join().unwrap();
     }
 }

@@ -145,6 +145,7 @@ const STORED: &[Column] = &[
     column("mb_per_second", "MB/s", 1),
     column("p50_ms", "p50 ms", 2),
     column("p99_ms", "p99 ms", 2),
+    column("per_sync", "per sync", 1),
     column("cores", "cores", 2),
     column("load_cores", "load", 2),
     column("sink_cores", "sink", 2),
@@ -225,10 +226,9 @@ impl CaseResult {
         contender.median.get(measure).copied()
     }
 
-    /// How large the load's requests are, as far as somebody has been sent one.
-    pub(super) fn request_bytes(&self) -> Option<usize> {
-        let seen = |contender: &ContenderResult| contender.median.get("request_bytes").copied();
-        self.contenders.iter().find_map(seen).map(|bytes| bytes as usize)
+    /// What was measured with the first contender that had it measured.
+    pub(super) fn of_any(&self, measure: &str) -> Option<f64> {
+        self.contenders.iter().find_map(|contender| contender.median.get(measure).copied())
     }
 
     pub(super) fn fail(&mut self, player: usize, error: &dyn std::fmt::Display) {

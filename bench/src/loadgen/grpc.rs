@@ -1,7 +1,7 @@
 //! One HTTP/2 connection that carries unary gRPC calls, opened when first needed and again when it breaks.
 
 use super::outcome::{Outcome, Refusal, rejected};
-use super::{Args, SignalArg};
+use super::{Args, SignalArg, corked};
 use crate::compression::Compression;
 use crate::status::{Code, decode_retry_info};
 use crate::tls::Opener;
@@ -11,6 +11,7 @@ use http::{HeaderMap, Method, Request};
 use std::io;
 use std::net::SocketAddr;
 use tokio::sync::Mutex;
+use tokio_util::either::Either;
 
 /// Answers longer than this are cut; an export response is a few bytes.
 const MAX_RESPONSE: usize = 64 * 1024;
@@ -74,18 +75,32 @@ impl Connection {
         if let Some(sender) = &open.sender {
             return Ok((sender.clone(), open.generation));
         }
-        let stream = self.opener.open(self.endpoint).await?;
-        let (sender, connection) = h2::client::Builder::new()
-            .initial_window_size(self.window)
-            .initial_connection_window_size(self.window)
-            .enable_push(false)
-            .handshake(stream)
-            .await?;
-        // Its end shows as the failure of the calls on it.
-        tokio::spawn(async move { drop(connection.await) });
+        // The end of a connection shows as the failure of the calls on it.
+        let sender = match self.opener.open(self.endpoint).await? {
+            Either::Left(plain) => {
+                let (stream, cork) = corked::split(plain);
+                let (sender, connection) = self.builder().handshake(stream).await?;
+                tokio::spawn(async move { drop(cork.drive(connection).await) });
+                sender
+            }
+            Either::Right(secured) => {
+                let (sender, connection) = self.builder().handshake(secured).await?;
+                tokio::spawn(async move { drop(connection.await) });
+                sender
+            }
+        };
         open.sender = Some(sender.clone());
         open.generation += 1;
         Ok((sender, open.generation))
+    }
+
+    fn builder(&self) -> h2::client::Builder {
+        let mut builder = h2::client::Builder::new();
+        builder
+            .initial_window_size(self.window)
+            .initial_connection_window_size(self.window)
+            .enable_push(false);
+        builder
     }
 
     async fn close(&self, generation: u64) {

@@ -8,6 +8,7 @@
 //! - A run ends: by duration, by count, or by a signal, plus the grace period for what is in flight.
 
 mod cli;
+mod corked;
 mod grpc;
 mod http1;
 mod outcome;

@@ -19,16 +19,20 @@ struct Groups {
     seconds: f64,
 }
 
-/// As many bytes per group as the requests that share a sync: `request_bytes` each, as the load has, which goes first.
+/// Groups of as many requests as have shared a sync with us, of `request_bytes` each, as the load has: whoever shows
+/// both goes first.
 pub(in crate::compare) async fn turn(
     args: &Args,
     stored: &Stored,
-    request_bytes: Option<usize>,
+    request_bytes: Option<f64>,
+    per_sync: Option<f64>,
 ) -> io::Result<Turn> {
-    let request_bytes =
-        request_bytes.ok_or_else(|| io::Error::other("nobody has shown how large a request is"))?;
+    let (Some(request_bytes), Some(per_sync)) = (request_bytes, per_sync) else {
+        return Err(io::Error::other("nobody has shown how large a request is, and how many share a sync"));
+    };
     let dir = super::folder(args)?;
-    let (requests, time) = (group(stored), Duration::from_secs_f64(args.measure));
+    let time = Duration::from_secs_f64(args.measure);
+    let (requests, request_bytes) = (per_sync.round().max(1.0) as usize, request_bytes as usize);
     let path = dir.path().join("bare");
     let groups = tokio::task::spawn_blocking(move || write(&path, requests, request_bytes, time))
         .await
@@ -37,16 +41,11 @@ pub(in crate::compare) async fn turn(
     let rate = (groups.took.len() * requests) as f64 / groups.seconds;
     let mut turn = Turn::default();
     turn.set("acked_per_second", rate * stored.items as f64);
+    turn.set("per_sync", requests as f64);
     turn.set("mb_per_second", rate * request_bytes as f64 / 1e6);
     turn.set("p50_ms", quantile(&groups.took, 0.5));
     turn.set("p99_ms", quantile(&groups.took, 0.99));
     Ok(turn)
-}
-
-/// How many requests share a sync when each connection has one request open: while one group is synced, the answers
-/// to the one before it bring the next.
-fn group(stored: &Stored) -> usize {
-    (stored.connections / 2).max(1)
 }
 
 /// Real bytes, not zeros, as a disk or file system might be clever about those.

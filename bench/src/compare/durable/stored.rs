@@ -6,12 +6,16 @@ use crate::compare::case::{Case, Stored};
 use crate::compare::child::{Tools, free_port};
 use crate::compare::contender::Contender;
 use crate::compare::control::{Load, SinkProcess};
-use crate::compare::proc::{Cpu, Memory};
+use crate::compare::proc::{Cpu, Memory, writes};
 use crate::compare::results::{MIB, Turn};
 use crate::loadgen::SignalArg;
 use std::io;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
+
+/// The thread of ours that writes a group of requests with one call, and syncs it. At the end of a segment, which has
+/// room for hundreds of requests, there is one call more.
+const WRITER: &str = "log-writer";
 
 /// Load goes on a little beyond the window that is measured.
 const TAIL_S: f64 = 0.3;
@@ -34,9 +38,9 @@ pub(in crate::compare) async fn turn(
     let cpu = || -> io::Result<[Cpu; 3]> {
         Ok([Cpu::of(contender.pid())?, Cpu::of(load.pid())?, Cpu::of(sink.child.pid())?])
     };
-    let before = (Instant::now(), cpu()?);
+    let before = (Instant::now(), cpu()?, writes(contender.pid(), WRITER)?);
     tokio::time::sleep(Duration::from_secs_f64(args.measure)).await;
-    let after = (Instant::now(), cpu()?);
+    let after = (Instant::now(), cpu()?, writes(contender.pid(), WRITER)?);
     let memory = Memory::of(contender.pid())?;
     let report = load.report(Duration::from_secs(60)).await?;
     let arrived = sink.totals(SignalArg::Traces).await?;
@@ -47,6 +51,10 @@ pub(in crate::compare) async fn turn(
     let seconds = (after.0 - before.0).as_secs_f64();
     let mut turn = Turn::default();
     turn.set("acked_per_second", report.items_per_second);
+    if after.2 > before.2 {
+        let requests = report.items_per_second / stored.items as f64 * seconds;
+        turn.set("per_sync", requests / (after.2 - before.2) as f64);
+    }
     turn.set("mb_per_second", report.items_per_second / stored.items as f64 * request_bytes / 1e6);
     turn.set("p50_ms", report.latency_ms.p50);
     turn.set("p99_ms", report.latency_ms.p99);
