@@ -26,7 +26,7 @@ impl Client {
         let password = Source::of(&config.password, &config.password_file);
         let header =
             header(username.as_ref(), password.as_ref()).map_err(|problem| context.error(problem))?;
-        let header = Arc::new(Current::new(header));
+        let header = Arc::new(Current::from(header));
         Ok(Self { context, username, password, header, watched: Default::default() })
     }
 }
@@ -66,7 +66,7 @@ impl ClientAuth for Client {
         headers: &'a mut HeaderMap,
         _: Option<&'a Origin>,
     ) -> BoxFuture<'a, Result<(), Failure>> {
-        headers.insert(AUTHORIZATION, self.header.with(|value| HeaderValue::clone(value)));
+        headers.insert(AUTHORIZATION, self.header.read().clone());
         Box::pin(std::future::ready(Ok(())))
     }
 }

@@ -63,7 +63,7 @@ impl Server {
             inline,
             file: file.zip(read),
             watched: WatchedFile::default(),
-            users: Arc::new(Current::new(users)),
+            users: Arc::new(Current::from(users)),
             prover: Prover::new().map_err(|problem| context.error(problem))?,
             nobody: nobody(),
             hashing: Arc::new(Semaphore::new(at_once)),
@@ -78,7 +78,7 @@ impl Server {
             return Err(Refused::Missing("no basic auth provided".to_owned()));
         };
         let (name, password) = credentials(header.as_bytes())?;
-        let user = self.users.with(|users| users.get(&name).cloned());
+        let user = self.users.read().get(&name).cloned();
         let proof = self.prover.prove(&password);
         let is_known = |user: &Arc<User>| user.proven.get().is_some_and(|proven| proven.is(&proof));
         if let Some(user) = user.as_ref().filter(|user| is_known(user)) {
@@ -127,7 +127,7 @@ impl Extension for Server {
             let (users, inline) = (Arc::clone(&self.users), Arc::clone(&self.inline));
             let id = self.context.id.to_string();
             let changed = move |bytes: &[u8]| {
-                let before = users.with(Arc::clone);
+                let before = users.read();
                 let (now, bad) = read_users(bytes, &inline, Some(&before));
                 warn_of(&id, &bad);
                 tracing::info!(otelcol.component.id = id, users = now.len(), "Read the users");

@@ -39,7 +39,7 @@ impl ExtensionConfig for Config {
             missing: format!("missing or empty authorization header: {}", self.header),
             scheme: self.scheme.clone(),
             header,
-            values: Arc::new(Current::new(values)),
+            values: Arc::new(Current::from(values)),
             file: file.zip(read),
             watched: WatchedFile::default(),
             nobody: Arc::default(),
@@ -74,13 +74,9 @@ impl BearerTokenAuth {
         let Some(given) = headers.get(&self.header) else {
             return Err(Refused::Missing(self.missing.clone()));
         };
-        let is_good = self.values.with(|values| {
-            // All are compared, so that the time says nothing about which.
-            let equal =
-                |value: &HeaderValue| verify_slices_are_equal(value.as_bytes(), given.as_bytes()).is_ok();
-            values.iter().filter(|value| equal(value)).count() > 0
-        });
-        if !is_good {
+        // All are compared, so that the time says nothing about which.
+        let equal = |value: &HeaderValue| verify_slices_are_equal(value.as_bytes(), given.as_bytes()).is_ok();
+        if self.values.read().iter().filter(|value| equal(value)).count() == 0 {
             return Err(Refused::Wrong("provided authorization does not match expected scheme or token"));
         }
         Ok(Arc::clone(&self.nobody))
@@ -127,7 +123,7 @@ impl ClientAuth for BearerTokenAuth {
         headers: &'a mut HeaderMap,
         _: Option<&'a Origin>,
     ) -> BoxFuture<'a, Result<(), Failure>> {
-        let outcome = match self.values.with(|values| values.first().cloned()) {
+        let outcome = match self.values.read().first().cloned() {
             Some(value) => {
                 headers.insert(self.header.clone(), value);
                 Ok(())

@@ -92,7 +92,7 @@ async fn without_a_token_nothing_is_taken_and_what_is_sent_waits() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn while_tokens_rotate_each_is_good_or_not() {
-    let values = Arc::new(Current::new(values("Bearer", ["t0"].into_iter()).expect("sendable")));
+    let values = Arc::new(Current::from(values("Bearer", ["t0"].into_iter()).expect("sendable")));
     let rotating = Arc::clone(&values);
     let rotation = tokio::task::spawn_blocking(move || {
         for round in 1..2000 {
@@ -105,7 +105,7 @@ async fn while_tokens_rotate_each_is_good_or_not() {
         let values = Arc::clone(&values);
         tokio::spawn(async move {
             for _ in 0..20_000 {
-                values.with(|values| assert!((1..=2).contains(&values.len())));
+                assert!((1..=2).contains(&values.read().len()));
                 tokio::task::yield_now().await;
             }
         })
@@ -114,7 +114,7 @@ async fn while_tokens_rotate_each_is_good_or_not() {
         reader.await.expect("no panic");
     }
     rotation.await.expect("no panic");
-    assert_eq!(values.with(|values| values[0].clone()), "Bearer t1999");
+    assert_eq!(values.read()[0].clone(), "Bearer t1999");
 }
 
 #[test]

@@ -1,11 +1,10 @@
 //! What the authenticators share: credentials that may change while requests are served.
 
-mod current;
 mod file;
 mod verdict;
 
-pub(crate) use current::Current;
 pub(crate) use file::{WatchedFile, read_credentials};
+pub(crate) use millrace_engine::current::Current;
 pub(crate) use verdict::{Refused, Verdicts};
 
 use millrace_config::Secret;

@@ -86,7 +86,7 @@ impl Header {
             Source::File {
                 path,
                 known,
-                value: Arc::new(Current::new(value)),
+                value: Arc::new(Current::from(value)),
                 watched: WatchedFile::default(),
             }
         } else if let Some(name) = &config.from_context {
@@ -118,7 +118,7 @@ impl Header {
     fn value(&self, origin: Option<&Origin>) -> Result<HeaderValue, Failure> {
         match &self.source {
             Source::Value(value) => Ok(value.clone()),
-            Source::File { value, .. } => Ok(value.with(|value| HeaderValue::clone(value))),
+            Source::File { value, .. } => Ok(value.read().clone()),
             Source::Sent { name, default } => {
                 let metadata = origin.map_or(&[][..], |origin| &origin.metadata);
                 let mut sent = metadata.iter().filter(|(key, _)| key.eq_ignore_ascii_case(name));

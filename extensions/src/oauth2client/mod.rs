@@ -46,7 +46,7 @@ impl ExtensionConfig for Config {
         let inner = Inner {
             endpoint: TokenEndpoint::new(self, &context)?,
             expiry_buffer: self.expiry_buffer.get(),
-            token: Current::new(None),
+            token: Current::from(None),
             fetching: Mutex::default(),
             done,
         };
@@ -93,15 +93,13 @@ impl OAuth2Client {
     /// The token, if there is one; has the next one fetched if it is time.
     fn token(&self) -> Option<HeaderValue> {
         let now = Instant::now();
-        let (header, is_aging) = self.inner.token.with(|token| {
-            let token = (**token).as_ref().filter(|token| token.expires.is_none_or(|end| now < end));
-            token.map(|token| (token.header.clone(), token.aging.is_some_and(|aging| aging <= now)))
-        })?;
-        if is_aging {
+        let token = self.inner.token.read();
+        let token = token.as_ref().filter(|token| token.expires.is_none_or(|end| now < end))?;
+        if token.aging.is_some_and(|aging| aging <= now) {
             // While this one lasts, nobody needs to know why there is no other.
             let _ = self.fetch();
         }
-        Some(header)
+        Some(token.header.clone())
     }
 
     /// Has a token fetched, unless that is under way already.
@@ -200,11 +198,7 @@ impl ClientAuth for OAuth2Client {
     }
 
     fn disbelieved(&self) {
-        let is_old = self
-            .inner
-            .token
-            .with(|token| (**token).as_ref().is_some_and(|token| token.fetched.elapsed() >= YOUNG));
-        if is_old {
+        if self.inner.token.read().as_ref().is_some_and(|token| token.fetched.elapsed() >= YOUNG) {
             self.inner.token.replace(None);
         }
     }

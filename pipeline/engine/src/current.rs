@@ -1,4 +1,4 @@
-//! A value that is read at every request and replaced when the configuration is.
+//! A value that is read at every request and replaced now and then: with the configuration, or with the file it is from.
 //!
 //! Each worker reads through a handle of its own, so that reading writes to nothing that another worker reads.
 
@@ -33,6 +33,13 @@ impl Gone {
     pub async fn wait(&mut self) {
         // An error is what is waited for: nothing is ever sent.
         let _ = (&mut self.0).await;
+    }
+}
+
+/// Where nobody asks when its readers have gone.
+impl<T> From<T> for Current<T> {
+    fn from(value: T) -> Self {
+        Self::new(value).0
     }
 }
 
