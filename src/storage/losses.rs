@@ -3,7 +3,7 @@
 use super::folders::Folder;
 use super::text::one_line;
 use crate::cli;
-use millrace_log::{Loss, Notice, Observer, Recovered};
+use millrace_log::{Loss, Notice, Observer, Recovered, Totals};
 
 /// Says it at once: the disk forgets what is lost only after it has been told, so that a command that is killed in
 /// between leaves it to be told by whoever comes next.
@@ -25,10 +25,15 @@ impl Observer for Aloud {
     }
 
     fn lost(&self, loss: &Loss) {
-        let Loss { reason, lost } = loss;
+        let Loss { reason, lost, unknown } = loss;
+        let not_known = match unknown {
+            0 => String::new(),
+            _ => format!("; of {unknown} requests the items are not known"),
+        };
+        let Totals { entries, items, .. } = lost;
         cli::print(&format!(
-            "{}: lost, {reason}: {} requests, {} items\n",
-            self.folder, lost.entries, lost.items
+            "{}: lost, {reason}: {entries} requests, {items} items{not_known}\n",
+            self.folder
         ));
     }
 

@@ -95,7 +95,14 @@ impl Report {
             self.problems.push(format!("{file}: {entries} requests with {items} items are damaged"));
         }
         if verified.missing > 0 {
-            self.problems.push(format!("{file}: {} requests are missing", verified.missing));
+            let seen = verified.whole.items + verified.broken.items;
+            let items = match segment.totals.items.saturating_sub(seen) {
+                items if segment.state == SegmentState::Complete && verified.settled == 0 && items > 0 => {
+                    format!(" with {items} items")
+                }
+                _ => "; how many items they had is not known".to_owned(),
+            };
+            self.problems.push(format!("{file}: {} requests are missing{items}", verified.missing));
         }
         if verified.gaps > 0 && !verified.is_sound() {
             self.problems.push(format!("{file}: {} stretches hold nothing that can be read", verified.gaps));

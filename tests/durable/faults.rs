@@ -162,3 +162,27 @@ async fn a_repaired_queue_is_sound_and_says_what_was_given_up() {
     let stopped = collector.finish().await;
     assert_eq!((stopped.account("found on disk"), stopped.account("lost")), (190, 0), "{}", stopped.log);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_request_whose_header_is_destroyed_is_in_the_closing_account_if_not_its_items() {
+    let (setup, destination) = durable("", "");
+    let collector = setup.start().await;
+    let acknowledged = send(&collector, 20).await;
+    let stopped = collector.stopped_by("KILL").await;
+    let folder = stopped.setup.folder.path().join("storage/exporter-otlp_http-logs.queue");
+    let path = folder.join(format!("{:020}.seg", 1));
+    let mut bytes = fs::read(&path).expect("a segment");
+    // Frames begin with the marker of the segment.
+    let marker = bytes[48..52].to_vec();
+    let frames = (4096..bytes.len() - 4).step_by(8).filter(|at| bytes[*at..*at + 4] == marker);
+    let hit = frames.collect::<Vec<_>>()[10];
+    bytes[hit + 8] ^= 1;
+    fs::write(&path, bytes).expect("written");
+    let stub = Stub::start_at(destination, Manner::Keep).await;
+    let collector = stopped.setup.start().await;
+    let delivered: Vec<u64> = acknowledged.iter().copied().filter(|id| !(100..110).contains(id)).collect();
+    assert_delivered(&stub, &delivered).await;
+    let stopped = collector.finish().await;
+    let said = "exporter otlp_http (logs): and 1 requests whose items are not known";
+    assert!(stopped.log.contains(said), "{}", stopped.log);
+}

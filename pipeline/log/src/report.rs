@@ -1,6 +1,7 @@
 //! What a log tells its user: what was refused, what was lost, what went wrong, and how much there is.
 
 use crate::files::Displacement;
+use crate::format::frame;
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -51,6 +52,15 @@ pub struct Loss {
     /// How much. Entries are exact. Items and bytes are as far as they can still be known: an entry whose header is
     /// damaged counts by what its segment says of itself, or not at all.
     pub lost: Totals,
+    /// How many of the entries are not in its items and bytes, as nobody knows any more how many they had.
+    pub unknown: u64,
+}
+
+impl Totals {
+    /// How many entries are in the sum of entries only: none takes less than its header.
+    pub(crate) fn unknown(self) -> u64 {
+        self.entries.saturating_sub(self.bytes / frame::HEADER as u64)
+    }
 }
 
 /// Why entries were lost.

@@ -176,7 +176,8 @@ impl Watch {
 
     fn tell_loss(&self, loss: &Loss) {
         self.count_lost(loss.reason, loss.lost.entries);
-        let Loss { reason, lost } = loss;
+        let Loss { reason, lost, unknown } = loss;
+        self.account.lose_unknown(*unknown);
         say!(
             error,
             &self.holder,
@@ -184,6 +185,7 @@ impl Watch {
             reason = reason.as_str(),
             requests = lost.entries,
             dropped_items = lost.items,
+            requests_of_unknown_items = unknown,
             "{}",
             self.texts.lost
         );

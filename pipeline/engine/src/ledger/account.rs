@@ -7,6 +7,7 @@ use millrace_telemetry::shard::Sharded;
 use millrace_wire::Signal;
 use std::fmt;
 use std::ops::Deref;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// The kind of account that an exporter's dead letters are kept under, beside the exporter's own.
@@ -35,13 +36,20 @@ pub struct Account {
     holder: Holder,
     cells: Sharded,
     exposed: Mutex<Vec<Registration>>,
+    /// Requests that were lost, and in no term, as nobody knows how many items they had.
+    unknown: AtomicU64,
 }
 
 impl Account {
     /// An empty account. Components get theirs from [`crate::Ledger::open`].
     #[must_use]
     pub fn new(holder: Holder) -> Arc<Self> {
-        Arc::new(Self { holder, cells: Sharded::new(2 * (TERMS + 2)), exposed: Mutex::default() })
+        Arc::new(Self {
+            holder,
+            cells: Sharded::new(2 * (TERMS + 2)),
+            exposed: Mutex::default(),
+            unknown: AtomicU64::new(0),
+        })
     }
 
     /// Whose it is.
@@ -83,6 +91,17 @@ impl Account {
     /// Of what was kept on disk, `cost` is there no longer. Where it went is recorded by its name.
     pub fn release(&self, cost: Cost) {
         self.take(KEPT, cost);
+    }
+
+    /// So many requests are lost of which nobody knows how many items they had.
+    pub fn lose_unknown(&self, requests: u64) {
+        self.unknown.fetch_add(requests, Relaxed);
+    }
+
+    /// How many requests are lost beside what the terms say.
+    #[must_use]
+    pub fn lost_unknown(&self) -> u64 {
+        self.unknown.load(Relaxed)
     }
 
     /// What is kept on disk now.

@@ -32,6 +32,8 @@ pub struct Closing {
     pub lost: u64,
     /// The losses, by component and reason.
     pub losses: Vec<(Holder, Reason, u64)>,
+    /// Requests that are lost and in none of these, as nobody knows how many items they had, by component.
+    pub unknown: Vec<(Holder, u64)>,
     /// What is still held in memory, by component.
     pub left: Vec<(Holder, u64)>,
     /// Accounts that do not balance: bugs.
@@ -42,7 +44,7 @@ impl Closing {
     /// Whether something is gone that nobody else has, or the books are wrong.
     #[must_use]
     pub fn is_alarming(&self) -> bool {
-        self.lost + self.discarded > 0 || !self.imbalances.is_empty()
+        self.lost + self.discarded > 0 || !self.unknown.is_empty() || !self.imbalances.is_empty()
     }
 
     /// Adds what stands in an account.
@@ -78,6 +80,13 @@ impl Closing {
             let lost = account.total(Term::Lost(reason)).items;
             if lost > 0 {
                 self.lose(holder, reason, lost);
+            }
+        }
+        let unknown = account.lost_unknown();
+        if unknown > 0 {
+            match self.unknown.iter_mut().find(|(of, _)| of == holder) {
+                Some((_, requests)) => *requests += unknown,
+                None => self.unknown.push((holder.clone(), unknown)),
             }
         }
         if account.imbalance() != 0 {
@@ -125,6 +134,13 @@ impl fmt::Display for Closing {
                 holder.component,
                 holder.signal,
                 reason.name()
+            )?;
+        }
+        for (holder, requests) in &self.unknown {
+            write!(
+                f,
+                "; {} {} ({}): and {requests} requests whose items are not known",
+                holder.kind, holder.component, holder.signal
             )?;
         }
         for (holder, items) in &self.left {

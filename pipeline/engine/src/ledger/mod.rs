@@ -273,6 +273,20 @@ mod tests {
     }
 
     #[test]
+    fn requests_of_which_nobody_knows_the_items_are_in_the_closing() {
+        let (ledger, account) = account();
+        let holder = account.holder().clone();
+        account.lose_unknown(2);
+        drop(account);
+        ledger.close_unused();
+        ledger.open(holder).lose_unknown(1);
+        let closing = ledger.closing();
+        assert!(closing.is_alarming() && closing.imbalances.is_empty());
+        let end = "0 lost; exporter otlp_grpc (traces): and 3 requests whose items are not known";
+        assert!(closing.to_string().ends_with(end), "{closing}");
+    }
+
+    #[test]
     fn an_item_dropped_without_a_name_shows_as_an_imbalance() {
         let (ledger, account) = account();
         account.record(Term::In, Cost { items: 2, bytes: 0 });

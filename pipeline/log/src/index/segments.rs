@@ -202,7 +202,7 @@ impl Index {
 
     pub(crate) fn lose(&mut self, reason: LossReason, lost: Totals) {
         if !lost.is_empty() {
-            self.news.losses.push(Loss { reason, lost });
+            self.news.losses.push(Loss { reason, lost, unknown: lost.unknown() });
         }
     }
 

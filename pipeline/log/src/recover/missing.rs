@@ -4,7 +4,7 @@ use super::unreadable::unheard;
 use super::{Expected, Recovery};
 use crate::format::cursor::Cursor;
 use crate::format::segment::Header;
-use crate::report::{LossReason, Notice, Totals};
+use crate::report::{Loss, LossReason, Notice, Totals};
 use crate::shared::segment_name;
 use std::collections::BTreeMap;
 use std::io;
@@ -21,7 +21,7 @@ impl Recovery<'_> {
         broken: &BTreeMap<u64, Totals>,
     ) {
         let mut lost = Totals::default();
-        let mut places = 0;
+        let (mut places, mut unknown) = (0, 0);
         for cursor in &self.cursors {
             let said = cursor.as_ref().and_then(|cursor| cursor.part(number));
             let part = said.filter(|part| !part.is_unknown());
@@ -31,7 +31,8 @@ impl Recovery<'_> {
             let known_end = part.map_or(expected.end, |part| part.end);
             let mut missing = Totals::default();
             let mut left = part.map_or(expected.totals, |part| part.left);
-            let mut unknown = false;
+            // Those whose headers are gone; and of them, those that are in no sum either.
+            let (mut bare, mut uncounted) = (0, 0);
             let mut stretches = 0;
             let mut next = base;
             let end = (taken_end, Totals::default());
@@ -39,7 +40,8 @@ impl Recovery<'_> {
                 stretches += u64::from(next < sequence);
                 for absent in (next..sequence).filter(|absent| is_open(*absent)) {
                     let known = broken.get(&absent).copied();
-                    unknown |= known.is_none();
+                    bare += u64::from(known.is_none());
+                    uncounted += u64::from(known.is_none() && absent >= known_end);
                     let known = known.unwrap_or_default();
                     missing.add(Totals { entries: 1, ..known });
                     left = left.less(known);
@@ -49,16 +51,17 @@ impl Recovery<'_> {
                 }
                 next = sequence + 1;
             }
-            if unknown {
+            if bare > 0 {
                 // What is left of what was expected is what they counted whose headers are gone.
                 missing.add(Totals { entries: 0, ..left });
             }
             missing.entries = missing.entries.min(expected.missing);
             if missing.entries > lost.entries {
                 (lost, places) = (missing, stretches);
+                unknown = uncounted.max(Totals { entries: bare, ..left }.unknown()).min(missing.entries);
             }
         }
-        self.lose(LossReason::Damaged, lost);
+        self.lose_some(Loss { reason: LossReason::Damaged, lost, unknown });
         if !lost.is_empty() {
             self.notices.push(Notice::Damage { file: segment_name(number), places });
         }

@@ -47,7 +47,7 @@ struct Recovery<'a> {
     cursors: Vec<Option<Cursor>>,
     cursor_files: Vec<CursorFile>,
     notices: Vec<Notice>,
-    losses: BTreeMap<LossReason, Totals>,
+    losses: BTreeMap<LossReason, Loss>,
     /// Numbers below this may have been used by entries that cannot be seen.
     unseen: u64,
     /// Segments that cannot be taken in; those of which the cursors expect something are lost, if there is a reason.
@@ -378,8 +378,15 @@ impl Recovery<'_> {
     }
 
     fn lose(&mut self, reason: LossReason, lost: Totals) {
+        self.lose_some(Loss { reason, lost, unknown: lost.unknown() });
+    }
+
+    fn lose_some(&mut self, Loss { reason, lost, unknown }: Loss) {
         if !lost.is_empty() {
-            self.losses.entry(reason).or_default().add(lost);
+            let none = Loss { reason, lost: Totals::default(), unknown: 0 };
+            let sum = self.losses.entry(reason).or_insert(none);
+            sum.lost.add(lost);
+            sum.unknown += unknown;
         }
     }
 
@@ -441,7 +448,7 @@ impl Recovery<'_> {
             reader.dirty = !self.losses.is_empty() || self.is_news;
         }
         self.index.news = News::default();
-        let losses = self.losses.iter().map(|(reason, lost)| Loss { reason: *reason, lost: *lost }).collect();
+        let losses = self.losses.values().copied().collect();
         let (held, unreadable) = (self.index.held(), self.unreadable);
         let recovered = Recovered { held, unreadable, losses, notices: self.notices };
         Opened { index: self.index, cursors: self.cursor_files, time, recovered }

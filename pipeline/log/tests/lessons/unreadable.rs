@@ -72,7 +72,7 @@ fn a_segment_that_cannot_be_read_is_handed_out_later_or_missed() {
                 for start in 0..starts {
                     sim.make_unreadable(name);
                     let mut opened = open(&sim, small());
-                    assert_eq!(unreadable(&opened), [name.clone()], "{context}");
+                    assert_eq!(unreadable(&opened), std::slice::from_ref(name), "{context}");
                     if is_named {
                         assert!(opened.recovered.unreadable.items > 0, "{context}");
                     }
