@@ -1,5 +1,6 @@
 //! The `millrace` binary: the command line, and the one list of all components.
 
+mod batched;
 mod cli;
 mod components;
 mod demo;

@@ -1,5 +1,6 @@
 //! From `--config` and `--set` to decoded components, with every mistake told at once.
 
+use crate::batched;
 use crate::cli::Input;
 use crate::components::{BuiltIn, CONNECTORS, EXPORTERS, EXTENSIONS, PROCESSORS, RECEIVERS, entries};
 use crate::fetch::Web;
@@ -116,6 +117,9 @@ fn plan_with(mut parsed: Parsed, gates: Gates, opened: Opened) -> Result<Plan, S
     }
     plans.namesakes = loaded.components().map(|component| namesakes(component, &loaded)).collect();
     let config = loaded.into_config();
+    if let Some(config) = &config {
+        batched::warn(config, diags);
+    }
     let telemetry = telemetry(&node, diags);
     claims.extend(diags.take_claims());
     files.extend(diags.take_files());

@@ -74,8 +74,10 @@ impl Validate for Config {
         if self.retry_interval.is_zero() {
             at.error("retry_interval", "must be longer than zero");
         }
-        for key in ["retry_gap", "max_retries"] {
-            if at.is_set(key) {
+        // Their defaults say nothing, and are what `print-config` writes.
+        let written = [("retry_gap", !self.retry_gap.is_zero()), ("max_retries", self.max_retries != 0)];
+        for (key, says_something) in written {
+            if at.is_set(key) && says_something {
                 at.warning(key, "has no effect any more\nremove it; `retry_interval` alone says when levels are tried again");
             }
         }

@@ -84,6 +84,13 @@ impl Diagnostic {
         self
     }
 
+    /// Whether `other` adds nothing to this.
+    fn says_what(&self, other: &Self) -> bool {
+        let is_alias = |place: Span| self.severity == Severity::Warning && place.is_written();
+        self == other
+            || self.span.is_some_and(is_alias) && *self == Self { path: self.path.clone(), ..other.clone() }
+    }
+
     /// The same with the path of something that is missing or unused.
     #[must_use]
     pub fn lacks(mut self, path: impl Into<String>) -> Self {
@@ -158,11 +165,12 @@ impl Diagnostics {
         Self::default()
     }
 
-    /// Adds a finding, unless the very same one is already there or [`MAX_FINDINGS`] of its severity are.
+    /// Adds a finding, unless the same one is already there or [`MAX_FINDINGS`] of its severity are. Of a warning, it is
+    /// the same that is said of the same place, however many aliases lead there.
     pub fn push(&mut self, diagnostic: Diagnostic) {
         let severity = diagnostic.severity;
         let alike = self.findings.iter().filter(|one| one.severity == severity).count();
-        if alike > MAX_FINDINGS || self.findings.contains(&diagnostic) {
+        if alike > MAX_FINDINGS || self.findings.iter().any(|there| there.says_what(&diagnostic)) {
             return;
         }
         if alike < MAX_FINDINGS {

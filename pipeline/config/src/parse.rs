@@ -363,7 +363,8 @@ impl TreeBuilder<'_> {
         let at = *error.marker();
         let span = self.span(at, at);
         let line = text.lines().nth(at.line().saturating_sub(1)).unwrap_or("");
-        let help = syntax_advice(error, line);
+        let help =
+            syntax_advice(error, line).or_else(|| unclosed(error, text, at.byte_offset().unwrap_or(0)));
         let message = match error.kind() {
             ErrorKind::RecursionLimitExceeded => format!("this is nested more than {MAX_DEPTH} levels deep"),
             _ => format!("this is not valid YAML: {}", error.info()),
@@ -398,9 +399,39 @@ fn syntax_advice(error: &ScanError, line: &str) -> Option<String> {
         }
         ErrorKind::TabInBlockIndentation => "indent with spaces; YAML does not allow tabs there",
         ErrorKind::MappingValueNotAllowed => "check the indentation, and quote the value if it contains `: `",
+        _ if error.info().contains("':' may not precede") => "write a space behind the colon",
         ErrorKind::UnexpectedCharacter { .. } => "quote the value",
         _ if error.info().contains("quoted scalar") => "a quote that was opened further up may not be closed",
         _ => return None,
     };
     Some(advice.to_owned())
+}
+
+/// Where the innermost `{` or `[` is that is open at `end`, if that is what the parser misses.
+fn unclosed(error: &ScanError, text: &str, end: usize) -> Option<String> {
+    if !error.info().contains("flow") {
+        return None;
+    }
+    let mut open = Vec::new();
+    let mut quote = None;
+    for (number, line) in (1..).zip(text.get(..end).unwrap_or(text).lines()) {
+        let mut before = ' ';
+        for (column, c) in (1..).zip(line.chars()) {
+            match (quote, c) {
+                (Some(begun), _) if c == begun => quote = None,
+                (Some(_), _) => {}
+                (None, '#') if before.is_whitespace() => break,
+                // Within a word they are just letters.
+                (None, '"' | '\'') if !before.is_alphanumeric() => quote = Some(c),
+                (None, '{' | '[') => open.push((c, number, column)),
+                (None, '}' | ']') => drop(open.pop()),
+                (None, _) => {}
+            }
+            before = c;
+        }
+    }
+    let (bracket, line, column) = open.pop()?;
+    Some(format!(
+        "the `{bracket}` at {line}:{column} is not closed, or something in it is not separated by commas"
+    ))
 }

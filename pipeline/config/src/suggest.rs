@@ -1,7 +1,7 @@
 //! "Did you mean …?"
 
 /// The longest list of alternatives that a message spells out.
-const LIST_MAX: usize = 32;
+const LIST_MAX: usize = 64;
 
 /// Names longer than this are not compared; no key is.
 const NAME_MAX: usize = 128;

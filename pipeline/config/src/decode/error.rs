@@ -113,7 +113,7 @@ impl DecodeError {
             self.0.site.as_ref().map_or((root.span, root_path), |site| (site.span, site.path.as_str()));
         let hidden = self.0.site.as_ref().and_then(|site| site.hidden.as_deref());
         let masked = self.0.site.as_ref().is_some_and(|site| site.masked);
-        let (mut message, help) = self.words(hidden.is_some() || masked);
+        let (mut message, help) = self.words(path, hidden.is_some() || masked);
         if hidden.is_some() {
             message.push_str(" (the value comes from `${…}`)");
         }
@@ -126,7 +126,7 @@ impl DecodeError {
     }
 
     /// The message and the advice.
-    fn words(&self, discreet: bool) -> (String, Option<String>) {
+    fn words(&self, path: &str, discreet: bool) -> (String, Option<String>) {
         match &self.0.reason {
             Reason::Null => ("a value is needed here".to_owned(), None),
             Reason::Type { found, expected } => {
@@ -135,7 +135,11 @@ impl DecodeError {
                     Some(text) => text.as_str(),
                     None => found.what,
                 };
-                (format!("expected {expected}, found {found_words}"), type_advice(found, expected, discreet))
+                let key = path.rsplit("::").next().unwrap_or_default();
+                (
+                    format!("expected {expected}, found {found_words}"),
+                    type_advice(found, expected, key, discreet),
+                )
             }
             Reason::Missing(key) => (format!("the key `{key}` is missing"), None),
             Reason::Variant { name, accepted } => {
@@ -227,7 +231,7 @@ fn plain_words(expected: &str) -> &str {
     }
 }
 
-fn type_advice(found: &Found, expected: &str, discreet: bool) -> Option<String> {
+fn type_advice(found: &Found, expected: &str, key: &str, discreet: bool) -> Option<String> {
     let text =
         found.text.as_deref().and_then(|text| text.strip_prefix("the text ")).unwrap_or("").trim_matches('"');
     let advice = match expected {
@@ -240,7 +244,16 @@ fn type_advice(found: &Found, expected: &str, discreet: bool) -> Option<String> 
             "remove the quotes"
         }
         _ if !discreet && expected.contains("number") && text.starts_with(|c: char| c.is_ascii_digit()) => {
-            "write a plain number, without a unit"
+            return Some(match plain_number(text, key) {
+                Some((number, unit)) => {
+                    format!("write a plain number, without a unit: {text} is {number} {unit}")
+                }
+                None => "write a plain number, without a unit".to_owned(),
+            });
+        }
+        "a section (keys and values)" if found.what == "true or false" && key == "tls" => {
+            "write its keys below it, or in braces; clients use TLS unless it says `{insecure: true}`, and servers if \
+             it has `cert_file` and `key_file`"
         }
         "a section (keys and values)" if found.what == "true or false" => {
             "a section that can be switched has the key `enabled`"
@@ -253,6 +266,26 @@ fn type_advice(found: &Found, expected: &str, discreet: bool) -> Option<String> 
         _ => return None,
     };
     Some(advice.to_owned())
+}
+
+/// A size as people write it, as the number of what `key` counts in.
+fn plain_number(text: &str, key: &str) -> Option<(u64, &'static str)> {
+    const UNITS: [(&str, u64); 6] = [
+        ("kib", 1 << 10),
+        ("mib", 1 << 20),
+        ("gib", 1 << 30),
+        ("kb", 1_000),
+        ("mb", 1_000_000),
+        ("gb", 1_000_000_000),
+    ];
+    let lower = text.to_ascii_lowercase();
+    let (number, unit) = lower.split_at(lower.find(|c: char| !c.is_ascii_digit())?);
+    let (_, factor) = UNITS.into_iter().find(|(name, _)| *name == unit.trim())?;
+    let bytes = number.parse::<u64>().ok()?.checked_mul(factor)?;
+    match key.ends_with("_mib") {
+        true => Some((bytes >> 20, "(in MiB)")).filter(|(mib, _)| *mib > 0),
+        false => Some((bytes, "(in bytes)")),
+    }
 }
 
 /// What an expanded value would give away.

@@ -190,7 +190,10 @@ pub fn load(node: &Node, catalog: &dyn Catalog, gates: Gates, diags: &mut Diagno
     let mut loader = Loader { catalog, gates, diags, declared: HashSet::new() };
     loader.unknown_sections(top);
     if Kind::ALL.iter().all(|kind| is_empty(top.get(kind.section()))) {
-        loader.error(node.span, "", "empty configuration file");
+        let help = "it has to say at least which `receivers` and `exporters` there are, and under `service` which pipelines \
+                    they make; `millrace demo --print-config` prints one to begin with";
+        let error = Diagnostic::error(node.span, "", "empty configuration file").help(help.to_owned());
+        loader.diags.push(error);
         return Loaded { config: Config::default(), sound: false };
     }
     let [receivers, processors, exporters, connectors, extensions] =
