@@ -72,6 +72,33 @@ fn it_is_complete_sorted_and_without_secrets() {
 }
 
 #[test]
+fn it_says_how_long_is_tried_where_nothing_is_written() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let config = format!(
+        "receivers: {{otlp: {{protocols: {{grpc: }}}}}}\nextensions: {{file_storage: {{directory: '{}'}}}}\n\
+         exporters:\n  otlp_grpc: {{endpoint: 'a:1'}}\n  \
+         otlp_grpc/disk: {{endpoint: 'a:1', sending_queue: {{storage: file_storage}}}}\n  \
+         otlp_grpc/never: {{endpoint: 'a:1', retry_on_failure: {{enabled: false}}}}\n\
+         connectors: {{failover: {{priority_levels: [[logs/a]]}}}}\n\
+         service:\n  extensions: [file_storage]\n  pipelines:\n    logs: {{receivers: [otlp], exporters: [failover]}}\n    \
+         logs/a: {{receivers: [failover], exporters: [otlp_grpc, otlp_grpc/disk, otlp_grpc/never]}}\n",
+        folder.path().display()
+    );
+    let Printed { ok, out, err } = print(&["print-config", &flag(&file(folder.path(), &config))]);
+    assert!(ok, "{err}");
+    let limits: Vec<_> =
+        out.lines().filter(|line| line.contains("max_elapsed_time")).map(str::trim).collect();
+    let expected = ["5m0s", "0s", "5m0s"].map(|limit| format!("max_elapsed_time: {limit}"));
+    assert_eq!(limits, expected, "{out}");
+    let again = print(&["validate", &flag(&file(folder.path(), &out.replace("\"[REDACTED]\"", "")))]);
+    assert!(
+        again.ok && again.err.is_empty(),
+        "defaults that are written down draw no warnings: {}",
+        again.err
+    );
+}
+
+#[test]
 fn what_is_printed_with_its_secrets_is_the_same_configuration() {
     let folder = tempfile::tempdir().expect("a folder");
     let config = flag(&file(folder.path(), CONFIG));

@@ -9,7 +9,8 @@ use clap::{ArgAction, Args, ValueEnum};
 use millrace_config::catalog::Kind;
 use millrace_config::load::{Component, Gates, Loaded, load};
 use millrace_config::write::{to_json, to_yaml};
-use millrace_config::{Diagnostics, Entry, Map, Node, Secrets, Span, Value};
+use millrace_config::{Diagnostics, Duration, Entry, Map, Node, Secrets, Span, Value};
+use millrace_delivery::MAX_ELAPSED_TIME;
 use std::process::ExitCode;
 
 /// The options of `millrace print-config`.
@@ -94,9 +95,23 @@ fn components(loaded: &Loaded, kind: Kind, gates: Gates, secrets: Secrets) -> Op
     let of_kind = loaded.components().filter(|component| component.kind == kind);
     let complete = |component: &Component| {
         let entry = entries(kind).into_iter().find(|entry| entry.name == component.canonical)?;
-        Some((component.id.to_string(), entry.schema.complete(&section_of(component, gates), secrets)?))
+        let mut section = entry.schema.complete(&section_of(component, gates), secrets)?;
+        complete_retrying(&mut section);
+        Some((component.id.to_string(), section))
     };
     of_kind.map(complete).collect::<Option<Vec<_>>>().map(section)
+}
+
+/// How long an exporter tries where nothing is said depends on where its queue is.
+fn complete_retrying(exporter: &mut Node) {
+    if exporter.get(&["retry_on_failure", "initial_interval"]).is_none() {
+        return;
+    }
+    let storage = exporter.get(&["sending_queue", "storage"]);
+    let is_on_disk = storage.is_some_and(|storage| !matches!(storage.value, Value::Null));
+    let limit = if is_on_disk { Duration::ZERO } else { MAX_ELAPSED_TIME };
+    let limit = Node::synthetic(Value::String(limit.to_string()));
+    exporter.set_default(&["retry_on_failure", "max_elapsed_time"], limit);
 }
 
 /// Extensions and pipelines as they were written, and the telemetry with its defaults.

@@ -9,7 +9,7 @@ use std::process::Command;
 async fn what_is_wrong_is_told_and_changes_nothing() {
     let collector = Setup::to("nop: {}").start().await;
     let good = text(&collector);
-    let cases: [(&str, String); 7] = [
+    let cases: [(&str, String); 8] = [
         ("nothing at all", String::new()),
         ("no YAML", "receivers: [".to_owned()),
         ("a dangling reference", good.replace("receivers: [otlp]", "receivers: [zipkin]")),
@@ -21,6 +21,7 @@ async fn what_is_wrong_is_told_and_changes_nothing() {
                 .replace("exporters: [nop]", "exporters: [nop, file]"),
         ),
         ("telemetry of another kind", good.replace("telemetry:\n", "telemetry:\n    resource: {a: b}\n")),
+        ("logs of another kind", good.replace("telemetry:\n", "telemetry:\n    logs: {encoding: json}\n")),
     ];
     for (what, bad) in cases {
         reload(&collector, &bad, "failure").await;
@@ -29,7 +30,8 @@ async fn what_is_wrong_is_told_and_changes_nothing() {
     let log = collector.log();
     assert!(log.contains("the configuration was not replaced"), "{log}");
     assert!(log.contains("did you mean `check_interval`"), "{log}");
-    assert!(log.contains("`service::telemetry::resource` cannot be changed"), "{log}");
+    assert!(log.contains("`service::telemetry::resource::a` cannot be changed"), "{log}");
+    assert!(log.contains("`service::telemetry::logs::encoding` cannot be changed"), "{log}");
     reload(&collector, &good, "success").await;
     collector.finish().await;
 }

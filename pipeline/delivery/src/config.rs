@@ -282,7 +282,7 @@ pub struct RetryConfig {
 }
 
 /// When retrying ends unless the configuration or the disk says otherwise.
-const MAX_ELAPSED_TIME: Duration = Duration::from_secs(300);
+pub const MAX_ELAPSED_TIME: Duration = Duration::from_secs(300);
 
 impl RetryConfig {
     /// How long is tried; zero is for ever.

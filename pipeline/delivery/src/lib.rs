@@ -29,7 +29,8 @@ pub mod storage;
 mod ticket;
 
 pub use config::{
-    BatchConfig, DeadLettersConfig, DeliveryConfig, OnFull, PartitionConfig, QueueConfig, RetryConfig, Sizer,
+    BatchConfig, DeadLettersConfig, DeliveryConfig, MAX_ELAPSED_TIME, OnFull, PartitionConfig, QueueConfig,
+    RetryConfig, Sizer,
 };
 pub use exporter::{BatchNames, Delivery, Exporter};
 #[cfg(fuzzing)]
