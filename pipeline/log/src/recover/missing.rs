@@ -102,6 +102,19 @@ impl Recovery<'_> {
         self.accounted_in = number;
     }
 
+    pub(super) fn lose(&mut self, reason: LossReason, lost: Totals) {
+        self.lose_some(Loss { reason, lost, unknown: lost.unknown() });
+    }
+
+    fn lose_some(&mut self, Loss { reason, lost, unknown }: Loss) {
+        if !lost.is_empty() {
+            let none = Loss { reason, lost: Totals::default(), unknown: 0 };
+            let sum = self.losses.entry(reason).or_insert(none);
+            sum.lost.add(lost);
+            sum.unknown += unknown;
+        }
+    }
+
     /// Counts what the cursors expect in segments that are not there.
     pub(super) fn miss(&mut self) {
         // What may have been in segments that could not be read, and that nothing follows.

@@ -377,19 +377,6 @@ impl Recovery<'_> {
         Ok(Contents { trailer, there: Some(there), file_len, used })
     }
 
-    fn lose(&mut self, reason: LossReason, lost: Totals) {
-        self.lose_some(Loss { reason, lost, unknown: lost.unknown() });
-    }
-
-    fn lose_some(&mut self, Loss { reason, lost, unknown }: Loss) {
-        if !lost.is_empty() {
-            let none = Loss { reason, lost: Totals::default(), unknown: 0 };
-            let sum = self.losses.entry(reason).or_insert(none);
-            sum.lost.add(lost);
-            sum.unknown += unknown;
-        }
-    }
-
     /// Nothing is in it that anybody waits for; what should have been has been counted.
     fn discard(&mut self, number: u64, len: u64) {
         self.left_out.insert(number, None);
