@@ -185,7 +185,6 @@ impl Writer {
         let contents = Trailer { end: base, totals: Totals::default(), oldest_ns: u64::MAX, newest_ns: 0 };
         let identity = file.identity().ok();
         self.shared.with(|index| {
-            index.spare = None;
             index.begun = identity.map(|identity| (number, identity));
             index.begin_segment(
                 number,

@@ -10,9 +10,14 @@ impl Index {
         self.readers.iter().all(|reader| reader.is_done(number, segment.span()))
     }
 
-    /// A segment to which entries will be added.
+    /// A segment to which entries will be added, in the file that had been prepared or in another one.
     pub(crate) fn begin_segment(&mut self, number: u64, segment: Segment) {
+        let spare = self.spare.take().filter(|spare| spare.number != number);
         self.segments.insert(number, segment);
+        // It was prepared while another file was being made, and is on the disk.
+        if let Some(spare) = spare {
+            self.put_spare(spare);
+        }
         // Cursors name the segments that there are, so that one that vanishes is missed.
         for reader in &mut self.readers {
             reader.dirty = true;
@@ -268,5 +273,53 @@ impl Index {
         self.news.untidy |= !lost.is_empty();
         self.collect(number);
         !lost.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::Salt;
+    use crate::index::Limits;
+    use crate::options::OnFull;
+
+    fn segment(file_len: u64) -> Segment {
+        Segment {
+            base: 1,
+            end: 1,
+            file_len,
+            used: 0,
+            salt: Salt::new(0),
+            totals: Totals::default(),
+            oldest_ns: u64::MAX,
+            newest_ns: 0,
+            sealed: false,
+            is_sound: false,
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_prepared_while_another_is_begun_counts_until_it_is_used_or_removed() {
+        let len = 1 << 16;
+        for (prepared, begun, is_late) in [(3, 4, true), (5, 4, false)] {
+            let limits = Limits {
+                max_size: 1 << 20,
+                segment_size: len,
+                on_full: OnFull::Refuse,
+                max_age_ns: None,
+                cursor_bytes: 0,
+            };
+            let mut index = Index::new(limits, Vec::new());
+            index.put_spare(Spare { number: prepared, len, reused: false });
+            index.begin_segment(begun, segment(len));
+            assert_eq!(index.disk_bytes(), 2 * len);
+            assert_eq!(index.doomed.contains_key(&prepared), is_late);
+            assert_eq!(index.spare.is_some(), !is_late);
+            // The one that is kept is the next segment's.
+            if !is_late {
+                index.begin_segment(prepared, segment(len));
+                assert_eq!((index.disk_bytes(), index.spare), (2 * len, None));
+            }
+        }
     }
 }
