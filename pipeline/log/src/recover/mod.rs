@@ -213,8 +213,11 @@ impl Recovery<'_> {
                         _ => None,
                     });
                     self.count_gap(header);
-                    if let Err(error) = self.segment(*number, *len, header, next) {
-                        self.leave_for_later(*number, Some(header.base), &headers[at + 1..], &error);
+                    match self.segment(*number, *len, header, next) {
+                        Ok(end) => self.account(*number, end),
+                        Err(error) => {
+                            self.leave_for_later(*number, Some(header.base), &headers[at + 1..], &error);
+                        }
                     }
                 }
                 Ok(Decoded::Prepared) => {
@@ -234,8 +237,9 @@ impl Recovery<'_> {
         }
     }
 
-    /// A segment whose header can be used.
-    fn segment(&mut self, number: u64, len: u64, header: &Header, next: Option<Next>) -> io::Result<()> {
+    /// A segment whose header can be used. Its numbers, which end with what is returned, are accounted for when all of it
+    /// has been read that must be.
+    fn segment(&mut self, number: u64, len: u64, header: &Header, next: Option<Next>) -> io::Result<u64> {
         let access = if self.writable { Access::Write } else { Access::Read };
         let file = self.files.open(&segment_name(number), access)?;
         let trailer = read_trailer(file.as_ref(), len, header)?;
@@ -245,10 +249,9 @@ impl Recovery<'_> {
             }
             None => self.read_through(number, len, header, file.as_ref(), next)?,
         };
-        self.account(number, trailer.end);
         if trailer.end <= header.base {
             self.discard(number, file_len);
-            return Ok(());
+            return Ok(trailer.end);
         }
         let mut segment = Segment {
             base: header.base,
@@ -273,7 +276,7 @@ impl Recovery<'_> {
         };
         if self.cursors.iter().all(all_done) {
             self.discard(number, file_len);
-            return Ok(());
+            return Ok(trailer.end);
         }
         if !whole || there.is_some() || !self.cursors.iter().all(none_done) {
             let there = match there.take() {
@@ -292,7 +295,7 @@ impl Recovery<'_> {
             }
         }
         self.index.segments.insert(number, segment);
-        Ok(())
+        Ok(trailer.end)
     }
 
     /// Reads a segment that was not completed, and completes it.
