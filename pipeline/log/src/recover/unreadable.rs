@@ -60,9 +60,10 @@ fn parts(cursor: Option<&Cursor>, number: u64, (begin, end): (u64, u64), is_boun
         said.iter().filter(|part| part.segment == number && !part.is_unknown()).cloned().collect();
     let begin = parts.iter().map(|part| part.end).fold(begin, u64::max);
     let unheard = cursor.map_or(Vec::new(), |cursor| unheard(cursor, begin, end));
-    if parts.is_empty() && unheard.is_empty() {
-        // It is named all the same, unless all that it can have is done with.
-        let heard = cursor.map_or(begin, |cursor| cursor.heard().max(begin));
+    if parts.is_empty() {
+        // It is named all the same, unless all that it can have is done with. From which number on it may not be, only the
+        // cursor says: if a file before it cannot be read either, all numbers up to the end have been put down to that.
+        let heard = cursor.map_or(1, |cursor| if cursor.whole { cursor.heard() } else { cursor.low });
         let from = match said.iter().find(|part| part.segment == number) {
             Some(named) => Some(named.base),
             None => (!is_bound || heard < end).then_some(heard),

@@ -8,11 +8,16 @@ use std::collections::BTreeSet;
 
 /// Several segments, of some of which something is done with. If they are `named`, a cursor names them all.
 fn stored(is_named: bool) -> Sim {
+    stored_after(3, is_named)
+}
+
+/// The same, when so many of the first 20 entries are done with; only that much a cursor has heard.
+fn stored_after(acked: u64, is_named: bool) -> Sim {
     let sim = Sim::default();
     let mut opened = open(&sim, small());
     opened.fill(0..20, 5_000);
     let consumer = opened.log.consumer("default").expect("there");
-    for _ in 0..3 {
+    for _ in 0..acked {
         let lease = consumer.read_next().expect("readable").expect("there").lease;
         assert!(consumer.ack(lease.sequence));
     }
@@ -105,10 +110,27 @@ fn a_segment_that_cannot_be_read_is_handed_out_later_or_missed() {
 }
 
 #[test]
-fn whichever_read_fails_once_nothing_is_lost() {
+fn of_two_segments_that_cannot_be_read_neither_is_forgotten() {
     for is_named in [true, false] {
-        for nth in 0.. {
+        for pair in segments(&stored(is_named)).windows(2) {
+            let context = format!("{pair:?} named {is_named}");
             let sim = stored(is_named);
+            pair.iter().for_each(|name| sim.make_unreadable(name));
+            let opened = open(&sim, small());
+            assert_eq!(unreadable(&opened), pair, "{context}");
+            let mut sum = Sum::default();
+            sum.add(opened, false);
+            sum.add(open(&sim.after_kill(), small()), false);
+            assert_eq!((sum.handed.len(), sum.lost), (37, 0), "{context}: {:?}", sum.handed);
+        }
+    }
+}
+
+#[test]
+fn whichever_read_fails_once_nothing_is_lost() {
+    for (acked, is_named) in [(3, true), (3, false), (20, true), (20, false)] {
+        for nth in 0.. {
+            let sim = stored_after(acked, is_named);
             sim.fail_at(nth, Fault::Io);
             let before = sim.calls();
             let told = std::sync::Arc::<crate::support::Told>::default();
@@ -134,7 +156,11 @@ fn whichever_read_fails_once_nothing_is_lost() {
             assert_eq!(opened.recovered.losses, [], "{nth}: {:?}", recovered.notices);
             handed.extend(opened.drain());
             assert_eq!(opened.lost().entries, 0, "{nth}");
-            assert!((3..40).all(|id| handed.contains(&id)), "{nth}: {handed:?} {:?}", recovered.notices);
+            assert!(
+                (acked..40).all(|id| handed.contains(&id)),
+                "{nth} of {acked}: {handed:?} {:?}",
+                recovered.notices
+            );
             if is_over {
                 break;
             }
