@@ -5,9 +5,9 @@ use crate::cursors;
 use crate::entry::{Delivery, Lease};
 use crate::files::{Access, Disk, File, Files, read_full};
 use crate::format::cursor::Cursor;
-use crate::format::frame;
 use crate::format::segment::{BLOCK, Decoded, Header};
-use crate::recover::read_trailer;
+use crate::format::{ALIGN, frame};
+use crate::recover::{SKIPPED_MAX, read_trailer};
 use crate::report::{OpenError, Totals};
 use crate::scan::{self, Depth, Found, Walked, walk};
 use crate::shared::{segment_name, segment_number};
@@ -382,7 +382,8 @@ fn walk_through(
     depth: Depth,
     visit: impl FnMut(Found),
 ) -> io::Result<Walked> {
-    let sequence_end = end.unwrap_or(u64::MAX);
+    // As when a log is opened: a number that no segment of this size can have reached is none of ours.
+    let sequence_end = end.unwrap_or(header.base.saturating_add(to / ALIGN + SKIPPED_MAX));
     let range = scan::Range { from: BLOCK, to, sequence: header.base, sequence_end };
     walk(file, header.salt, range, depth, visit)
 }
@@ -417,5 +418,35 @@ mod tests {
         assert!(!is_gone(file.as_ref(), &was).expect("readable"));
         write_all(file.as_ref(), &mut [IoSlice::new(&segment::prepared(9))], 0).expect("written");
         assert!(is_gone(file.as_ref(), &was).expect("readable"));
+    }
+
+    #[test]
+    fn numbers_that_no_segment_can_have_reached_are_not_gone_through() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let files = Disk::open(directory.path()).expect("there");
+        let file = files.create(&segment_name(1)).expect("created");
+        let salt = Salt { marker: 1, seed: 2 };
+        let header = Header { number: 1, base: 1, prior: 0, created_ns: 3, salt, reused: false };
+        let frame = |sequence| {
+            let header = frame::Header {
+                header_len: frame::HEADER as u16,
+                codec: 0,
+                kind: 0,
+                sequence,
+                time_ns: 3,
+                synced: 0,
+                items: 5,
+                meta_len: 0,
+                payload_len: 0,
+                body_crc: frame::body_crc([]),
+            };
+            header.encode(salt)
+        };
+        let frames = [frame(1), frame(3), frame(1 << 62)].concat();
+        let block = header.encode();
+        let mut slices = [IoSlice::new(&block), IoSlice::new(&frames)];
+        write_all(file.as_ref(), &mut slices, 0).expect("written");
+        let verified = Inspector::new(Arc::new(files)).verify(1).expect("readable").expect("there");
+        assert_eq!((verified.whole.entries, verified.missing), (2, 1));
     }
 }

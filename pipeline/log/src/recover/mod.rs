@@ -131,7 +131,7 @@ pub(crate) fn open(
 }
 
 /// More numbers than that are not skipped within a segment: of groups whose writing failed.
-const SKIPPED_MAX: u64 = 1 << 20;
+pub(crate) const SKIPPED_MAX: u64 = 1 << 20;
 
 impl Recovery<'_> {
     fn load_cursors(&mut self, options: &Options) -> Result<(), OpenError> {
