@@ -2,12 +2,12 @@
 //! been given and a fixed amount beside it, and whoever behaves is served all the while. The short form of what
 //! `just memory` measures in numbers; see docs/memory.md.
 
-use crate::support::http1::{Connection, PROTOBUF};
+use crate::support::http1::{Connection, JSON, PROTOBUF};
 use crate::support::{Collector, PATIENCE, Setup, grpc, requests};
 use bytes::Bytes;
 use millrace_net::Encoding;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -20,6 +20,10 @@ const BESIDE_MIB: u64 = 64;
 const BOMB_BYTES: usize = 20 << 20;
 /// Bombs at once: together four times the limit. No more, as the build may be one for debugging.
 const BOMBS: usize = 12;
+/// A large body: nearly as much as a request may be, and next to nothing to keep of it.
+const LARGE_BYTES: usize = 18 << 20;
+/// Who send one after another.
+const LARGE: usize = 8;
 /// Connections that send next to nothing, of each protocol.
 const SLOW: (usize, usize) = (384, 48);
 /// Good requests of each protocol that are served while the crowd is there.
@@ -141,5 +145,38 @@ async fn a_crowd_that_announces_much_and_sends_little_stays_within_the_limit() {
     assert!(open >= (SLOW.0 + SLOW.1) as f64, "the crowd has gone: {open} are there");
     assert_bounded(&collector);
     drop((held, streams, clients));
+    collector.finish().await;
+}
+
+/// What has been freed goes back to the system, and is not kept for a while beside what is in use by then.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn large_bodies_one_after_another_stay_within_the_limit() {
+    let collector = limited().await;
+    let http = collector.setup.http;
+    let body = Arc::new([b"{", &vec![b' '; LARGE_BYTES][..], b"}"].concat());
+    let (over, taken) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    let (answered, mut first) = watch::channel(0);
+    let mut crowd = JoinSet::new();
+    for _ in 0..LARGE {
+        let (body, over, taken) = (Arc::clone(&body), Arc::clone(&over), Arc::clone(&taken));
+        let answered = answered.clone();
+        crowd.spawn(async move {
+            while !over.load(SeqCst) {
+                let mut connection = Connection::open(http).await.expect("a connection");
+                // Who is refused may hear of it only as the end of the connection, while the body is still being sent.
+                let Ok(reply) = connection.post("/v1/logs", JSON, &body).await else { continue };
+                assert!([200, 503].contains(&reply.status), "{}", reply.status);
+                taken.fetch_add(usize::from(reply.status == 200), SeqCst);
+                answered.send_modify(|answered| *answered += 1);
+            }
+        });
+    }
+    let many = first.wait_for(|answered| *answered > 4 * LARGE).await;
+    many.expect("there is a crowd");
+    serves_beside(&collector, "large bodies").await;
+    over.store(true, SeqCst);
+    while crowd.join_next().await.transpose().expect("one of them").is_some() {}
+    assert!(taken.load(SeqCst) > 0, "none was let in");
+    assert_bounded(&collector);
     collector.finish().await;
 }
