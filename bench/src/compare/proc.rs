@@ -107,8 +107,8 @@ mod tests {
     #[test]
     fn writes_are_counted_by_thread() {
         let writer = std::thread::Builder::new().name("some-writer".into());
-        let (go, wait) = std::sync::mpsc::channel::<()>();
-        let (told, tell) = std::sync::mpsc::channel();
+        let (go, wait) = std::sync::mpsc::sync_channel::<()>(0);
+        let (told, tell) = std::sync::mpsc::sync_channel(0);
         let thread = writer
             .spawn(move || {
                 let mut file = tempfile::tempfile().unwrap();
