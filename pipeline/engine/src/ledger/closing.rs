@@ -4,9 +4,12 @@ use super::{Account, DEAD_LETTERS, Holder, Term};
 use crate::Reason;
 use std::fmt;
 
+/// Why dead letters go because somebody has decided so, by a command or in the configuration.
+const DECIDED: [Reason; 3] = [Reason::Discarded, Reason::Evicted, Reason::Expired];
+
 /// The closing account of the process, after the drain. With one exporter it balances:
 ///
-/// `opening + received + replayed = refused + delivered + filtered + kept + dead_lettered + lost`
+/// `opening + received + replayed + spoiled = refused + delivered + filtered + kept + dead_lettered + lost`
 #[derive(Debug, Clone, Default)]
 pub struct Closing {
     /// Items that were handed to receivers.
@@ -25,6 +28,8 @@ pub struct Closing {
     pub dead_lettered: u64,
     /// Items that had been put aside and were given back to their exporters.
     pub replayed: u64,
+    /// Items that had been put aside and are gone with the disk, by nobody's decision: they are among those lost.
+    pub spoiled: u64,
     /// Items that had been put aside and are gone, by command or by the limits of dead letters. They have left the
     /// accounts of their exporters before.
     pub discarded: u64,
@@ -58,7 +63,12 @@ impl Closing {
             "exporter" => self.delivered += account.total(Term::Out).items,
             DEAD_LETTERS => {
                 self.replayed += account.total(Term::Out).items;
-                self.discarded += account.lost().items;
+                let discarded: u64 =
+                    DECIDED.iter().map(|reason| account.total(Term::Lost(*reason)).items).sum();
+                let spoiled = account.lost().items - discarded;
+                self.discarded += discarded;
+                self.spoiled += spoiled;
+                self.lost += spoiled;
             }
             _ => {}
         }
@@ -121,6 +131,9 @@ impl fmt::Display for Closing {
         }
         if self.replayed > 0 {
             write!(f, "{} dead letters replayed, ", self.replayed)?;
+        }
+        if self.spoiled > 0 {
+            write!(f, "{} dead letters spoiled, ", self.spoiled)?;
         }
         if self.discarded > 0 {
             write!(f, "{} dead letters discarded, ", self.discarded)?;

@@ -273,6 +273,36 @@ mod tests {
     }
 
     #[test]
+    fn dead_letters_that_nobody_gave_up_are_lost() {
+        let (ledger, exporter) = account();
+        let letters = ledger.open(Holder { kind: DEAD_LETTERS, ..exporter.holder().clone() });
+        let cost = |items| Cost { items, bytes: 0 };
+        // Ten were there, and ten more are put aside. Six go by a decision, and five with the disk.
+        for (account, term, items) in [
+            (&exporter, Term::In, 10),
+            (&exporter, Term::DeadLettered, 10),
+            (&letters, Term::Opening, 10),
+            (&letters, Term::In, 10),
+            (&letters, Term::Lost(Reason::Discarded), 1),
+            (&letters, Term::Lost(Reason::Evicted), 2),
+            (&letters, Term::Lost(Reason::Expired), 3),
+            (&letters, Term::Lost(Reason::Damaged), 5),
+        ] {
+            account.record(term, cost(items));
+        }
+        letters.keep(cost(9));
+        let closing = ledger.closing();
+        assert!(closing.is_alarming() && closing.imbalances.is_empty());
+        assert_eq!(
+            closing.to_string(),
+            "0 received, 0 refused, 0 delivered, 0 filtered, 10 put aside as dead letters, 5 dead letters spoiled, \
+             6 dead letters discarded, 5 lost; dead_letters otlp_grpc (traces): 3 expired; \
+             dead_letters otlp_grpc (traces): 2 evicted; dead_letters otlp_grpc (traces): 5 damaged; \
+             dead_letters otlp_grpc (traces): 1 discarded"
+        );
+    }
+
+    #[test]
     fn requests_of_which_nobody_knows_the_items_are_in_the_closing() {
         let (ledger, account) = account();
         let holder = account.holder().clone();
