@@ -101,8 +101,16 @@ impl fmt::Display for LossReason {
     }
 }
 
-/// Who is told, as it happens. Called from any thread, without locks held; should return soon.
+/// Who is told, as it happens. Called from any thread; should return soon.
 ///
+/// What is being read, written and counted is not locked meanwhile, and may be asked for ([`Log::stats`]). The keeper may
+/// be, which tidies up and looks for what is gone: an observer must not call [`Log::tidy`], [`Log::take_stock`] or
+/// [`Log::close`], nor wait for an entry to be appended.
+///
+/// [`Log::stats`]: crate::Log::stats
+/// [`Log::tidy`]: crate::Log::tidy
+/// [`Log::take_stock`]: crate::Log::take_stock
+/// [`Log::close`]: crate::Log::close
 /// What is lost is told before the disk forgets that it was there: who is killed in between is told it again.
 pub trait Observer: Send + Sync {
     /// What was found while opening, before anything of it is forgotten.
