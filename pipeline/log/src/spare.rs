@@ -30,15 +30,18 @@ pub(crate) fn prepare(shared: &Shared) {
     let Some(number) = taken else { return };
     let name = segment_name(number);
     let files: &dyn Files = shared.files.as_ref();
-    let prepared = files.create(&name).and_then(|file| {
-        file.allocate(len).and_then(|()| file.sync_data()).and_then(|()| files.sync_dir()).inspect_err(|_| {
-            let _ = files.unlink(&name);
-        })
+    let file = files.create(&name);
+    // If it fails, the writer will meet the failure, and tell.
+    let prepared = file.as_ref().is_ok_and(|file| {
+        file.allocate(len).and_then(|()| file.sync_data()).and_then(|()| files.sync_dir()).is_ok()
     });
+    let is_left = !prepared && file.is_ok() && files.unlink(&name).is_err();
     shared.with(|index| {
-        index.doomed.remove(&number);
-        // If it fails, the writer will meet the failure, and tell.
-        if prepared.is_ok() {
+        // One that is left goes on counting, and is removed with the others.
+        if !is_left {
+            index.doomed.remove(&number);
+        }
+        if prepared {
             index.put_spare(Spare { number, len, reused: false });
         }
     });

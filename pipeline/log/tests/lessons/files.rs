@@ -44,6 +44,22 @@ fn a_file_whose_sync_has_failed_is_not_used_again() {
 }
 
 #[test]
+fn a_file_that_could_not_be_prepared_counts_until_it_is_removed() {
+    let sim = Sim::default();
+    let mut opened = open(&sim, small());
+    opened.fill(0..8, 5_000);
+    // It is there; reserving its room fails, and so does removing it.
+    sim.fail_at(1, Fault::Io);
+    sim.fail_at(2, Fault::Io);
+    opened.steps.keep(false);
+    assert_eq!(segments(&sim).len(), 2);
+    assert_eq!(opened.log.stats().disk_bytes, sim.content("cursor-default").len() as u64 + (128 << 10));
+    opened.steps.keep(false);
+    // With the one that is prepared now.
+    assert_eq!(segments(&sim), ["00000000000000000001.seg", "00000000000000000003.seg"]);
+}
+
+#[test]
 fn a_segment_that_is_gone_is_counted() {
     let sim = Sim::default();
     let mut opened = open(&sim, small());
