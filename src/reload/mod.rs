@@ -20,9 +20,11 @@ use millrace_telemetry::config::TelemetryConfig;
 use millrace_telemetry::logs::LogGuard;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+use tokio::select;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{oneshot, watch as latest};
 use tokio::time::timeout;
+use watch::Watch;
 
 /// How long reading a configuration may take: files on a network, and pages.
 const READING: Duration = Duration::from_secs(60);
@@ -42,9 +44,13 @@ pub struct Reloader<'a> {
 struct State {
     graph: Arc<Graph>,
     telemetry: TelemetryConfig,
+    /// Which configuration it is.
+    print: u64,
     /// Whether the graph before has ended.
     retired: latest::Receiver<bool>,
-    /// Tells the graph before to be quick about it.
+    /// Until when it may go on.
+    deadline: Instant,
+    /// Tells it to be quick about it.
     hurry: latest::Sender<bool>,
 }
 
@@ -64,20 +70,17 @@ impl<'a> Reloader<'a> {
         // There was none.
         let (_, retired) = latest::channel(true);
         let (hurry, _) = latest::channel(false);
-        let state = Mutex::new(State { graph: Arc::new(graph), telemetry, retired, hurry });
+        let (print, deadline) = (plan.print, Instant::now());
+        let state = Mutex::new(State { graph: Arc::new(graph), telemetry, print, retired, deadline, hurry });
         Self { input, files, logs, served, reloads, patience, state }
     }
 
     /// Reloads whenever that is asked for, for ever.
-    pub async fn run(&self, mut hangup: Option<Signal>) {
-        let mut watch = self.files.watch();
+    pub async fn run(&self, hangup: Option<Signal>) {
+        let mut requests = Requests { hangup, watch: self.files.watch() };
         loop {
-            let why = tokio::select! {
-                () = hung_up(&mut hangup) => "SIGHUP",
-                () = watch.changed() => "the configuration has changed",
-            };
-            tracing::info!(why, "Reading the configuration again");
-            match self.reload().await {
+            requests.next().await;
+            match self.reload(&mut requests).await {
                 Ok(()) => self.reloads.succeeded(),
                 Err(problem) => {
                     self.reloads.failed(&problem);
@@ -87,9 +90,6 @@ impl<'a> Reloader<'a> {
                     );
                 }
             }
-            // The next one waits until this one has left nothing behind.
-            let retired = self.state().retired.clone();
-            told(retired).await;
         }
     }
 
@@ -103,13 +103,12 @@ impl<'a> Reloader<'a> {
         graph.stop_beside(deadline, told(retired)).await;
     }
 
-    async fn reload(&self) -> Result<(), String> {
-        let plan = self.read().await?;
-        let (old, telemetry) = {
-            let state = self.state();
-            (Arc::clone(&state.graph), state.telemetry.clone())
-        };
-        restart_only(&telemetry, &plan.telemetry)?;
+    async fn reload(&self, requests: &mut Requests) -> Result<(), String> {
+        let mut plan = self.acceptable().await?;
+        while !self.is_settled(plan.print, requests).await {
+            plan = self.acceptable().await?;
+        }
+        let old = Arc::clone(&self.state().graph);
         plan.warn();
         let new = old.successor(&plan.config, &plan.plans).map_err(|error| error.to_string())?;
         let readers = self.served.prepare(&plan.telemetry, new.shared())?;
@@ -129,6 +128,47 @@ impl<'a> Reloader<'a> {
         Ok(())
     }
 
+    /// The configuration as it is now, if it can take the place of the one that runs.
+    async fn acceptable(&self) -> Result<Plan, String> {
+        let plan = self.read().await?;
+        let telemetry = self.state().telemetry.clone();
+        restart_only(&telemetry, &plan.telemetry)?;
+        Ok(plan)
+    }
+
+    /// Waits until the graph before has left nothing behind, which is when another may be replaced; not so if the
+    /// configuration is to be read once more. Whoever wants another one than what runs may be about to mend it: the
+    /// graph before is told to be quick then. Nobody's data is given up for a mistake, or for being asked twice.
+    async fn is_settled(&self, print: u64, requests: &mut Requests) -> bool {
+        let (retired, left, is_other) = {
+            let state = self.state();
+            let left = state.deadline.saturating_duration_since(Instant::now());
+            (state.retired.clone(), left, state.print != print)
+        };
+        if *retired.borrow() {
+            return true;
+        }
+        if !is_other {
+            tracing::info!(
+                seconds_left = left.as_secs(),
+                "The configuration is the one that is at work. What it has replaced still passes on what it holds; \
+                 it is put to work anew after that, unless another one is there sooner"
+            );
+            return select! {
+                () = told(retired) => true,
+                () = requests.next() => false,
+            };
+        }
+        tracing::info!(
+            seconds_left = left.as_secs(),
+            "What was replaced last still passes on what it holds. It is given one last attempt, as another \
+             configuration waits"
+        );
+        self.state().hurry.send_replace(true);
+        told(retired).await;
+        true
+    }
+
     /// Puts a graph in the place of another, which ends in its own time. Nobody else may have that one any more: what it
     /// has is closed when it has ended.
     fn replace(&self, before: Arc<Graph>, new: &Arc<Graph>, plan: Plan) {
@@ -136,11 +176,14 @@ impl<'a> Reloader<'a> {
         let deadline = Instant::now() + self.patience;
         let shared = new.shared().clone();
         let (done, retired) = latest::channel(false);
+        let (tell, hurry) = latest::channel(false);
         let mut state = self.state();
-        let hurry = state.hurry.subscribe();
         state.graph = Arc::clone(new);
         state.telemetry = plan.telemetry;
+        state.print = plan.print;
         state.retired = retired;
+        state.deadline = deadline;
+        state.hurry = tell;
         drop(state);
         drop(shared.tasks.clone().spawn("retire", async move {
             before.retire(&after, deadline, told(hurry)).await;
@@ -184,6 +227,22 @@ async fn told(mut whether: latest::Receiver<bool>) {
 /// Takes note of SIGHUP from now on. Without that it ends the process.
 pub fn hangups() -> Option<Signal> {
     signal(SignalKind::hangup()).ok()
+}
+
+/// What asks for a reload. Nothing is missed by whoever stops waiting for the next one.
+struct Requests {
+    hangup: Option<Signal>,
+    watch: Watch,
+}
+
+impl Requests {
+    async fn next(&mut self) {
+        let why = select! {
+            () = hung_up(&mut self.hangup) => "SIGHUP",
+            () = self.watch.changed() => "the configuration has changed",
+        };
+        tracing::info!(why, "Reading the configuration again");
+    }
 }
 
 async fn hung_up(hangup: &mut Option<Signal>) {

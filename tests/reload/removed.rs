@@ -1,8 +1,10 @@
 //! Exporters that the new configuration does not have any more, and what waits in their memory.
 
+use crate::support::metrics::Metrics;
 use crate::support::stub::{Manner, Stub};
 use crate::support::{Collector, Setup, eventually, free_port, http1, requests};
 use crate::{post, reload, text};
+use std::fs;
 use std::net::SocketAddr;
 
 const CONFIG: &str = "
@@ -51,15 +53,19 @@ async fn passed_on(collector: &Collector) -> f64 {
     collector.metrics().await.sum("otelcol_millrace_ledger_items", &out)
 }
 
+/// Waits until what waits has been tried a few times more.
+async fn still_tries(collector: &Collector) {
+    let retries =
+        |metrics: &Metrics| metrics.sum("otelcol_millrace_retry_attempts", &[("exporter", "otlp_http")]);
+    let so_far = retries(&collector.metrics().await);
+    collector.metrics_when("it is still being tried", |metrics| retries(metrics) >= so_far + 10.0).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_waits_is_tried_again_and_delivered_when_the_destination_is_back() {
     let (collector, destination) = waiting("250s").await;
     remove_the_exporter(&collector).await;
-    let retries = |metrics: &crate::support::metrics::Metrics| {
-        metrics.sum("otelcol_millrace_retry_attempts", &[("exporter", "otlp_http")])
-    };
-    let so_far = retries(&collector.metrics().await);
-    collector.metrics_when("it is still being tried", |metrics| retries(metrics) >= so_far + 10.0).await;
+    still_tries(&collector).await;
     assert!(passed_on(&collector).await > 0.0);
 
     let stub = Stub::start_at(destination, Manner::Keep).await;
@@ -100,4 +106,33 @@ async fn when_it_is_told_to_stop_meanwhile_it_does_not_go_on_for_long() {
     stopped.assert_clean();
     assert_eq!(stopped.account("lost"), 40, "{}", stopped.log);
     assert!(stopped.log.contains("Exporting failed. Dropping data."), "{}", stopped.log);
+}
+
+/// With so much time, a reload that waited for what the one before has removed would not be over while the test waits.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_correction_does_not_wait_for_what_was_removed_but_mistakes_and_repetition_end_nothing() {
+    let (collector, _) = waiting("1000s").await;
+    let original = text(&collector);
+    remove_the_exporter(&collector).await;
+    let removed = text(&collector);
+
+    reload(&collector, &removed.replace("[nop]", "[nobody]"), "failure").await;
+    still_tries(&collector).await;
+    fs::write(&collector.setup.config, &removed).expect("written");
+    collector.signal("HUP");
+    eventually("it is said what is waited for", || async {
+        let log = collector.log();
+        if log.contains("The configuration is the one that is at work") { Ok(()) } else { Err(log) }
+    })
+    .await;
+    still_tries(&collector).await;
+    assert!(!collector.log().contains("Dropping data"), "{}", collector.log());
+
+    reload(&collector, &original, "success").await;
+
+    let log = collector.log();
+    assert!(log.contains("one last attempt, as another configuration waits"), "{log}");
+    let stopped = collector.stopped_by("TERM").await;
+    stopped.assert_clean();
+    assert_eq!(stopped.account("lost"), 40, "{}", stopped.log);
 }
