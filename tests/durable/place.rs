@@ -6,13 +6,23 @@ use crate::support::{Collector, Setup, eventually, requests};
 use crate::{CONFIG, assert_delivered, delivered, durable, send};
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::PathBuf;
+use std::io::ErrorKind::NotFound;
+use std::path::{Path, PathBuf};
 
 const DISPLACED: &str = "otelcol_millrace_storage_displaced";
 const QUEUE: &[(&str, &str)] = &[("kind", "exporter"), ("signal", "logs")];
 
 fn storage(collector: &Collector) -> PathBuf {
     collector.setup.folder.path().join("storage")
+}
+
+/// Removes a directory, and again where a lock was made anew in it meanwhile.
+async fn remove(folder: &Path) {
+    eventually("it is removed", || async {
+        let removed = fs::remove_dir_all(folder);
+        if folder.exists() { Err(format!("{removed:?}")) } else { Ok(()) }
+    })
+    .await;
 }
 
 async fn offer(collector: &Collector, first: u64) -> Reply {
@@ -53,7 +63,7 @@ async fn what_is_in_a_directory_that_was_moved_is_sent_and_taken_again_when_it_i
     assert_eq!(there, 0);
     let stub = Stub::start_at(destination, Manner::Keep).await;
     assert_delivered(&stub, &acknowledged).await;
-    fs::remove_dir_all(&storage).expect("removed");
+    remove(&storage).await;
     fs::rename(&aside, &storage).expect("moved back");
     eventually("it takes again", || async {
         let reply = offer(&collector, 2_000_000).await;
@@ -73,7 +83,7 @@ async fn of_a_directory_that_was_removed_what_is_in_memory_is_sent_and_the_rest_
         let (setup, destination) = durable("", "");
         let collector = setup.start().await;
         let acknowledged = send(&collector, 20).await;
-        fs::remove_dir_all(storage(&collector)).expect("removed");
+        remove(&storage(&collector)).await;
         assert_refuses(&collector).await;
         let mut stub = None;
         if destination_comes {
@@ -103,7 +113,9 @@ async fn files_that_were_removed_are_missed_and_what_comes_next_is_kept() {
     let before: BTreeSet<u64> = send(&collector, 100).await.into_iter().collect();
     let folder = storage(&collector).join("exporter-otlp_http-logs.queue");
     for file in fs::read_dir(&folder).expect("a queue") {
-        fs::remove_file(file.expect("a file").path()).expect("removed");
+        // It may be done with meanwhile.
+        let removed = fs::remove_file(file.expect("a file").path());
+        removed.or_else(|error| if error.kind() == NotFound { Ok(()) } else { Err(error) }).expect("removed");
     }
     let noticed = [("operation", "place")];
     collector

@@ -107,7 +107,8 @@ async fn a_crowd_of_bombs_stays_within_the_limit() {
             }
         });
     }
-    first.wait_for(|answered| *answered > 0).await.expect("there is a crowd");
+    let any = timeout(PATIENCE, first.wait_for(|answered| *answered > 0)).await;
+    any.expect("it is answered").expect("there is a crowd");
     serves_beside(&collector, "bombs").await;
     over.store(true, SeqCst);
     while crowd.join_next().await.transpose().expect("one of them").is_some() {}
@@ -171,8 +172,8 @@ async fn large_bodies_one_after_another_stay_within_the_limit() {
             }
         });
     }
-    let many = first.wait_for(|answered| *answered > 4 * LARGE).await;
-    many.expect("there is a crowd");
+    let many = timeout(PATIENCE, first.wait_for(|answered| *answered > 4 * LARGE)).await;
+    many.expect("it is answered").expect("there is a crowd");
     serves_beside(&collector, "large bodies").await;
     over.store(true, SeqCst);
     while crowd.join_next().await.transpose().expect("one of them").is_some() {}
