@@ -202,6 +202,7 @@ fn body_status(error: &BodyError) -> Status {
     let code = match error {
         BodyError::OverBudget => Code::Unavailable,
         BodyError::TooSlow(_) => Code::DeadlineExceeded,
+        BodyError::Failed(_) => return Status::new(Code::Internal, error.to_string()),
         BodyError::UnknownEncoding { .. }
         | BodyError::TooLarge(_)
         | BodyError::Damaged(_)
@@ -300,6 +301,13 @@ mod tests {
         assert_eq!(answer(&throttled), (503, Some(HeaderValue::from(1))));
         let asked = throttled.after(Duration::from_millis(1500));
         assert_eq!(answer(&asked), (503, Some(HeaderValue::from(2))));
+    }
+
+    #[test]
+    fn a_damaged_body_is_the_senders_fault_and_one_that_we_fail_to_inflate_is_ours() {
+        let status = |error| refusal(Format::Json, &body_status(&error)).status().as_u16();
+        assert_eq!(status(BodyError::Damaged("damaged".to_owned())), 400);
+        assert_eq!(status(BodyError::Failed("failed".to_owned())), 500);
     }
 
     #[test]

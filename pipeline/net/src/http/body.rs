@@ -122,6 +122,9 @@ pub enum BodyError {
     /// The sender was too slow.
     #[error("the request body did not arrive within {} seconds", .0.as_secs_f64())]
     TooSlow(Duration),
+    /// A bug of ours, whatever the body is.
+    #[error("{0}")]
+    Failed(String),
 }
 
 /// Receives a body, charged to `budget`.
@@ -219,6 +222,19 @@ fn not_inflated(error: &InflateError) -> BodyError {
     match *error {
         InflateError::OverBudget => BodyError::OverBudget,
         InflateError::TooLarge(limit) => BodyError::TooLarge(limit),
-        InflateError::Damaged(..) | InflateError::Failed => BodyError::Damaged(error.to_string()),
+        InflateError::Damaged(..) => BodyError::Damaged(error.to_string()),
+        InflateError::Failed => BodyError::Failed(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_of_ours_is_not_taken_for_a_damaged_body() {
+        let damaged = InflateError::Damaged("gzip", std::io::Error::other("checksum"));
+        assert!(matches!(not_inflated(&damaged), BodyError::Damaged(_)));
+        assert!(matches!(not_inflated(&InflateError::Failed), BodyError::Failed(_)));
     }
 }
