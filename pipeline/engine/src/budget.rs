@@ -84,7 +84,8 @@ impl Budget {
     }
 
     /// The same for what may be large: it leaves an eighth of the limit to what is small, so that a few who fill the rest
-    /// turn only one another away. What is larger than the other seven can pass while nothing else is held.
+    /// turn only one another away. What is larger than the other seven can pass while nothing else is held, which is never
+    /// so for what comes over a connection that is charged itself: for that, seven eighths is the most.
     #[must_use]
     pub fn try_charge_sparing(&self, bytes: u64) -> Option<Charge> {
         if self.pool.take_sparing(bytes) {
