@@ -135,10 +135,9 @@ impl DecodeError {
                     Some(text) => text.as_str(),
                     None => found.what,
                 };
-                let key = path.rsplit("::").next().unwrap_or_default();
                 (
                     format!("expected {expected}, found {found_words}"),
-                    type_advice(found, expected, key, discreet),
+                    type_advice(found, expected, path, discreet),
                 )
             }
             Reason::Missing(key) => (format!("the key `{key}` is missing"), None),
@@ -231,7 +230,8 @@ fn plain_words(expected: &str) -> &str {
     }
 }
 
-fn type_advice(found: &Found, expected: &str, key: &str, discreet: bool) -> Option<String> {
+fn type_advice(found: &Found, expected: &str, path: &str, discreet: bool) -> Option<String> {
+    let key = path.rsplit("::").next().unwrap_or_default();
     let text =
         found.text.as_deref().and_then(|text| text.strip_prefix("the text ")).unwrap_or("").trim_matches('"');
     let advice = match expected {
@@ -244,7 +244,7 @@ fn type_advice(found: &Found, expected: &str, key: &str, discreet: bool) -> Opti
             "remove the quotes"
         }
         _ if !discreet && expected.contains("number") && text.starts_with(|c: char| c.is_ascii_digit()) => {
-            return Some(match plain_number(text, key) {
+            return Some(match plain_number(text, path) {
                 Some((number, unit)) => {
                     format!("write a plain number, without a unit: {text} is {number} {unit}")
                 }
@@ -268,8 +268,8 @@ fn type_advice(found: &Found, expected: &str, key: &str, discreet: bool) -> Opti
     Some(advice.to_owned())
 }
 
-/// A size as people write it, as the number of what `key` counts in.
-fn plain_number(text: &str, key: &str) -> Option<(u64, &'static str)> {
+/// A size as people write it, as the number of what the key counts in; only where that is known and comes out even.
+fn plain_number(text: &str, path: &str) -> Option<(u64, &'static str)> {
     const UNITS: [(&str, u64); 6] = [
         ("kib", 1 << 10),
         ("mib", 1 << 20),
@@ -282,9 +282,23 @@ fn plain_number(text: &str, key: &str) -> Option<(u64, &'static str)> {
     let (number, unit) = lower.split_at(lower.find(|c: char| !c.is_ascii_digit())?);
     let (_, factor) = UNITS.into_iter().find(|(name, _)| *name == unit.trim())?;
     let bytes = number.parse::<u64>().ok()?.checked_mul(factor)?;
+    let (one, words) = counted_in(path)?;
+    bytes.is_multiple_of(one).then_some((bytes / one, words))
+}
+
+/// How many bytes the key at `path` counts as one, in words as well. `None` if it counts requests, items, or what is not
+/// known.
+fn counted_in(path: &str) -> Option<(u64, &'static str)> {
+    let (section, key) = path.rsplit_once("::").unwrap_or(("", path));
+    let in_bytes = match key {
+        "max_request_body_size" | "millrace_segment_size" | "read_buffer_size" | "write_buffer_size" => true,
+        // Of storage and of what is put aside there. Of batches it counts items, and of views buckets.
+        "max_size" => section.starts_with("extensions::") || section.ends_with("::millrace_dead_letters"),
+        _ => key.ends_with("_bytes"),
+    };
     match key.ends_with("_mib") {
-        true => Some((bytes >> 20, "(in MiB)")).filter(|(mib, _)| *mib > 0),
-        false => Some((bytes, "(in bytes)")),
+        true => Some((1 << 20, "(in MiB)")),
+        false => in_bytes.then_some((1, "(in bytes)")),
     }
 }
 
@@ -293,5 +307,29 @@ fn hidden_text(node: &Node) -> String {
     match (&node.origin, node.as_text()) {
         (Origin::Expanded { .. }, Some(text)) => text.to_owned(),
         _ => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::plain_number;
+
+    #[test]
+    fn a_number_is_suggested_only_where_it_is_certain_what_is_counted() {
+        let dead_letters = "exporters::otlp_grpc::sending_queue::millrace_dead_letters::max_size";
+        for (path, text, suggested) in [
+            ("processors::memory_limiter::limit_mib", "2 GiB", Some((2048, "(in MiB)"))),
+            ("processors::memory_limiter::limit_mib", "1500000KB", None),
+            ("processors::memory_limiter::limit_mib", "512KiB", None),
+            ("extensions::file_storage::max_size", "5MB", Some((5_000_000, "(in bytes)"))),
+            (dead_letters, "64MiB", Some((64 << 20, "(in bytes)"))),
+            (dead_letters, "99999999999GiB", None),
+            ("receivers::otlp::protocols::http::max_request_body_size", "1kib", Some((1024, "(in bytes)"))),
+            ("exporters::otlp_grpc::sending_queue::queue_size", "5MiB", None),
+            ("exporters::otlp_grpc::sending_queue::batch::max_size", "5MiB", None),
+            (dead_letters, "5 boxes", None),
+        ] {
+            assert_eq!(plain_number(text, path), suggested, "{path}: {text}");
+        }
     }
 }
