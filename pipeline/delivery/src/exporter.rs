@@ -341,12 +341,14 @@ impl Stage for Exporter {
                 Some(queue) => queue.drain(&self.courier, deadline).await,
                 None => self.drain_direct(deadline).await,
             }
+            if let Destination::Protocol(_) = &self.courier.destination {
+                // Whatever was under way or in line has not been spoken of one by one. Before anything that may hang.
+                self.courier.dropped(cut_off() - before, &shutting_down());
+            }
             if let Some((letters, _)) = &self.letters {
                 letters.drain().await;
             }
             if let Destination::Protocol(protocol) = &self.courier.destination {
-                // Whatever was under way or in line has not been spoken of one by one.
-                self.courier.dropped(cut_off() - before, &shutting_down());
                 let latest = deadline.max(now()) + TAKE_DOWN;
                 if timeout_at(latest.into(), protocol.sender.close()).await.is_err() {
                     let holder = self.courier.account.holder();

@@ -34,7 +34,11 @@ use millrace_telemetry::Registration;
 use millrace_telemetry::catalogue::millrace as ours;
 use millrace_wire::Signal;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::time::Instant;
+use std::time::{Duration, Instant};
+use tokio::time::timeout;
+
+/// How long looking for what is gone may take when everything ends.
+const TAKE_DOWN: Duration = Duration::from_secs(1);
 
 const TEXTS: Texts = Texts {
     found: "there are dead letters; `millrace dead-letters list` shows them",
@@ -113,10 +117,17 @@ impl DeadLetters {
 
     /// When everything ends: what of them is gone is lost.
     pub(crate) async fn drain(&self) {
-        if self.watch.is_at_end() {
-            let log = self.log.clone();
-            // A panic in it has been reported.
-            let _ = tokio::task::spawn_blocking(move || log.take_stock()).await;
+        if !self.watch.is_at_end() {
+            return;
+        }
+        let log = self.log.clone();
+        // A panic in it has been reported.
+        if timeout(TAKE_DOWN, tokio::task::spawn_blocking(move || log.take_stock())).await.is_err() {
+            say!(
+                warn,
+                self.watch.holder(),
+                "looking for dead letters that are gone takes too long; the next start will count them"
+            );
         }
     }
 
