@@ -138,11 +138,17 @@ impl Extension for FileStorage {
 
 impl Storage for FileStorage {
     /// Where the owner has kept things under another name of its type (`otlp` for `otlp_grpc`, in an older
-    /// configuration or a newer one), they are its own.
+    /// configuration or a newer one), they are its own. A folder that could not be renamed then is used for as long as
+    /// it is open: the graph after that one goes on with what is in it.
     fn place(&self, owner: &Owner) -> Result<Place, NoPlace> {
         let mut name = names::folder(owner);
-        for id in owner.namesakes.iter() {
-            let other = names::folder(&Owner { id: id.clone(), ..owner.clone() });
+        let others =
+            owner.namesakes.iter().map(|id| names::folder(&Owner { id: id.clone(), ..owner.clone() }));
+        let in_use = others.clone().find(|other| self.directory.is_used_instead(&name, other));
+        if let Some(other) = in_use {
+            return Ok(Place::new(&self.directory, other, self.rules, self.status.clone()));
+        }
+        for other in others {
             match adopt(&self.directory, &other, &name) {
                 Adoption::Nothing => {}
                 Adoption::Renamed => tracing::info!(
@@ -171,6 +177,7 @@ impl Storage for FileStorage {
                         %error,
                         "a folder that is called by another name of its component cannot be renamed, and is used as it is"
                     );
+                    self.directory.use_instead(&name, &other);
                     name = other;
                     break;
                 }

@@ -203,6 +203,31 @@ fn what_is_kept_under_another_name_of_the_type_is_found_under_either() {
 }
 
 #[test]
+fn a_folder_that_could_not_be_renamed_is_used_for_as_long_as_it_is_open() {
+    let there = tempfile::tempdir().expect("a directory");
+    let context = context("file_storage", &Health::starting());
+    let extension = build(&context, &section(there.path(), "")).expect("it builds");
+    let (former, present) = (place(&extension, "otlp").folder(), place(&extension, "otlp_grpc").folder());
+    fs::create_dir(&former).and_then(|()| fs::write(former.join("1.seg"), "x")).expect("written");
+    // No folder, and so in the way of one.
+    fs::write(&present, "x").expect("written");
+    let owner = Owner { namesakes: ["otlp".parse().expect("an id")].into(), ..owner("otlp_grpc") };
+    let storage = Arc::clone(&extension).storage().expect("it is a storage");
+    let used = storage.place(&owner).expect("a place");
+    assert_eq!(used.folder(), former);
+    let opened = used.open(|_| Ok::<_, NoPlace>(1)).expect("open");
+    fs::remove_file(&present).expect("removed");
+    // The graph after this one, whose storage may be another.
+    let rebuilt = build(&context, &section(there.path(), "")).expect("it builds").storage();
+    let next = rebuilt.expect("it is a storage").place(&owner).expect("a place");
+    assert_eq!(next.folder(), former);
+    assert!(Arc::ptr_eq(&opened, &next.open(|_| Ok::<_, NoPlace>(2)).expect("open")));
+    drop(opened);
+    assert_eq!(storage.place(&owner).expect("a place").folder(), present);
+    assert!(present.join("1.seg").exists());
+}
+
+#[test]
 fn what_another_graph_has_open_is_not_taken_from_it() {
     let there = tempfile::tempdir().expect("a directory");
     let context = context("file_storage", &Health::starting());

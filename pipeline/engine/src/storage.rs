@@ -125,6 +125,8 @@ impl Place {
 pub struct Directory {
     path: PathBuf,
     open: Mutex<HashMap<String, Weak<dyn Any + Send + Sync>>>,
+    /// Folders that are used for what should be in one of another name, by that name.
+    stand_ins: Mutex<HashMap<String, String>>,
     /// The places in it that cannot be written to.
     failing: Mutex<BTreeSet<String>>,
     /// Whom to ask about what is in its folders.
@@ -168,6 +170,17 @@ impl Directory {
         lock(&self.open).get(name).is_some_and(|open| open.strong_count() > 0)
     }
 
+    /// What should be in the folder `name` is opened in `other`.
+    pub fn use_instead(&self, name: &str, other: &str) {
+        lock(&self.stand_ins).insert(name.to_owned(), other.to_owned());
+    }
+
+    /// Whether what should be in the folder `name` has been opened in `other`, and still is.
+    #[must_use]
+    pub fn is_used_instead(&self, name: &str, other: &str) -> bool {
+        lock(&self.stand_ins).get(name).is_some_and(|used| used == other) && self.is_open(other)
+    }
+
     /// Whom to ask about what is in the folder of that name.
     #[must_use]
     pub fn custodian(&self, name: &str) -> Option<Arc<dyn Custodian>> {
@@ -203,6 +216,7 @@ impl Directories {
         let directory = Arc::new(Directory {
             path: path.to_owned(),
             open: Mutex::default(),
+            stand_ins: Mutex::default(),
             failing: Mutex::default(),
             custodians: Mutex::default(),
             _lock: Box::new(claim()?),
