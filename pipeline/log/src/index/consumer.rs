@@ -7,6 +7,7 @@ use crate::format::cursor::{Cursor, Part};
 use crate::options::{ConsumerOptions, Order};
 use crate::report::{LossReason, Totals};
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::time::Duration;
 
 /// One consumer.
@@ -17,6 +18,8 @@ pub(crate) struct Reader {
     pub(crate) progress: BTreeMap<u64, Progress>,
     /// What is said of segments that could not be read, and will be until they can be or are gone.
     pub(crate) carried: Vec<Part>,
+    /// The numbers that segments had which have been dropped while something of them was with the consumer.
+    pub(crate) dropped: BTreeMap<u64, Range<u64>>,
     /// What is with the consumer, by sequence.
     pub(crate) leases: BTreeMap<u64, Held>,
     /// What it has given back, by sequence.
@@ -54,6 +57,7 @@ impl Reader {
             options,
             progress: BTreeMap::new(),
             carried: Vec::new(),
+            dropped: BTreeMap::new(),
             leases: BTreeMap::new(),
             deferred: BTreeMap::new(),
             failures: BTreeMap::new(),
@@ -100,16 +104,47 @@ impl Reader {
         self.dirty = true;
     }
 
-    /// Lets go of a segment. What is with the consumer stays so, and is remembered as dropped for `reason`.
-    pub(crate) fn forget(&mut self, segment: u64, reason: Option<LossReason>) {
+    /// Lets go of a segment with those `numbers`. What is with the consumer stays so, and is remembered as dropped for
+    /// `reason`.
+    pub(crate) fn forget(&mut self, segment: u64, numbers: Range<u64>, reason: Option<LossReason>) {
         self.progress.remove(&segment);
         self.deferred.retain(|_, held| held.located.segment != segment);
         if let Some(reason) = reason {
             for held in self.leases.values_mut().filter(|held| held.located.segment == segment) {
                 held.dropped.get_or_insert(reason);
+                self.dropped.insert(segment, numbers.clone());
             }
         }
         self.dirty = true;
+    }
+
+    /// Something of a segment that has been dropped is no longer with the consumer.
+    pub(crate) fn settle_dropped(&mut self, segment: u64) {
+        if !self.leases.values().any(|held| held.located.segment == segment) {
+            self.dropped.remove(&segment);
+        }
+        self.dirty = true;
+    }
+
+    /// What the cursor says of segments that have been dropped: that what is with the consumer is not done with. Their
+    /// files are gone then, and if the process is, too, before that has come to an end, it is missed and counted.
+    fn still_out(&self) -> impl Iterator<Item = Part> + '_ {
+        self.dropped.iter().map(|(number, numbers)| {
+            let mut done = Bits::default();
+            let is_out = |sequence: u64| {
+                self.leases.get(&sequence).is_some_and(|held| held.located.segment == *number)
+            };
+            for sequence in numbers.clone().filter(|sequence| !is_out(*sequence)) {
+                done.set(sequence - numbers.start);
+            }
+            Part {
+                segment: *number,
+                base: numbers.start,
+                end: numbers.end,
+                left: self.leased(*number),
+                done: done.words().to_vec(),
+            }
+        })
     }
 
     /// The sums of what is with the consumer in a segment.
@@ -127,8 +162,9 @@ impl Reader {
         segments: impl Iterator<Item = (&'s u64, &'s Segment)>,
         next_sequence: u64,
     ) -> Cursor {
-        let mut low = self.carried.iter().map(Part::first_open).min();
         let mut parts = self.carried.clone();
+        parts.extend(self.still_out());
+        let mut low = parts.iter().map(Part::first_open).min();
         for (number, segment) in segments {
             let progress = self.progress.get(number);
             let open = progress.map_or(Some(0), |progress| progress.done.first_clear(segment.span()));

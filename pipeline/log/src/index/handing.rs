@@ -58,6 +58,8 @@ impl Index {
         let Some(held) = self.readers[reader].leases.remove(&sequence) else { return false };
         if held.dropped.is_none() {
             self.settle(reader, held.located.segment, held.located.lease);
+        } else {
+            self.settle_dropped(reader, held.located.segment);
         }
         true
     }
@@ -75,6 +77,11 @@ impl Index {
         self.collect(number);
     }
 
+    fn settle_dropped(&mut self, reader: usize, segment: u64) {
+        self.readers[reader].settle_dropped(segment);
+        self.news.untidy = true;
+    }
+
     /// The consumer gives an entry back. `false` if it does not have it, or it has been dropped meanwhile.
     pub(crate) fn defer(&mut self, reader: usize, sequence: u64) -> bool {
         let Some(held) = self.readers[reader].leases.remove(&sequence) else { return false };
@@ -82,6 +89,7 @@ impl Index {
         if let Some(reason) = held.dropped {
             let lease = held.located.lease;
             self.lose(reason, Totals::one(lease.items, lease.framed_len));
+            self.settle_dropped(reader, held.located.segment);
             return false;
         }
         self.readers[reader].deferred.insert(sequence, held);

@@ -131,7 +131,7 @@ impl Index {
     pub(super) fn doom(&mut self, number: u64, reason: Option<LossReason>) {
         let Some(segment) = self.segments.remove(&number) else { return };
         for reader in &mut self.readers {
-            reader.forget(number, reason);
+            reader.forget(number, segment.base..segment.end, reason);
         }
         self.doomed.insert(number, Doomed { len: segment.file_len, is_sound: segment.is_sound });
         self.news.untidy = true;
@@ -139,7 +139,7 @@ impl Index {
     }
 
     /// Drops a segment with what is in it. What is with a consumer is counted when it comes back, and not if it does
-    /// not.
+    /// not: it has been delivered then, or the process has ended, and the next one misses it.
     pub(crate) fn drop_segment(&mut self, number: u64, reason: LossReason) {
         let Some(segment) = self.segments.get(&number) else { return };
         let lost = self.left(number, segment);

@@ -1,6 +1,7 @@
 //! What has gone wrong in other logs, one test each: buffers that would not start again, filled the disk, or lost what
 //! they had acknowledged.
 
+mod dropped;
 mod files;
 mod place;
 #[path = "../support/mod.rs"]
