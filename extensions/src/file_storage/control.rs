@@ -7,11 +7,12 @@
 use super::directory::LOCK;
 use millrace_engine::Tasks;
 use millrace_engine::storage::{Directory, NoPlace, Outcome, Selection, Task};
+use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
-use std::fs::{self, File, Permissions};
+use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Read, Write};
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::os::unix::net::UnixStream as BlockingStream;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
@@ -156,10 +157,15 @@ fn is_timeout(error: &io::Error) -> bool {
 /// # Errors
 /// If that cannot be found out.
 pub fn is_in_use(directory: &Path) -> io::Result<bool> {
-    let file = match File::open(directory.join(LOCK)) {
+    // A pipe keeps nobody waiting.
+    let flags = OFlags::NONBLOCK.bits() as i32;
+    let file = match OpenOptions::new().read(true).custom_flags(flags).open(directory.join(LOCK)) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
         opened => opened?,
     };
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other(format!("{LOCK} is no regular file: remove it")));
+    }
     match file.try_lock_shared() {
         Ok(()) => Ok(false),
         Err(fs::TryLockError::WouldBlock) => Ok(true),

@@ -50,6 +50,9 @@ fn lock(directory: &Path, timeout: Duration) -> Result<File, String> {
         }
         _ => cannot_write(directory, &error),
     })?;
+    if !file.metadata().is_ok_and(|file| file.is_file()) {
+        return Err(format!("{} is no regular file: remove it", path.display()));
+    }
     match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {

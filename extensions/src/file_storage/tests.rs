@@ -118,6 +118,19 @@ fn a_lock_that_is_a_link_is_refused_and_what_it_leads_to_is_left_alone() {
 }
 
 #[test]
+fn a_lock_that_is_a_pipe_is_refused_and_not_waited_for() {
+    let there = tempfile::tempdir().expect("a directory");
+    let pipe = there.path().join(".millrace.lock");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status().expect("it runs");
+    assert!(made.success());
+    let built = build(&context("file_storage", &Health::starting()), &section(there.path(), ""));
+    let problem = built.err().expect("refused").to_string();
+    assert!(problem.contains(".millrace.lock is no regular file: remove it"), "{problem}");
+    let problem = super::control::is_in_use(there.path()).expect_err("refused").to_string();
+    assert!(problem.contains(".millrace.lock is no regular file: remove it"), "{problem}");
+}
+
+#[test]
 fn each_owner_has_a_folder_of_its_own_with_the_same_rules() {
     let there = tempfile::tempdir().expect("a directory");
     let yaml =

@@ -5,7 +5,7 @@ use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, openat, renameat, statat,
 use rustix::io::retry_on_intr;
 use std::fs::{self, DirBuilder, TryLockError};
 use std::io::{self, IoSlice};
-use std::os::unix::fs::{DirBuilderExt, FileExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, fchown};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -43,13 +43,38 @@ impl Disk {
 
     fn at(&self, name: &str, flags: OFlags) -> io::Result<fs::File> {
         let mode = Mode::RUSR | Mode::WUSR;
-        let open = || openat(self.directory.as_ref(), name, flags | OFlags::CLOEXEC, mode);
-        Ok(retry_on_intr(open)?.into())
+        // A pipe under one of our names would be waited for until somebody opens its other end.
+        let flags = flags | OFlags::CLOEXEC | OFlags::NONBLOCK;
+        let open = || openat(self.directory.as_ref(), name, flags, mode);
+        let file = fs::File::from(retry_on_intr(open)?);
+        if name != ITSELF && !file.metadata()?.is_file() {
+            let path = self.path.join(name);
+            return Err(io::Error::other(format!("{} is no regular file: remove it", path.display())));
+        }
+        Ok(file)
+    }
+
+    /// A file that was not there. Whoever is root makes it for the owner of the directory: the collector runs as that
+    /// one, and could not read what a command has left behind.
+    fn new_file(&self, name: &str) -> io::Result<fs::File> {
+        let file = self.at(name, OFlags::RDWR | OFlags::CREATE | OFlags::EXCL)?;
+        let owner = |of: &fs::File| of.metadata().map(|of| (of.uid(), of.gid()));
+        if let Some((user, group)) = heir(owner(&file)?, owner(&self.directory)?) {
+            // Not every root may give away what it has (in containers, over the network). It can use it, at least.
+            let _ = fchown(&file, Some(user), Some(group));
+        }
+        Ok(file)
     }
 
     /// The lock file; where none can be made, the directory itself.
     fn lockable(&self) -> io::Result<(fs::File, &'static str)> {
-        match self.at(LOCK, OFlags::RDWR | OFlags::CREATE) {
+        let made = match self.new_file(LOCK) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                self.at(LOCK, OFlags::RDWR | OFlags::CREATE)
+            }
+            made => made,
+        };
+        match made {
             Err(error) if is_read_only(&error) => {
                 let file = self.at(LOCK, OFlags::RDONLY).map(|file| (file, LOCK));
                 file.or_else(|_| Ok((self.at(ITSELF, OFlags::RDONLY)?, ITSELF)))
@@ -57,6 +82,12 @@ impl Disk {
             file => Ok((file?, LOCK)),
         }
     }
+}
+
+/// Who is to get a new file, if not the one whom the system gave it to: user and group.
+fn heir(file: (u32, u32), directory: (u32, u32)) -> Option<(u32, u32)> {
+    const ROOT: u32 = 0;
+    (file.0 == ROOT && directory.0 != ROOT).then_some(directory)
 }
 
 /// Whether a directory or file may be read but not written.
@@ -87,7 +118,7 @@ impl Files for Disk {
     }
 
     fn create(&self, name: &str) -> io::Result<Box<dyn File>> {
-        Ok(Box::new(DiskFile(self.at(name, OFlags::RDWR | OFlags::CREATE | OFlags::EXCL)?)))
+        Ok(Box::new(DiskFile(self.new_file(name)?)))
     }
 
     fn open(&self, name: &str, access: Access) -> io::Result<Box<dyn File>> {
@@ -213,6 +244,50 @@ mod tests {
         assert_eq!(mode(&path), 0o700);
         assert_eq!(mode(&path.join("file")), 0o600);
         assert_eq!(mode(&path.join("lock")), 0o600);
+    }
+
+    #[test]
+    fn only_root_gives_files_away_and_only_in_another_ones_directory() {
+        assert_eq!(heir((0, 0), (1000, 100)), Some((1000, 100)));
+        assert_eq!(heir((0, 5), (1000, 0)), Some((1000, 0)));
+        assert_eq!(heir((0, 0), (0, 100)), None);
+        assert_eq!(heir((1000, 100), (1001, 100)), None, "nobody else may");
+    }
+
+    #[test]
+    fn what_root_makes_belongs_to_the_directorys_owner() {
+        let directory = tempfile::tempdir().expect("a directory");
+        if fs::metadata(directory.path()).expect("there").uid() != 0 {
+            eprintln!("SKIPPED: only root can give files away");
+            return;
+        }
+        std::os::unix::fs::chown(directory.path(), Some(4321), Some(8765)).expect("given away");
+        let disk = Disk::open(directory.path()).expect("there");
+        disk.create("file").expect("created");
+        let _lock = disk.lock().expect("works").expect("free");
+        for name in ["file", LOCK] {
+            let made = fs::metadata(directory.path().join(name)).expect("there");
+            assert_eq!((made.uid(), made.gid(), made.mode() & 0o777), (4321, 8765, 0o600), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_pipe_or_a_directory_is_refused_and_not_waited_for() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let disk = Disk::open(directory.path()).expect("there");
+        fs::create_dir(directory.path().join("folder")).expect("made");
+        let no_regular = |refused: io::Error| refused.to_string().contains("is no regular file");
+        assert!(disk.open("folder", Access::Read).is_err_and(no_regular));
+        #[cfg(target_os = "linux")]
+        for name in ["pipe", LOCK] {
+            let mode = Mode::RUSR | Mode::WUSR;
+            rustix::fs::mknodat(disk.directory.as_ref(), name, FileType::Fifo, mode, 0).expect("made");
+            for access in [Access::Read, Access::Write] {
+                assert!(disk.open(name, access).is_err_and(no_regular), "{name} {access:?}");
+            }
+        }
+        #[cfg(target_os = "linux")]
+        assert!(disk.lock().is_err_and(no_regular));
     }
 
     #[test]
