@@ -13,7 +13,6 @@ use millrace_extensions::file_storage::control::{self, Answer, Request, is_in_us
 use millrace_log::{ConsumerOptions, Delivery, Inspected, Inspector, Log, OpenError, Options};
 use serde_json::json;
 use std::collections::BTreeMap;
-use std::io::Write as _;
 use std::ops::ControlFlow;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -264,8 +263,7 @@ fn show(folders: &[Folder], number: u64, raw: bool) -> Result<ExitCode, String> 
         ));
     };
     if raw {
-        let mut out = std::io::stdout().lock();
-        out.write_all(&delivery.payload).and_then(|()| out.flush()).map_err(|error| error.to_string())?;
+        cli::print_bytes(&delivery.payload);
         return Ok(ExitCode::SUCCESS);
     }
     let shown = json!({

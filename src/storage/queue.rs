@@ -160,6 +160,8 @@ fn look(folder: &Folder) -> Result<Looked, String> {
             SegmentState::Blank => "prepared".to_owned(),
             SegmentState::Damaged => "damaged".to_owned(),
             SegmentState::Newer(version) => format!("version {version}"),
+            SegmentState::Irregular => "no file".to_owned(),
+            SegmentState::Empty => "empty".to_owned(),
         };
         looked.files.push([
             format!("{}/{}", folder.name, segment.file),
@@ -214,12 +216,8 @@ impl Dump {
             ControlFlow::Continue(())
         };
         inspector.entries(visit).map_err(|error| told(&error))?;
-        // A closed pipe has seen enough.
-        let _ = out.flush();
-        match failed {
-            Some(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.to_string()),
-            _ => Ok(()),
-        }
+        cli::printed(failed.map_or_else(|| out.flush(), Err));
+        Ok(())
     }
 
     fn line(&self, folder: &Folder, inspected: &Inspected) -> serde_json::Value {

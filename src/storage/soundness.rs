@@ -4,7 +4,7 @@ use super::folders::{Folder, Where};
 use super::losses::Aloud;
 use super::text::bytes;
 use crate::cli;
-use millrace_log::{Inspector, Log, OpenError, Options, SegmentFacts, SegmentState, Totals, Verified};
+use millrace_log::{Hole, Inspector, Log, OpenError, Options, SegmentFacts, SegmentState, Totals, Verified};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -68,8 +68,21 @@ impl Report {
         let inspector = Inspector::open(&folder.path()).map_err(|error| told(&error))?;
         let mut report = Self::default();
         for segment in inspector.segments().map_err(|error| told(&error))? {
-            let verified = inspector.verify(segment.number).map_err(|error| told(&error))?;
+            let verified = match segment.state {
+                SegmentState::Irregular => None,
+                _ => inspector.verify(segment.number).map_err(|error| told(&error))?,
+            };
             report.segment(&segment, verified);
+        }
+        for Hole { before, missing } in inspector.holes().map_err(|error| told(&error))? {
+            let items = match missing.items {
+                0 => "; how many items they had is not known".to_owned(),
+                items => format!(" with at least {items} items"),
+            };
+            report.problems.push(format!(
+                "{before}: {} requests that were taken before it are missing{items}",
+                missing.entries
+            ));
         }
         Ok(report)
     }
@@ -83,6 +96,12 @@ impl Report {
             SegmentState::Newer(version) => {
                 let problem = format!("{file}: written by a newer version (format {version}); use that one");
                 self.problems.push(problem);
+            }
+            SegmentState::Irregular => {
+                self.problems.push(format!("{file}: is no regular file, and not looked into: remove it"));
+            }
+            SegmentState::Empty => {
+                self.problems.push(format!("{file}: is empty, and segments were begun after it"));
             }
             SegmentState::Complete | SegmentState::Open | SegmentState::Blank => {}
         }
@@ -107,7 +126,7 @@ impl Report {
         if verified.gaps > 0 && !verified.is_sound() {
             self.problems.push(format!("{file}: {} stretches hold nothing that can be read", verified.gaps));
         }
-        if verified.torn_bytes > 0 {
+        if verified.torn_bytes > 0 && verified.missing == 0 {
             self.remarks.push(format!(
                 "{file}: {} at the end are not complete: being written now, or cut short by a kill (nobody was told that \
                  it was there)",

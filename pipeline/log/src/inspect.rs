@@ -1,12 +1,17 @@
 //! Looking at a log from outside: listing, verifying, dumping, while it is closed or while a process has it. Nothing is
 //! changed. What is being written at the same time may look torn.
 
+mod holes;
+
+pub use holes::Hole;
+
 use crate::cursors;
 use crate::entry::{Delivery, Lease};
-use crate::files::{Access, Disk, File, Files, read_full};
+use crate::files::{Access, Disk, File, Files, Listed, read_full};
 use crate::format::cursor::Cursor;
 use crate::format::segment::{BLOCK, Decoded, Header};
 use crate::format::{ALIGN, frame};
+use crate::options::SEGMENT_SIZE_MAX;
 use crate::recover::{SKIPPED_MAX, read_trailer};
 use crate::report::{OpenError, Totals};
 use crate::scan::{self, Depth, Found, Walked, walk};
@@ -57,6 +62,10 @@ pub enum SegmentState {
     Damaged,
     /// A newer version wrote it.
     Newer(u16),
+    /// What has its name is no regular file.
+    Irregular,
+    /// Not even a beginning of it is there, and others were begun after it.
+    Empty,
 }
 
 /// What is persisted for a consumer.
@@ -126,18 +135,30 @@ impl Inspector {
     /// # Errors
     /// If the directory or a file cannot be read.
     pub fn segments(&self) -> io::Result<Vec<SegmentFacts>> {
-        let mut numbers: Vec<(u64, u64)> = self
+        let mut files: Vec<(u64, Listed)> = self
             .files
             .list()?
             .into_iter()
-            .filter_map(|file| Some((segment_number(&file.name).filter(|_| file.regular)?, file.len)))
+            .filter_map(|file| Some((segment_number(&file.name)?, file)))
             .collect();
-        numbers.sort_unstable();
+        files.sort_unstable_by_key(|(number, _)| *number);
         let mut segments = Vec::new();
-        for (number, file_len) in numbers {
-            match self.facts(number, file_len) {
+        for (number, file) in files {
+            if !file.regular {
+                segments.push(SegmentFacts::blank(number, 0, SegmentState::Irregular));
+                continue;
+            }
+            match self.facts(number, file.len) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 facts => segments.push(facts?),
+            }
+        }
+        let is_begun =
+            |facts: &SegmentFacts| matches!(facts.state, SegmentState::Complete | SegmentState::Open);
+        let begun = segments.iter().rposition(is_begun).unwrap_or_default();
+        for facts in &mut segments[..begun] {
+            if facts.state == SegmentState::Blank && facts.file_len == 0 {
+                facts.state = SegmentState::Empty;
             }
         }
         Ok(segments)
@@ -167,8 +188,14 @@ impl Inspector {
     /// # Errors
     /// If it cannot be read.
     pub fn verify(&self, number: u64) -> io::Result<Option<Verified>> {
-        let Some((file, header, end, to)) = self.segment(number)? else { return Ok(None) };
+        // What was begun afterwards tells what ought to be in this one, even if it was begun just now: the end of this one
+        // had been written by then. Only the newest can have been cut short by a kill.
+        let by_the_next = self.end_by_the_next(number)?;
         let cursors = self.cursors().map_err(io::Error::other)?;
+        let Some((file, header, end, to)) = self.segment(number)? else { return Ok(None) };
+        // More than a segment can hold is not gone through: numbers have jumped.
+        let can_be = |next: &u64| next.saturating_sub(header.base) <= SEGMENT_SIZE_MAX / frame::HEADER as u64;
+        let end = end.or(by_the_next.map(|end| end.max(header.base)).filter(can_be));
         let is_done = |sequence: u64| is_done(&cursors, number, sequence);
         let mut verified = Verified::default();
         let mut next = header.base;
@@ -186,7 +213,10 @@ impl Inspector {
         if is_gone(file.as_ref(), &header)? {
             return Ok(None);
         }
-        verified.miss(next..end.unwrap_or(next), is_done);
+        // A cursor may know of more than is there; as when a log is opened, that has been taken.
+        let known = cursors.iter().filter_map(|facts| facts.position.as_ref()?.end(number));
+        let known = known.filter(can_be).fold(next, u64::max);
+        verified.miss(next..end.unwrap_or(known), is_done);
         verified.gaps = walked.gaps;
         // In a file that has been used before, what is torn cannot be told from what was there. In one that is complete,
         // nothing is: what ought to be there is missing.
@@ -203,6 +233,9 @@ impl Inspector {
         let reading = |source| OpenError::Io { doing: "reading the segments", source };
         let cursors = self.cursors()?;
         for segment in self.segments().map_err(reading)? {
+            if segment.state == SegmentState::Irregular {
+                continue;
+            }
             let Some((file, header, end, to)) = self.segment(segment.number).map_err(reading)? else {
                 continue;
             };
@@ -235,6 +268,9 @@ impl Inspector {
         let reading = |source| OpenError::Io { doing: "reading the segments", source };
         let cursors = self.cursors()?;
         for segment in self.segments().map_err(reading)? {
+            if segment.state == SegmentState::Irregular {
+                continue;
+            }
             let Some((file, header, end, to)) = self.segment(segment.number).map_err(reading)? else {
                 continue;
             };
@@ -250,17 +286,7 @@ impl Inspector {
 
     fn facts(&self, number: u64, file_len: u64) -> io::Result<SegmentFacts> {
         let file = self.files.open(&segment_name(number), Access::Read)?;
-        let mut facts = SegmentFacts {
-            file: segment_name(number),
-            number,
-            file_len,
-            state: SegmentState::Blank,
-            base: 0,
-            end: 0,
-            totals: Totals::default(),
-            oldest_ns: 0,
-            newest_ns: 0,
-        };
+        let mut facts = SegmentFacts::blank(number, file_len, SegmentState::Blank);
         let header = match header(file.as_ref(), number)? {
             Decoded::Header(header) => header,
             Decoded::Blank | Decoded::Prepared => return Ok(facts),
@@ -309,6 +335,23 @@ impl Inspector {
     }
 }
 
+impl SegmentFacts {
+    /// Nothing is in it.
+    fn blank(number: u64, file_len: u64, state: SegmentState) -> Self {
+        Self {
+            file: segment_name(number),
+            number,
+            file_len,
+            state,
+            base: 0,
+            end: 0,
+            totals: Totals::default(),
+            oldest_ns: 0,
+            newest_ns: 0,
+        }
+    }
+}
+
 impl Verified {
     /// Nothing is to be found of these.
     fn miss(&mut self, numbers: Range<u64>, is_done: impl Fn(u64) -> bool) {
@@ -346,6 +389,11 @@ impl Position {
             left.add(part.left);
         }
         left
+    }
+
+    /// Where the numbers ended that were known to be in a segment.
+    fn end(&self, segment: u64) -> Option<u64> {
+        self.cursor.part(segment).filter(|part| !part.is_unknown()).map(|part| part.end)
     }
 
     /// Whether an entry in that segment is done with.

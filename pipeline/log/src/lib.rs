@@ -76,7 +76,7 @@ pub use entry::{Appended, Delivery, Entry, Lease, Next, framed_len};
 pub use event::Listener;
 pub use files::{Access, Disk, Displacement, File, Files, Guard, Identity, Listed};
 pub use group::Appending;
-pub use inspect::{CursorFacts, Inspected, Inspector, Position, SegmentFacts, SegmentState, Verified};
+pub use inspect::{CursorFacts, Hole, Inspected, Inspector, Position, SegmentFacts, SegmentState, Verified};
 pub use log::{Log, Room, Steps};
 pub use options::{
     Caps, ConsumerOptions, MAX_SIZE_MIN, OnFull, Options, Order, SEGMENT_SIZE_MAX, SEGMENT_SIZE_MIN,

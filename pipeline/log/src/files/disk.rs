@@ -231,6 +231,7 @@ impl File for DiskFile {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::Write as _;
     use std::os::unix::fs::PermissionsExt;
 
     #[test]
@@ -258,7 +259,7 @@ mod tests {
     fn what_root_makes_belongs_to_the_directorys_owner() {
         let directory = tempfile::tempdir().expect("a directory");
         if fs::metadata(directory.path()).expect("there").uid() != 0 {
-            eprintln!("SKIPPED: only root can give files away");
+            let _ = writeln!(io::stderr(), "SKIPPED: only root can give files away");
             return;
         }
         std::os::unix::fs::chown(directory.path(), Some(4321), Some(8765)).expect("given away");

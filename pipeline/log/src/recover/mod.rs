@@ -8,6 +8,8 @@
 mod missing;
 mod unreadable;
 
+pub(crate) use unreadable::unheard;
+
 use crate::clock::{Clock, LogTime};
 use crate::cursors::{self, CursorFile};
 use crate::files::{Access, File, Files, Listed, read_full, write_all};

@@ -75,7 +75,7 @@ fn parts(cursor: Option<&Cursor>, number: u64, (begin, end): (u64, u64), is_boun
 }
 
 /// The numbers from `begin` to `end` of which a cursor has not heard what became of them.
-pub(super) fn unheard(cursor: &Cursor, begin: u64, end: u64) -> Vec<(u64, u64)> {
+pub(crate) fn unheard(cursor: &Cursor, begin: u64, end: u64) -> Vec<(u64, u64)> {
     let fresh = (cursor.heard(), end);
     let stretches = cursor.unknown().chain([fresh]);
     stretches.filter_map(|(from, to)| stretch(from.max(begin), to.min(end))).collect()
