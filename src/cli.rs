@@ -10,9 +10,10 @@ use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use millrace_config::Gates;
 use millrace_config::gates::read_gates;
 use std::ffi::OsString;
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 /// More than this is not a demo any more; `bench/` has a load generator.
@@ -301,10 +302,36 @@ fn seconds(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| "write seconds as 30 or 0.5, or with a unit as 2m".to_owned())
 }
 
-/// Prints what a command was asked for. A reader that has gone away wants no more of it.
+/// Why something could not be printed, first of all. A command goes on with what it was asked to do, and fails in the
+/// end.
+static UNPRINTED: OnceLock<io::Error> = OnceLock::new();
+
+/// Prints what a command was asked for.
 pub fn print(text: &str) {
-    let mut out = std::io::stdout().lock();
-    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    print_bytes(text.as_bytes());
+}
+
+/// Prints what is no text.
+pub fn print_bytes(bytes: &[u8]) {
+    let mut out = io::stdout().lock();
+    printed(out.write_all(bytes).and_then(|()| out.flush()));
+}
+
+/// Takes note of what became of something that was to be printed. A reader that has gone away wants no more of it.
+pub fn printed(written: io::Result<()>) {
+    if let Err(error) = written
+        && error.kind() != io::ErrorKind::BrokenPipe
+    {
+        let _ = UNPRINTED.set(error);
+    }
+}
+
+/// How to end: with an error, if something could not be printed.
+pub fn end(code: ExitCode) -> ExitCode {
+    match UNPRINTED.get() {
+        Some(error) => fail(&format!("cannot write to the standard output: {error}")),
+        None => code,
+    }
 }
 
 /// Says what is going on, beside what a command was asked for.

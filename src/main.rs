@@ -46,5 +46,5 @@ fn main() -> ExitCode {
         Some(Command::DeadLetters(options)) => storage::dead_letters(options),
         Some(Command::Demo(options)) => demo::demo(options, cli.shutdown_timeout),
     };
-    done.unwrap_or_else(|problem| cli::fail(&problem))
+    cli::end(done.unwrap_or_else(|problem| cli::fail(&problem)))
 }

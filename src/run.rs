@@ -27,6 +27,8 @@ use tokio::sync::oneshot;
 const DEFAULT_SHARE: u64 = 2;
 /// What is assumed where the memory cannot be told.
 const DEFAULT_MEMORY: u64 = 1 << 30;
+/// Sent for a write beyond the limit for the size of files. It has this number on every platform that this runs on.
+const SIGXFSZ: i32 = 25;
 /// How long the last log lines may take to be written.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -119,7 +121,15 @@ pub fn runtime() -> Result<Runtime, String> {
         1 => Builder::new_current_thread().enable_all().build(),
         _ => Builder::new_multi_thread().worker_threads(workers).thread_name("worker").enable_all().build(),
     };
-    runtime.map_err(|error| format!("cannot start the runtime: {error}"))
+    let runtime = runtime.map_err(|error| format!("cannot start the runtime: {error}"))?;
+    runtime.block_on(async { let_large_files_be_errors() });
+    Ok(runtime)
+}
+
+/// A write beyond the limit for the size of files (`ulimit -f`) is to fail, and not to end the process: being listened
+/// for once, the signal does nothing any more.
+fn let_large_files_be_errors() {
+    let _ = signal(SignalKind::from_raw(SIGXFSZ));
 }
 
 async fn serve(
@@ -264,4 +274,19 @@ pub fn limits(configured: &[Limits]) -> Limits {
 
 fn user_agent() -> String {
     format!("Millrace/{} ({}/{})", env!("CARGO_PKG_VERSION"), std::env::consts::OS, std::env::consts::ARCH)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::Command;
+
+    #[test]
+    fn a_write_beyond_the_limit_for_files_is_an_error_and_no_end() {
+        let _runtime = runtime().expect("it starts");
+        // It is this process that would end.
+        let limited = Command::new("kill").args(["-s", "XFSZ", &std::process::id().to_string()]).status();
+        assert!(limited.expect("it runs").success());
+        std::thread::sleep(Duration::from_millis(10));
+    }
 }

@@ -7,6 +7,8 @@ use crate::{assert_delivered, delivered, durable, millrace, refuses, run, send};
 use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
+#[cfg(target_os = "linux")]
+use std::process::{Command, Stdio};
 
 /// What was acknowledged and is not in this dead letter. Requests that are sent at once are put aside in any order.
 fn others(storage: &Path, number: &str, acknowledged: &[u64]) -> Vec<u64> {
@@ -120,6 +122,8 @@ async fn what_was_refused_outlives_the_process_and_goes_back_into_the_queue_of_a
         let (text, ok) = millrace(&storage, &["queue", action]);
         assert!(ok && text.contains("exporter-otlp_http-logs.queue: sound: 1 requests"), "{text}");
     }
+    #[cfg(target_os = "linux")]
+    assert_output_counts(&storage, last);
 
     let stub = Stub::start_at(destination, Manner::Keep).await;
     let collector = stopped.setup.start().await;
@@ -198,4 +202,34 @@ async fn what_finds_the_queue_full_is_acknowledged_put_aside_and_given_back() {
     assert_eq!(delivered(&stub).len(), 250, "each once");
     let stopped = collector.finish().await;
     assert_eq!((stopped.account("lost"), stopped.account("refused")), (0, 0), "{}", stopped.log);
+}
+
+/// What cannot be printed is no success; a reader that has seen enough is no failure.
+#[cfg(target_os = "linux")]
+fn assert_output_counts(storage: &Path, number: &str) {
+    let of = "exporter-otlp_http-logs";
+    for arguments in [
+        &["queue", "list"][..],
+        &["queue", "verify"],
+        &["queue", "dump", of],
+        &["queue", "dump", of, "--payload"],
+        &["dead-letters", "list"],
+        &["dead-letters", "list", "--each"],
+        &["dead-letters", "show", of, number],
+        &["dead-letters", "show", of, number, "--raw"],
+    ] {
+        let printed_to = |stdout: Stdio| {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_millrace"));
+            command.args(arguments).arg("--directory").arg(storage).stdout(stdout);
+            let output = command.output().expect("the binary runs");
+            (String::from_utf8(output.stderr).expect("text"), output.status.code())
+        };
+        let full = fs::File::options().write(true).open("/dev/full").expect("it is there");
+        let (said, code) = printed_to(full.into());
+        assert!(said.contains("cannot write to the standard output: No space left"), "{arguments:?}: {said}");
+        assert_eq!(code, Some(1), "{arguments:?}");
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        assert_eq!(printed_to(writer.into()), (String::new(), Some(0)), "{arguments:?}");
+    }
 }

@@ -126,7 +126,7 @@ fn a_lock_that_is_a_pipe_is_refused_and_not_waited_for() {
     let built = build(&context("file_storage", &Health::starting()), &section(there.path(), ""));
     let problem = built.err().expect("refused").to_string();
     assert!(problem.contains(".millrace.lock is no regular file: remove it"), "{problem}");
-    let problem = super::control::is_in_use(there.path()).expect_err("refused").to_string();
+    let problem = control::is_in_use(there.path()).expect_err("refused").to_string();
     assert!(problem.contains(".millrace.lock is no regular file: remove it"), "{problem}");
 }
 
