@@ -56,7 +56,11 @@ fn assert_balanced(why: Why, before: &Opened, after: &Opened, acked: u64) {
     let put_items = sum(0..ALL) + if matches!(why, Why::NoRoom) { sum(100..160) } else { 0 };
     let held = after.recovered.held;
     let (told, found) = (before.lost(), after.lost());
-    assert_eq!(told.entries + found.entries + held.entries + acked, put, "{why:?}: {told:?} {found:?} {held:?}");
+    assert_eq!(
+        told.entries + found.entries + held.entries + acked,
+        put,
+        "{why:?}: {told:?} {found:?} {held:?}"
+    );
     assert_eq!(told.items + found.items + held.items + sum(0..acked), put_items, "{why:?}");
 }
 
