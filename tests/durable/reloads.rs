@@ -3,12 +3,16 @@
 
 use crate::support::http1::{Connection, PROTOBUF};
 use crate::support::stub::{Manner, Stub};
-use crate::support::{Collector, eventually, requests};
-use crate::{assert_delivered, delivered, durable, millrace, refuses, send};
+use crate::support::{Collector, Setup, eventually, free_port, requests};
+use crate::{CONFIG, assert_delivered, delivered, durable, millrace, refuses, send};
 use std::collections::BTreeSet;
 use std::fs;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+
+/// What a destination says that is down for a while.
+const UNAVAILABLE: &str = "HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n";
 
 /// Puts another configuration to work.
 async fn reload(collector: &Collector, change: impl FnOnce(&str) -> String) {
@@ -167,4 +171,36 @@ async fn dead_letters_are_given_back_and_dropped_while_the_configuration_changes
     let collector = Arc::into_inner(collector).expect("nobody else has it");
     collector.assert_balanced().await;
     collector.stopped_by("TERM").await.assert_clean();
+}
+
+/// As one does while the destination is down.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_waits_in_memory_when_the_queue_gets_a_storage_is_on_disk_from_then_on() {
+    let destination = SocketAddr::from(([127, 0, 0, 1], free_port()));
+    let config = CONFIG.replace("{destination}", &destination.to_string());
+    let config = config.replace("{storage}", "").replace("{queue}", "");
+    let in_memory = config.replace("storage: file_storage, ", "");
+    assert_ne!(in_memory, config);
+    let stub = Stub::start_at(destination, Manner::Answer(UNAVAILABLE)).await;
+    let collector = Setup::of(&in_memory).start().await;
+    let acknowledged = send(&collector, 50).await;
+    reload(&collector, |config| config.replace("{queue_size:", "{storage: file_storage, queue_size:")).await;
+    eventually("all of it is on disk", || async {
+        let log = collector.log();
+        if log.contains("has been handed over to the queue on disk") { Ok(()) } else { Err(log) }
+    })
+    .await;
+    let size = |metrics: &crate::support::metrics::Metrics| metrics.sum("otelcol_exporter_queue_size", &[]);
+    collector.metrics_when("it is in line there", |metrics| size(metrics) == 50.0).await;
+    collector.assert_balanced().await;
+    assert_eq!(collector.metrics().await.ledger("exporter", "in"), 500.0, "counted once");
+    let setup = collector.stopped_by("KILL").await.setup;
+    drop(stub);
+
+    let stub = Stub::start_at(destination, Manner::Keep).await;
+    let collector = setup.start().await;
+    assert_delivered(&stub, &acknowledged).await;
+    collector.metrics_when("nothing is left", |metrics| size(metrics) == 0.0).await;
+    assert_eq!(delivered(&stub).len(), acknowledged.len(), "each once");
+    assert_eq!(collector.finish().await.account("lost"), 0);
 }

@@ -326,7 +326,10 @@ impl Stage for Exporter {
     /// graph, and what is on disk stays there. A queue within a pipeline goes on offering while it is drained.
     fn linger(&self, until: Instant) -> BoxFuture<'_, ()> {
         Box::pin(async move {
-            if let (Some(queue), Destination::Protocol(_)) = (&self.queue, &self.courier.destination) {
+            let is_last = matches!(self.courier.destination, Destination::Protocol(_));
+            if let Some(queue) = &self.queue
+                && (is_last || queue.is_moving())
+            {
                 queue.linger(&self.courier, until).await;
             }
         })

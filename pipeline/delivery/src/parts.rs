@@ -42,23 +42,32 @@ pub(crate) trait Report {
 }
 
 /// The requests behind a batch from a queue.
-pub(crate) struct Parts(VecDeque<(Arc<Ticket>, u64)>);
+pub(crate) struct Parts {
+    left: VecDeque<(Arc<Ticket>, u64)>,
+    is_for_good: bool,
+}
 
 impl Parts {
     pub(crate) fn new(parts: Vec<(Arc<Ticket>, Cost)>) -> Self {
-        Self(parts.into_iter().map(|(ticket, cost)| (ticket, cost.items)).collect())
+        let left = parts.into_iter().map(|(ticket, cost)| (ticket, cost.items)).collect();
+        Self { left, is_for_good: false }
+    }
+
+    /// There is no line that they could be put in again.
+    pub(crate) fn for_good(self) -> Self {
+        Self { is_for_good: true, ..self }
     }
 
     /// Everything that has not been told yet has failed; how much that is.
     pub(crate) fn rest_failed(&mut self, failure: &Failure) -> u64 {
-        let rest = self.0.iter().map(|(_, items)| items).sum();
+        let rest = self.left.iter().map(|(_, items)| items).sum();
         self.failed(rest, failure);
         rest
     }
 
     /// Hands out the next items request by request, and lets go of requests that are done.
     fn next(&mut self, mut items: u64, mut tell: impl FnMut(&Ticket, u64)) {
-        while let Some((ticket, left)) = self.0.front_mut() {
+        while let Some((ticket, left)) = self.left.front_mut() {
             let share = items.min(*left);
             if share > 0 {
                 tell(ticket, share);
@@ -68,7 +77,7 @@ impl Parts {
             if *left > 0 {
                 return;
             }
-            self.0.pop_front();
+            self.left.pop_front();
         }
     }
 }
@@ -88,7 +97,7 @@ impl Report for Parts {
 
     fn unattended(&self, mut items: u64) -> u64 {
         let mut unattended = 0;
-        for (ticket, left) in &self.0 {
+        for (ticket, left) in &self.left {
             let share = items.min(*left);
             if share > 0 && ticket.has_nobody() {
                 unattended += share;
@@ -116,13 +125,16 @@ impl Report for Parts {
     }
 
     fn take_back(&mut self, batch: Batch) -> Option<Vec<Queued>> {
+        if self.is_for_good {
+            return None;
+        }
         let take = |piece: Piece| {
             // What was put in by one request is in pieces of its own.
-            let (ticket, left) = self.0.front_mut()?;
+            let (ticket, left) = self.left.front_mut()?;
             let ticket = Arc::clone(ticket);
             *left = left.saturating_sub(piece.cost().items);
             if *left == 0 {
-                self.0.pop_front();
+                self.left.pop_front();
             }
             Some(Queued { batch: Batch::of(piece), ticket })
         };
@@ -130,12 +142,12 @@ impl Report for Parts {
     }
 
     fn until(&self) -> Until {
-        let settled = self.0.iter().any(|(ticket, _)| ticket.until() == Until::Settled);
+        let settled = self.left.iter().any(|(ticket, _)| ticket.until() == Until::Settled);
         if settled { Until::Settled } else { Until::Stored }
     }
 
     fn spans(&self) -> Vec<SpanContext> {
-        self.0.iter().filter_map(|(ticket, _)| ticket.span()).take(MOST_LINKS).collect()
+        self.left.iter().filter_map(|(ticket, _)| ticket.span()).take(MOST_LINKS).collect()
     }
 }
 

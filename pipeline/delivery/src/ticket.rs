@@ -167,6 +167,11 @@ impl<A: Deref<Target = Account>> Ticket<A> {
         self.state().dead_lettered(self.hold.account(), self.request.cost, items, failure);
     }
 
+    /// `items` more of it are on disk from now on, in the same account, where they are kept as `kept`.
+    pub(crate) fn moved_to_disk(&self, items: u64, kept: Cost) {
+        self.state().moved_to_disk(self.hold.account(), self.request.cost, items, kept);
+    }
+
     /// `items` more of it could not be sent before the end. On disk they stay, and whether they do is the answer;
     /// otherwise they have failed for good.
     pub(crate) fn cut_short(&self, items: u64, failure: &Failure) -> bool {
@@ -232,6 +237,19 @@ impl State {
         if cost.items > 0 {
             account.record(Term::DeadLettered, cost);
             self.recorded += cost;
+        }
+    }
+
+    /// They have come in already. Only their size is another one on disk.
+    fn moved_to_disk(&mut self, account: &Account, whole: Cost, items: u64, kept: Cost) {
+        let cost = self.advance(whole, items);
+        self.recorded += cost;
+        account.keep(kept);
+        let bytes = |bytes| Cost { items: 0, bytes };
+        if kept.bytes > cost.bytes {
+            account.record(Term::In, bytes(kept.bytes - cost.bytes));
+        } else {
+            account.record(Term::Merged, bytes(cost.bytes - kept.bytes));
         }
     }
 
@@ -395,6 +413,21 @@ mod tests {
         assert_eq!((account.total(Term::Out).items, account.total(Term::Refused).items), (7, 1));
         assert_eq!(account.total(Term::Lost(Reason::Rejected)).items, 2);
         assert_balanced(&account);
+    }
+
+    #[test]
+    fn what_is_moved_to_disk_has_come_in_once_whatever_its_size_there() {
+        let account = account();
+        let ticket = Ticket::unattended(&account, ten(), Permit::free());
+        ticket.delivered(4, 0);
+        let (small, large) = (Cost { items: 3, bytes: 7 }, Cost { items: 3, bytes: 4000 });
+        ticket.moved_to_disk(3, small);
+        ticket.moved_to_disk(3, large);
+        drop(ticket);
+        assert_eq!((account.imbalance(), account.imbalance_bytes()), (0, 0), "{account:?}");
+        assert_eq!((account.held(), account.kept()), (small + large, small + large));
+        assert_eq!((account.total(Term::In).items, account.total(Term::Out).items), (10, 4));
+        assert_eq!(account.lost(), Cost::default());
     }
 
     #[test]

@@ -228,7 +228,7 @@ fn oldest(parts: &[(Arc<Ticket>, millrace_engine::Cost)]) -> Option<Instant> {
     parts.iter().map(|(ticket, _)| ticket.arrived()).min()
 }
 
-async fn deliver(courier: &Courier, batch: Batch, mut parts: Parts) {
+pub(super) async fn deliver(courier: &Courier, batch: Batch, mut parts: Parts) {
     if courier.tasks.watch("send", courier.deliver(batch, &mut parts)).await.is_none() {
         let failure = panicked();
         courier.dropped(parts.unattended(u64::MAX), &failure);

@@ -2,6 +2,7 @@
 
 mod disk;
 mod dispatcher;
+mod moving;
 mod partitions;
 mod space;
 
@@ -23,8 +24,9 @@ use millrace_engine::component::{BuildError, Context};
 use millrace_engine::{Batch, Cost, Failure, Fault, Permit, Reason, Reservation, Until};
 use millrace_telemetry::Registration;
 use millrace_wire::Signal;
-use std::sync::Arc;
+use moving::Moving;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
@@ -39,6 +41,9 @@ pub(crate) struct Queue {
     /// None when it has ended.
     dispatcher: Mutex<Option<JoinHandle<Option<()>>>>,
     wait_for_result: bool,
+    consumers: usize,
+    /// What was in memory and is on its way to the disk.
+    moving: OnceLock<Moving>,
     /// Whether nobody goes on with what stays on disk.
     is_abandoned: AtomicBool,
     /// Among the metrics for as long as this is held.
@@ -82,6 +87,8 @@ impl Queue {
             dispatcher: Mutex::new(Some(courier.tasks.spawn("sending queue", dispatcher.run()))),
             place,
             wait_for_result: config.wait_for_result,
+            consumers: config.num_consumers.max(1),
+            moving: OnceLock::new(),
             is_abandoned: AtomicBool::new(false),
         })
     }
@@ -164,6 +171,9 @@ impl Queue {
     /// there, from the moment on at which the destination does not take it.
     pub(crate) async fn drain(&self, courier: &Courier, deadline: Instant) {
         self.close();
+        if let Some(moving) = self.moving.get() {
+            moving.hurry();
+        }
         if timeout_at(deadline.into(), self.ended()).await.is_err() {
             courier.advance(Phase::CutOff);
             if timeout(TAKE_DOWN, self.ended()).await.is_err() {
@@ -173,6 +183,12 @@ impl Queue {
                     "a send does not let itself be cut off; leaving it behind"
                 );
             }
+        }
+        if let Some(moving) = self.moving.get()
+            && timeout_at(deadline.into(), moving.ended()).await.is_err()
+        {
+            courier.advance(Phase::CutOff);
+            let _ = timeout(TAKE_DOWN, moving.ended()).await;
         }
         let Place::Disk(line) = &self.place else { return };
         if timeout(TAKE_DOWN, line.tidy()).await.is_err() {
@@ -194,6 +210,15 @@ impl Queue {
             Place::Memory(space) => space,
             Place::Disk(line) => return self.is_abandoned.store(!line.is_passed_on(), Relaxed),
         };
+        if let Some(moving) = self.moving.get() {
+            let ended = async {
+                self.ended().await;
+                moving.ended().await;
+            };
+            // What cannot be moved by then is drained.
+            let _ = timeout_at(until.into(), ended).await;
+            return;
+        }
         if self.wait_for_result || courier.heir.get().is_some() {
             return;
         }
@@ -223,17 +248,29 @@ impl Queue {
         }
     }
 
-    /// Has the queue in its place go on with what waits here, if both are in memory; one on disk finds everything
-    /// there.
-    pub(crate) fn hand_over(&self, courier: &Courier, heir: &Self) {
+    /// Whether what was in memory is on its way to the disk.
+    pub(crate) fn is_moving(&self) -> bool {
+        self.moving.get().is_some()
+    }
+
+    /// Has the queue in its place go on with what waits here. One on disk finds there what is on disk, and what is in
+    /// memory is put there. What is on disk is not taken into memory, and who waits for a result hears it from here.
+    pub(crate) fn hand_over(&self, courier: &Arc<Courier>, heir: &Self) {
         match (&self.place, &heir.place) {
             (Place::Memory(own), Place::Memory(heir)) => {
                 let Ok(()) = courier.heir.set(Arc::clone(heir)) else { return };
                 own.hand_over(heir);
                 courier.advance(Phase::Draining);
             }
+            (Place::Memory(own), Place::Disk(heir)) if !self.wait_for_result => {
+                let gathered = own.like();
+                let Ok(()) = courier.heir.set(Arc::clone(&gathered)) else { return };
+                own.hand_over(&gathered);
+                self.moving.get_or_init(|| Moving::start(courier, &gathered, heir, self.consumers));
+                courier.advance(Phase::Draining);
+            }
             (Place::Disk(own), Place::Disk(heir)) => own.pass_on_to(heir),
-            _ => {}
+            (Place::Memory(_) | Place::Disk(_), _) => {}
         }
     }
 
@@ -272,5 +309,9 @@ impl Drop for Queue {
     fn drop(&mut self) {
         // Without a drain, the task sends what it has and ends.
         self.close();
+        if let Some(moving) = self.moving.get() {
+            moving.hurry();
+            moving.close();
+        }
     }
 }

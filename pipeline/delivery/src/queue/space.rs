@@ -49,10 +49,14 @@ pub(crate) struct Queued {
 
 impl Space {
     pub(crate) fn new(config: &QueueConfig) -> Arc<Self> {
+        Self::of(config.sizer, config.queue_size, config.block_on_overflow)
+    }
+
+    fn of(sizer: Sizer, capacity: u64, block: bool) -> Arc<Self> {
         Arc::new(Self {
-            sizer: config.sizer,
-            capacity: config.queue_size,
-            block: config.block_on_overflow,
+            sizer,
+            capacity,
+            block,
             used: AtomicU64::new(0),
             line: Mutex::default(),
             arrived: Notify::new(),
@@ -62,6 +66,11 @@ impl Space {
             created: now(),
             oldest_taken: AtomicU64::new(NONE),
         })
+    }
+
+    /// Another one, that counts as this one does.
+    pub(crate) fn like(&self) -> Arc<Self> {
+        Self::of(self.sizer, self.capacity, self.block)
     }
 
     /// The room that a request takes.

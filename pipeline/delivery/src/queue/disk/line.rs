@@ -7,12 +7,12 @@ use crate::config::{OnFull, QueueConfig, Sizer};
 use crate::courier::Courier;
 use crate::dead_letters::Overflow;
 use crate::measures::Gauges;
-use crate::queue::now;
 use crate::queue::space::{Waiting, full, shutting_down, too_large};
+use crate::queue::{Queued, now};
 use crate::ticket::Outcome;
 use millrace_engine::storage::Rules;
 use millrace_engine::{Batch, Cost, Failure, Fault, Permit, Reason, Reservation, Until};
-use millrace_log::{Next, Refusal, Room, Totals, framed_len};
+use millrace_log::{Entry, Refusal, Room, Totals, framed_len};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
 use std::time::{Duration, Instant};
@@ -71,7 +71,7 @@ enum RoomIn {
 
 /// What becomes of what does not fit.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Excess {
+pub(crate) enum Excess {
     /// It is put aside where that is configured.
     MayGoAside,
     Waits,
@@ -155,7 +155,12 @@ impl Line {
         }
     }
 
-    async fn wait_for(self: Arc<Self>, cost: Cost, copies: u32, excess: Excess) -> Result<Permit, Failure> {
+    pub(crate) async fn wait_for(
+        self: Arc<Self>,
+        cost: Cost,
+        copies: u32,
+        excess: Excess,
+    ) -> Result<Permit, Failure> {
         let _waiting = Waiting::announce(&self.waiting);
         let _turn = self.turn.lock().await;
         loop {
@@ -191,7 +196,7 @@ impl Line {
         }
     }
 
-    fn try_reserve_in_line(self: &Arc<Self>, cost: Cost, copies: u32) -> Result<Permit, Failure> {
+    pub(crate) fn try_reserve_in_line(self: &Arc<Self>, cost: Cost, copies: u32) -> Result<Permit, Failure> {
         if self.closed.load(SeqCst) {
             return Err(shutting_down());
         }
@@ -299,7 +304,6 @@ impl Line {
         until: Until,
     ) -> Result<Option<Outcome>, Failure> {
         self.make_room().await?;
-        let store = &self.store;
         let span = courier.measures.spans.enqueue();
         let batch = self.declared.strip(batch);
         let entry = record::entry(&batch, span, Now::get());
@@ -311,17 +315,42 @@ impl Line {
                 (Some(answer), Some(outcome))
             }
         };
-        let arriving = Arriving::new(store, cost, batch, span, answer);
+        let arriving = Arriving::new(&self.store, cost, batch, span, answer);
+        self.write(reserved, room, entry, arriving).await.map(|()| outcome)
+    }
+
+    async fn write(
+        &self,
+        reserved: Reserved,
+        room: Room,
+        entry: Entry,
+        arriving: Arriving,
+    ) -> Result<(), Failure> {
+        let store = &self.store;
         let appended = store.log.append_with(room, entry, move |sequence| arriving.placed(sequence)).await;
         // Not before it is on disk, and in the room that is taken there.
         drop(reserved);
         match appended {
             Ok(_) => {
                 store.watch.works();
-                Ok(outcome)
+                Ok(())
             }
             Err(refusal) => Err(self.refused(&refusal)),
         }
+    }
+
+    /// Puts a request on disk, in room of the queue itself, that waits in memory and that nobody waits for. It is the
+    /// caller's until it is there, or if it cannot be.
+    pub(crate) async fn take_over(&self, permit: Permit, queued: &Queued) -> Result<(), Failure> {
+        let reserved = permit.into_carried::<Reserved>();
+        let Some((reserved, room)) = reserved.and_then(Reserved::split) else { return Err(full()) };
+        self.make_room().await?;
+        let batch = self.declared.strip(queued.batch.clone());
+        let queued = Queued { batch, ticket: Arc::clone(&queued.ticket) };
+        let entry = record::entry(&queued.batch, queued.ticket.span(), Now::get());
+        let cost = Cost { items: queued.batch.cost().items, bytes: entry.framed_len() };
+        let arriving = Arriving::moved(&self.store, cost, queued);
+        self.write(reserved, room, entry, arriving).await
     }
 
     /// Drops the oldest requests that are not being sent until what has been set aside fits.
@@ -381,7 +410,7 @@ impl Line {
         self.close();
     }
 
-    pub(super) fn is_closed(&self) -> bool {
+    pub(crate) fn is_closed(&self) -> bool {
         self.closed.load(SeqCst)
     }
 
@@ -433,6 +462,16 @@ fn is_for_room(failure: &Failure) -> bool {
     matches!(failure.reason, Reason::QueueFull | Reason::Storage) && failure.is_transient()
 }
 
+impl Reserved {
+    /// In the queue itself.
+    fn split(mut self) -> Option<(Self, Room)> {
+        match self.room.take() {
+            Some(RoomIn::Queue(room)) => Some((self, room)),
+            _ => None,
+        }
+    }
+}
+
 impl Drop for Reserved {
     fn drop(&mut self) {
         self.line.reserved.fetch_sub(self.units, SeqCst);
@@ -457,39 +496,5 @@ impl Gauges for Line {
             NONE => 0.0,
             nanos => (since_created - nanos as f64 / 1e9).max(0.0),
         }
-    }
-}
-
-impl Store {
-    /// Drops the oldest request that is not being sent; whether there was one.
-    async fn drop_oldest(self: &Arc<Self>) -> bool {
-        match self.consumer.try_next(|_| true) {
-            Next::Empty => false,
-            Next::Held(lease) => {
-                self.evict(&lease);
-                true
-            }
-            Next::OnDisk => {
-                let store = Arc::clone(self);
-                let read = move || match store.consumer.read_next() {
-                    Ok(Some(read)) => {
-                        store.evict(&read.lease);
-                        true
-                    }
-                    Ok(None) | Err(_) => false,
-                };
-                spawn_blocking(read).await.unwrap_or(false)
-            }
-        }
-    }
-
-    fn evict(&self, lease: &millrace_log::Lease) {
-        let cost = crate::storage::cost(lease);
-        let forgotten = self.memory.take(lease.sequence);
-        if self.consumer.ack(lease.sequence) {
-            self.watch.evicted(cost);
-        }
-        drop(forgotten);
-        self.freed.notify_waiters();
     }
 }

@@ -14,6 +14,7 @@
 //! - An entry is acked when all of it is accounted for. Until then it is on disk, whatever happens to the process.
 
 mod arriving;
+mod evict;
 mod free;
 #[cfg(fuzzing)]
 pub mod fuzzing;
@@ -26,7 +27,7 @@ mod source;
 mod window;
 
 pub(crate) use lent::Lent;
-pub(crate) use line::Line;
+pub(crate) use line::{Excess, Line};
 pub(crate) use open::watch_store;
 pub(crate) use record::Declared;
 pub(crate) use source::{Source, Taken};
