@@ -336,12 +336,12 @@ pub fn end(code: ExitCode) -> ExitCode {
 
 /// Says what is going on, beside what a command was asked for.
 pub fn remark(text: &str) {
-    let _ = writeln!(std::io::stderr(), "{text}");
+    let _ = writeln!(io::stderr(), "{text}");
 }
 
 /// Says what is wrong and ends with an error.
 pub fn fail(problem: &str) -> ExitCode {
-    let _ = writeln!(std::io::stderr(), "Error: {}", problem.trim_end());
+    let _ = writeln!(io::stderr(), "Error: {}", problem.trim_end());
     ExitCode::FAILURE
 }
 
