@@ -1,8 +1,10 @@
 //! Destinations that behave badly, over HTTP/1.1.
 
+use super::{PATIENCE, POLL};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
@@ -42,9 +44,16 @@ impl Stub {
         Self::serve(listener, manner)
     }
 
-    /// On a port that was in use before.
+    /// On a port that was in use before. Somebody's connection may have it for a while.
     pub async fn start_at(address: SocketAddr, manner: Manner) -> Self {
-        Self::serve(TcpListener::bind(address).await.expect("the port is free"), manner)
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match TcpListener::bind(address).await {
+                Ok(listener) => return Self::serve(listener, manner),
+                Err(error) => assert!(Instant::now() < deadline, "{address} does not become free: {error}"),
+            }
+            tokio::time::sleep(POLL).await;
+        }
     }
 
     fn serve(listener: TcpListener, manner: Manner) -> Self {
