@@ -140,16 +140,14 @@ impl Files for Disk {
 
     fn lock(&self) -> io::Result<Option<Box<dyn Guard>>> {
         let (file, name) = self.lockable()?;
-        let lock = match file.try_lock() {
-            Ok(()) => Lock { directory: Arc::clone(&self.directory), file, name },
+        match file.try_lock() {
+            Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Ok(None),
             // Some file systems know no locks. Better unlocked than not started.
-            Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => {
-                Lock { directory: Arc::clone(&self.directory), file, name }
-            }
+            Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => {}
             Err(TryLockError::Error(error)) => return Err(error),
-        };
-        Ok(Some(Box::new(lock)))
+        }
+        Ok(Some(Box::new(Lock { directory: Arc::clone(&self.directory), file, name })))
     }
 
     fn identity(&self, name: &str) -> io::Result<Option<Identity>> {

@@ -130,20 +130,14 @@ impl Reader {
     /// files are gone then, and if the process is, too, before that has come to an end, it is missed and counted.
     fn still_out(&self) -> impl Iterator<Item = Part> + '_ {
         self.dropped.iter().map(|(number, numbers)| {
-            let mut done = Bits::default();
-            let is_out = |sequence: u64| {
-                self.leases.get(&sequence).is_some_and(|held| held.located.segment == *number)
-            };
-            for sequence in numbers.clone().filter(|sequence| !is_out(*sequence)) {
-                done.set(sequence - numbers.start);
+            let span = numbers.end - numbers.start;
+            let mut done = vec![u64::MAX; span.div_ceil(64) as usize];
+            for held in self.leases.values().filter(|held| held.located.segment == *number) {
+                let at = held.located.lease.sequence - numbers.start;
+                done[(at / 64) as usize] &= !(1 << (at % 64));
             }
-            Part {
-                segment: *number,
-                base: numbers.start,
-                end: numbers.end,
-                left: self.leased(*number),
-                done: done.words().to_vec(),
-            }
+            let left = self.leased(*number);
+            Part { segment: *number, base: numbers.start, end: numbers.end, left, done }
         })
     }
 
