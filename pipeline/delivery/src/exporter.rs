@@ -8,7 +8,7 @@ use crate::courier::{Courier, Destination, Phase, Protocol, panicked};
 use crate::dead_letters::{self, DeadLetters};
 use crate::direct::Direct;
 use crate::measures::{Measures, watch_concurrency, watch_queue};
-use crate::queue::{Queue, now};
+use crate::queue::{Queue, TAKE_DOWN, now};
 use crate::says::{Rejections, say};
 use crate::ticket::{Request, Ticket};
 use millrace_config::Optional;
@@ -32,9 +32,6 @@ use tokio::time::timeout_at;
 
 /// The Go collector's advice where nothing is retried.
 const NO_RETRIES: &str = " Try enabling retry_on_failure config option to retry on retryable errors.";
-
-/// How long requests that were cut off may take to end.
-const TAKE_DOWN: Duration = Duration::from_secs(1);
 
 /// The configuration that all exporters share.
 #[derive(Debug, Clone)]

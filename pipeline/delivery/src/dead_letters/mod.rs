@@ -22,6 +22,7 @@ pub use replay::as_queued;
 
 use crate::config::{OnFull as WhenFull, QueueConfig};
 use crate::exporter::Exporter;
+use crate::queue::TAKE_DOWN;
 use crate::says::say;
 use crate::storage::{self, Texts, Watch};
 use millrace_config::ComponentId;
@@ -34,11 +35,8 @@ use millrace_telemetry::Registration;
 use millrace_telemetry::catalogue::millrace as ours;
 use millrace_wire::Signal;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use tokio::time::timeout;
-
-/// How long looking for what is gone may take when everything ends.
-const TAKE_DOWN: Duration = Duration::from_secs(1);
 
 const TEXTS: Texts = Texts {
     found: "there are dead letters; `millrace dead-letters list` shows them",

@@ -32,8 +32,8 @@ use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 use tokio::time::{timeout, timeout_at};
 
-/// How long it may take to take down what is cut off.
-const TAKE_DOWN: Duration = Duration::from_secs(1);
+/// How long it may take to take down what is cut off, and what is done once more before the end.
+pub(crate) const TAKE_DOWN: Duration = Duration::from_secs(1);
 
 /// A queue and the task that empties it.
 pub(crate) struct Queue {
