@@ -1,7 +1,7 @@
 //! The one list of all components. A component is added in one folder, one feature, and one line here.
 
-use millrace_config::Shape;
 use millrace_config::catalog::{Catalog, Kind, Known, Signals};
+use millrace_config::{ComponentId, Shape};
 use millrace_engine::component::{
     ConnectorConfig, ExporterConfig, ExtensionConfig, Factory, ProcessorConfig, ReceiverConfig, Stability,
 };
@@ -75,6 +75,18 @@ pub fn entries(kind: Kind) -> Vec<Entry> {
         Kind::Connector => CONNECTORS.iter().map(Entry::from).collect(),
         Kind::Extension => EXTENSIONS.iter().map(Entry::from).collect(),
     }
+}
+
+/// The ids that a component would have under the other names of its type, without those that are configured.
+pub fn namesakes(
+    kind: Kind,
+    id: &ComponentId,
+    is_configured: impl Fn(&ComponentId) -> bool,
+) -> impl Iterator<Item = ComponentId> {
+    let known = |entry: &Entry| entry.name == id.type_name() || entry.aliases.contains(&id.type_name());
+    let names = entries(kind).into_iter().find(known).map(|entry| [&[entry.name], entry.aliases].concat());
+    let others = names.into_iter().flatten().filter(|name| *name != id.type_name());
+    others.filter_map(|name| id.of_type(name)).filter(move |other| !is_configured(other))
 }
 
 /// The components of this binary.

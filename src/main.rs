@@ -8,6 +8,7 @@ mod describe;
 mod featuregate;
 mod fetch;
 mod fix;
+mod open_files;
 mod plan;
 mod prints;
 mod reload;

@@ -2,14 +2,12 @@
 
 use crate::batched;
 use crate::cli::Input;
-use crate::components::{BuiltIn, CONNECTORS, EXPORTERS, EXTENSIONS, PROCESSORS, RECEIVERS, entries};
+use crate::components::{BuiltIn, CONNECTORS, EXPORTERS, EXTENSIONS, PROCESSORS, RECEIVERS, namesakes};
 use crate::fetch::Web;
 use crate::prints::Prints;
 use millrace_config::catalog::Kind;
-use millrace_config::load::{Claim, Component, Files, Gates, Loaded, Wanted, check_claims, load};
-use millrace_config::{
-    ComponentId, Config, Diagnostics, Map, Node, Outside, Parsed, Providers, Value, decode, resolve,
-};
+use millrace_config::load::{Claim, Component, Files, Gates, Wanted, check_claims, load};
+use millrace_config::{Config, Diagnostics, Map, Node, Outside, Parsed, Providers, Value, decode, resolve};
 use millrace_engine::component::Factory;
 use millrace_engine::graph::Plans;
 use millrace_processors::memory_limiter;
@@ -17,7 +15,6 @@ use millrace_telemetry::config::TelemetryConfig;
 use std::borrow::Cow;
 use std::io::Write as _;
 use std::process::ExitCode;
-use std::sync::Arc;
 
 /// A configuration that can be run.
 pub struct Plan {
@@ -115,7 +112,13 @@ fn plan_with(mut parsed: Parsed, gates: Gates, opened: Opened) -> Result<Plan, S
         let offers = |id: &_| plans.extensions.get(id).map(|plan| plan.offers());
         loaded.check_wanted(wanted, offers, diags);
     }
-    plans.namesakes = loaded.components().map(|component| namesakes(component, &loaded)).collect();
+    plans.namesakes = loaded
+        .components()
+        .map(|Component { kind, id, .. }| {
+            let others = namesakes(*kind, id, |other| loaded.is_configured(*kind, other));
+            ((kind.name(), id.clone()), others.collect())
+        })
+        .collect();
     let config = loaded.into_config();
     if let Some(config) = &config {
         batched::warn(config, diags);
@@ -202,17 +205,6 @@ impl Decoder<'_> {
         let factory = factories.iter().find(|factory| factory.name == component.canonical)?;
         (factory.plan)(&section(component, self.gates), &component.path(), self.diags)
     }
-}
-
-/// The ids that a component would have under the other names of its type, without those that are configured.
-fn namesakes(component: &Component, loaded: &Loaded) -> ((&'static str, ComponentId), Arc<[ComponentId]>) {
-    let Component { kind, id, canonical, .. } = component;
-    let entry = entries(*kind).into_iter().find(|entry| entry.name == *canonical);
-    let names =
-        entry.into_iter().flat_map(|entry| std::iter::once(entry.name).chain(entry.aliases.iter().copied()));
-    let others = names.filter(|name| *name != id.type_name()).filter_map(|name| id.of_type(name));
-    let free = others.filter(|other| !loaded.is_configured(*kind, other));
-    ((kind.name(), id.clone()), free.collect())
 }
 
 /// The section of a component, with what gates add to it.

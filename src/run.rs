@@ -111,11 +111,17 @@ pub fn accompanied(
     outcome
 }
 
-/// One worker per core that the cgroup grants; with one core, no hand-over between threads.
+/// What a collector runs on, with as many files and connections as it may have. One worker per core that the cgroup
+/// grants; with one core, no hand-over between threads.
 ///
 /// # Errors
 /// Why the system does not let it start.
 pub fn runtime() -> Result<Runtime, String> {
+    if let Err(error) = crate::open_files::allow() {
+        crate::cli::remark(&format!(
+            "The limit on open files stays as it is, as it cannot be raised: {error}"
+        ));
+    }
     let workers = available_parallelism().map_or(1, NonZero::get);
     let runtime = match workers {
         1 => Builder::new_current_thread().enable_all().build(),
@@ -141,6 +147,9 @@ async fn serve(
     companion: impl AsyncFnOnce(Shared, oneshot::Receiver<()>),
 ) -> Result<Outcome, String> {
     plan.warn();
+    // Until it listens for them, signals end it. But the first process, as which it runs in a container, is sent none that
+    // it does not listen for: there it ends when it has started.
+    let early = (std::process::id() == 1).then(Signals::from_now_on);
     let shared = shared(plan, registry);
     let budget_bytes = shared.intake.limit();
     tracing::info!(version = env!("CARGO_PKG_VERSION"), budget_bytes, "Starting millrace...");
@@ -148,7 +157,7 @@ async fn serve(
     let served = Served::start(&plan.telemetry, &shared, started).inspect_err(cannot_start)?;
     let graph = prepared(plan, &shared).await.inspect_err(cannot_start)?;
     // Before anything is taken in, which would be gone. Until then there is nothing that needs time for an end.
-    let mut signals = Signals::from_now_on();
+    let mut signals = early.unwrap_or_else(Signals::from_now_on);
     graph.start().await.map_err(|error| error.to_string()).inspect_err(cannot_start)?;
     shared.health.advance(State::Ready);
     let startup_ms = started.elapsed().as_millis() as u64;
@@ -190,9 +199,15 @@ async fn serve(
     if let Some(pushing) = pushing {
         pushing.stop().await;
     }
-    drop(reloader);
+    let is_closed = reloader.close().await;
+    if !is_closed {
+        tracing::warn!(
+            "the disk does not answer: not waiting for it any longer. What was said to be kept on it is there if it was \
+             written to; what has been delivered last may be sent again after the next start"
+        );
+    }
     served.stop().await;
-    Ok(Outcome { is_clean: was_told && had_time, closing })
+    Ok(Outcome { is_clean: was_told && had_time && is_closed, closing })
 }
 
 fn shared(plan: &Plan, registry: Registry) -> Shared {

@@ -109,7 +109,7 @@ fn the_demo_delivers_everything_that_the_shop_sent_into_a_file_per_signal() {
     let (config, _) = quickstart(folder.path());
     let files = folder.path().join("out");
     // when
-    let output = demo(&config, &files).args(["--for", "3"]).output().expect("it runs");
+    let output = demo(&config, &files).args(["--for", "6"]).output().expect("it runs");
     // then
     let (stdout, stderr) = texts(&output);
     assert!(output.status.success(), "{stdout}\n{stderr}");

@@ -26,6 +26,25 @@ pub(crate) fn context(name: &str, health: &Health) -> Context {
     Context { shared, kind: "extension", id: name.parse().expect("an id"), pipeline: None }
 }
 
+/// A port that nobody else is given as long as this is held. A server of ours can listen there.
+#[cfg(any(feature = "health_check", feature = "zpages"))]
+pub(crate) struct FreePort(tokio::net::TcpSocket);
+
+#[cfg(any(feature = "health_check", feature = "zpages"))]
+impl FreePort {
+    pub(crate) fn new() -> Self {
+        let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+        // As servers do, which lets one listen beside this, which does not.
+        socket.set_reuseaddr(true).expect("an option");
+        socket.bind(([127, 0, 0, 1], 0).into()).expect("a free port");
+        Self(socket)
+    }
+
+    pub(crate) fn number(&self) -> u16 {
+        self.0.local_addr().expect("bound").port()
+    }
+}
+
 /// Builds what a section says.
 pub(crate) fn build(factory: &Factory<dyn ExtensionConfig>, yaml: &str) -> Arc<dyn Extension> {
     let (config, problems) = plan(factory, yaml);

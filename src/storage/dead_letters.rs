@@ -1,24 +1,24 @@
 //! `millrace dead-letters`: what could not be delivered.
 
 use super::folders::{Folder, Kept, Where};
+use super::limits::Limits;
 use super::losses::Aloud;
+use super::options::{Filter, One};
 use super::queue::payload;
-use super::text::{bytes, one_line, table, time};
+use super::stopped;
+use super::text::{Columns, bytes, one_line, table, time};
+use super::waiting;
 use crate::cli;
 use clap::{Args, Subcommand};
-use millrace_delivery::dead_letters::{Cause, as_queued};
-use millrace_delivery::storage::CONSUMER;
+use millrace_delivery::dead_letters::Cause;
 use millrace_engine::storage::{Outcome, Selection, Task};
 use millrace_extensions::file_storage::control::{self, Answer, Request, is_in_use};
 use millrace_log::{ConsumerOptions, Delivery, Inspected, Inspector, Log, OpenError, Options};
 use serde_json::json;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::process::ExitCode;
 use std::sync::Arc;
-
-/// How much of a message is listed.
-const SHOWN: usize = 100;
 
 /// What to do with dead letters.
 #[derive(Debug, Args)]
@@ -34,29 +34,29 @@ Examples:
   millrace dead-letters list --each                        every one of them
   millrace dead-letters show exporter-otlp_grpc-traces 17  its reason, and its OTLP as JSON
   millrace dead-letters replay --reason retries_exhausted
+  millrace dead-letters replay --wait                      all of them, as there is room
   millrace dead-letters drop exporter-otlp_grpc-traces --number 17";
+
+/// How much of a long list is printed at once, in bytes.
+const PRINTED_AT_ONCE: usize = 64 << 10;
+
+/// Where to find the right number.
+const LISTED: &str = "`millrace dead-letters list --each` shows which there are, with their numbers";
 
 #[derive(Debug, Subcommand)]
 enum Action {
     /// List what could not be delivered, by exporter and reason.
     List {
         #[command(flatten)]
-        place: Where,
-        /// Of which; all of them where none is named.
-        folders: Vec<String>,
-        /// Only what was put aside for this reason.
-        #[arg(long)]
-        reason: Option<String>,
-        /// Show every one, with its number and what the destination said.
+        filter: Filter,
+        /// Show every one, with its number and all that was kept of what the destination said.
         #[arg(long)]
         each: bool,
     },
     /// Show one: why it is there, and the telemetry in it as OTLP/JSON.
     Show {
         #[command(flatten)]
-        place: Where,
-        /// Of which, as `list` shows it.
-        folder: String,
+        of: One,
         /// Its number, as `list --each` shows it.
         number: u64,
         /// Write only the OTLP protobuf bytes, as they were received.
@@ -66,13 +66,19 @@ enum Action {
     /// Give them back to the exporter, which tries again to deliver them.
     ///
     /// A running collector takes them at once, as if they had just been received. For a stopped one they are put in its
-    /// queue on disk. What fails again becomes a dead letter again. Client metadata is not kept with dead letters. The
-    /// exit code is 1 if nothing fits a --reason or --number.
+    /// queue on disk, as far as the limits allow that the configuration (--config) gives it; the rest stays. What fails
+    /// again becomes a dead letter again. Client metadata is not kept with dead letters. The exit code is 1 if nothing fits
+    /// a --reason, or there is none with a --number, or some stay.
     Replay {
         #[command(flatten)]
         choice: Choice,
+        /// Where a running collector has no room for more of them now, ask again until it has taken all that are there.
+        ///
+        /// What has been given back by then stays so if this is ended in between (Ctrl-C).
+        #[arg(long)]
+        wait: bool,
     },
-    /// Remove them for good. The exit code is 1 if nothing fits a --reason or --number.
+    /// Remove them for good. The exit code is 1 if nothing fits a --reason, or there is none with a --number.
     Drop {
         #[command(flatten)]
         choice: Choice,
@@ -84,31 +90,38 @@ enum Action {
 
 /// Which.
 #[derive(Debug, Args)]
-struct Choice {
+pub struct Choice {
     #[command(flatten)]
-    place: Where,
-    /// Of which; all of them where none is named.
-    folders: Vec<String>,
-    /// Only what was put aside for this reason.
-    #[arg(long)]
-    reason: Option<String>,
+    filter: Filter,
     /// Only the one with this number; may be repeated.
     #[arg(long)]
     number: Vec<u64>,
     /// So many at most of each, the oldest first.
     #[arg(long)]
-    limit: Option<u64>,
+    pub limit: Option<u64>,
 }
 
 impl Choice {
     /// What narrows it down to some of those in a folder, as it was typed.
     fn filters(&self) -> Vec<String> {
-        let reason = self.reason.iter().map(|reason| format!("--reason {reason}"));
-        reason.chain(self.number.iter().map(|number| format!("--number {number}"))).collect()
+        self.filters_with(&self.number)
     }
 
-    fn selection(&self) -> Selection {
-        Selection { numbers: self.number.clone(), reason: self.reason.clone(), limit: self.limit }
+    /// The same with these numbers only.
+    fn filters_with<'a>(&self, numbers: impl IntoIterator<Item = &'a u64>) -> Vec<String> {
+        let reason = self.filter.reason.iter().map(|reason| format!("--reason {reason}"));
+        reason.chain(numbers.into_iter().map(|number| format!("--number {number}"))).collect()
+    }
+
+    /// The same, without the folders.
+    pub fn selection(&self) -> Selection {
+        let reason = self.filter.reason.clone();
+        Selection { numbers: self.number.clone(), reason, limit: self.limit }
+    }
+
+    /// Where to look.
+    pub fn place(&self) -> &Where {
+        &self.filter.of.place
     }
 }
 
@@ -116,8 +129,9 @@ impl DeadLetters {
     /// The options that it has in common with the command line.
     pub fn place(&mut self) -> &mut Where {
         match &mut self.action {
-            Action::List { place, .. } | Action::Show { place, .. } => place,
-            Action::Replay { choice } | Action::Drop { choice, .. } => &mut choice.place,
+            Action::List { filter, .. } => &mut filter.of.place,
+            Action::Show { of, .. } => &mut of.place,
+            Action::Replay { choice, .. } | Action::Drop { choice, .. } => &mut choice.filter.of.place,
         }
     }
 }
@@ -128,28 +142,22 @@ impl DeadLetters {
 /// What is in the way.
 pub fn dead_letters(options: &DeadLetters) -> Result<ExitCode, String> {
     match &options.action {
-        Action::List { place, folders, reason, each } => {
-            let folders = place.folders(Kept::DeadLetters, folders)?;
-            let out = if *each {
-                every_one(&folders, reason.as_deref())?
-            } else {
-                summary(&folders, reason.as_deref())?
-            };
-            cli::print(if out.is_empty() { "no dead letters\n" } else { &out });
+        Action::List { filter, each } => {
+            let folders = filter.find()?;
+            let are_there = if *each { every_one(&folders, filter)? } else { summary(&folders, filter)? };
+            if !are_there {
+                cli::print("no dead letters\n");
+            }
             Ok(ExitCode::SUCCESS)
         }
-        Action::Show { place, folder, number, raw } => {
-            let folders = place.folders(Kept::DeadLetters, std::slice::from_ref(folder))?;
-            show(&folders, *number, *raw)
-        }
-        Action::Replay { choice } => change(choice, Task::Replay),
+        Action::Show { of, number, raw } => show(&of.find(Kept::DeadLetters)?, *number, *raw),
+        Action::Replay { choice, wait } => change(choice, Task::Replay, *wait),
         Action::Drop { choice, all } => {
-            let is_narrow =
-                !choice.folders.is_empty() || choice.reason.is_some() || !choice.number.is_empty();
+            let is_narrow = choice.filter.is_narrow() || !choice.number.is_empty();
             if !is_narrow && !all {
                 return Err("this would drop all dead letters of all exporters\nname a folder, a --reason or a --number, or say --all".into());
             }
-            change(choice, Task::Drop)
+            change(choice, Task::Drop, false)
         }
     }
 }
@@ -184,7 +192,8 @@ fn each<'a>(
     Ok(())
 }
 
-fn summary(folders: &[Folder], reason: Option<&str>) -> Result<String, String> {
+/// Shows how many there are, and whether there are any.
+fn summary(folders: &[Folder], filter: &Filter) -> Result<bool, String> {
     #[derive(Default)]
     struct Sum {
         requests: u64,
@@ -195,7 +204,7 @@ fn summary(folders: &[Folder], reason: Option<&str>) -> Result<String, String> {
     }
     let mut sums: BTreeMap<(&str, String), Sum> = BTreeMap::new();
     each(folders, |Letter { folder, cause, delivery }| {
-        if reason.is_none_or(|reason| reason == cause.reason) {
+        if filter.takes(&cause) {
             let time = delivery.lease.time_ns;
             let sum = sums
                 .entry((&folder.name, cause.reason))
@@ -220,32 +229,47 @@ fn summary(folders: &[Folder], reason: Option<&str>) -> Result<String, String> {
         ]
     };
     let rows: Vec<_> = sums.into_iter().map(row).collect();
-    if rows.is_empty() {
-        return Ok(String::new());
+    if !rows.is_empty() {
+        let heads = ["DEAD LETTERS OF", "REASON", "REQUESTS", "ITEMS", "SIZE", "OLDEST", "NEWEST"];
+        cli::print(&table(heads, &rows));
     }
-    Ok(table(["DEAD LETTERS OF", "REASON", "REQUESTS", "ITEMS", "SIZE", "OLDEST", "NEWEST"], &rows))
+    Ok(!rows.is_empty())
 }
 
-fn every_one(folders: &[Folder], reason: Option<&str>) -> Result<String, String> {
-    let mut rows = Vec::new();
-    each(folders, |Letter { folder, cause, delivery }| {
-        if reason.is_none_or(|reason| reason == cause.reason) {
-            let message = one_line(&cause.message);
-            rows.push([
-                folder.name.clone(),
-                delivery.lease.sequence.to_string(),
-                time(delivery.lease.time_ns),
-                delivery.lease.items.to_string(),
-                one_line(&cause.reason),
-                message[..message.floor_char_boundary(SHOWN)].to_owned(),
-            ]);
-        }
-        ControlFlow::Continue(())
-    })?;
-    if rows.is_empty() {
-        return Ok(String::new());
+/// Shows all of them, and whether there are any. However many there may be: they are gone through twice instead of being
+/// kept.
+fn every_one(folders: &[Folder], filter: &Filter) -> Result<bool, String> {
+    let rows = |visit: &mut dyn FnMut([String; 6])| {
+        each(folders, |Letter { folder, cause, delivery }| {
+            if filter.takes(&cause) {
+                visit([
+                    folder.name.clone(),
+                    delivery.lease.sequence.to_string(),
+                    time(delivery.lease.time_ns),
+                    delivery.lease.items.to_string(),
+                    one_line(&cause.reason),
+                    one_line(&cause.message),
+                ]);
+            }
+            ControlFlow::Continue(())
+        })
+    };
+    let heads = ["DEAD LETTERS OF", "NUMBER", "PUT ASIDE", "ITEMS", "REASON", "WHAT WAS SAID"];
+    let mut columns = Columns::of(heads);
+    rows(&mut |row| columns.fit(&row))?;
+    if columns.is_empty() {
+        return Ok(false);
     }
-    Ok(table(["DEAD LETTERS OF", "NUMBER", "PUT ASIDE", "ITEMS", "REASON", "WHAT WAS SAID"], &rows))
+    let mut out = columns.line(heads);
+    rows(&mut |row| {
+        out.push_str(&columns.line(row.each_ref().map(String::as_str)));
+        if out.len() >= PRINTED_AT_ONCE {
+            cli::print(&out);
+            out.clear();
+        }
+    })?;
+    cli::print(&out);
+    Ok(true)
 }
 
 fn show(folders: &[Folder], number: u64, raw: bool) -> Result<ExitCode, String> {
@@ -258,9 +282,7 @@ fn show(folders: &[Folder], number: u64, raw: bool) -> Result<ExitCode, String> 
         ControlFlow::Continue(())
     })?;
     let Some(Letter { folder, cause, delivery }) = found else {
-        return Err(format!(
-            "there is no dead letter {number}; `millrace dead-letters list --each` shows which there are"
-        ));
+        return Err(format!("there is no dead letter {number}; {LISTED}"));
     };
     if raw {
         cli::print_bytes(&delivery.payload);
@@ -284,22 +306,27 @@ fn show(folders: &[Folder], number: u64, raw: bool) -> Result<ExitCode, String> 
 }
 
 /// Replays or drops. The exit code is 1 if something was in the way, or what was asked for is not there.
-fn change(choice: &Choice, task: Task) -> Result<ExitCode, String> {
-    let folders = choice.place.folders(Kept::DeadLetters, &choice.folders)?;
+fn change(choice: &Choice, task: Task, wait: bool) -> Result<ExitCode, String> {
+    let folders = choice.filter.find()?;
     let filters = choice.filters();
+    let missing = missing(choice, &folders)?;
     let (mut is_done, mut changed) = (true, 0);
     for folder in &folders {
         let is_running = is_in_use(&folder.directory)
             .map_err(|error| format!("{}: {error}", folder.directory.display()))?;
-        let answer =
-            if is_running { ask(folder, choice, task)? } else { change_stopped(folder, choice, task)? };
+        let ask = |which| ask(folder, which, task);
+        let answer = match (is_running, wait) {
+            (true, true) => waiting::ask(&folder.name, &choice.selection(), meant(choice, folder)?, ask)?,
+            (true, false) => ask(choice.selection())?,
+            (false, _) => stopped::change(folder, choice, task)?,
+        };
         let verb = match task {
             Task::Replay if is_running => "given back to the exporter",
             Task::Replay => "put into the queue, to be sent when the collector starts",
             Task::Drop => "dropped",
         };
         match answer {
-            Answer::Done(Outcome { requests, items, stopped }) => {
+            Answer::Done(Outcome { requests, items, stopped, .. }) => {
                 changed += requests;
                 if requests > 0 || filters.is_empty() {
                     cli::print(&format!("{}: {requests} requests, {items} items {verb}\n", folder.name));
@@ -309,6 +336,10 @@ fn change(choice: &Choice, task: Task) -> Result<ExitCode, String> {
                     cli::print(&format!("{}: and no more: {}\n", folder.name, one_line(&problem)));
                 }
             }
+            // That of a component which is in no configuration any more stays when it has been emptied.
+            Answer::Refused(_) if is_empty(folder)? => {
+                cli::print(&format!("{}: no dead letters in it\n", folder.name));
+            }
             Answer::Refused(problem) => {
                 is_done = false;
                 cli::print(&format!("{}: {}\n", folder.name, one_line(&problem)));
@@ -316,12 +347,49 @@ fn change(choice: &Choice, task: Task) -> Result<ExitCode, String> {
         }
     }
     if folders.is_empty() && filters.is_empty() {
-        cli::print(&format!("no dead letters in {}\n", choice.place.shown()));
+        cli::print(&format!("no dead letters in {}\n", choice.place().shown()));
     }
     if is_done && changed == 0 && !filters.is_empty() {
         return Err(nothing_fits(&filters, &folders)?);
     }
+    if !missing.is_empty() {
+        return Err(format!("no dead letter fits {}\n{LISTED}", choice.filters_with(&missing).join(" ")));
+    }
     Ok(if is_done { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn is_empty(folder: &Folder) -> Result<bool, String> {
+    let mut is_empty = true;
+    each(std::slice::from_ref(folder), |_| {
+        is_empty = false;
+        ControlFlow::Break(())
+    })?;
+    Ok(is_empty)
+}
+
+/// How many there are now of those that are meant.
+fn meant(choice: &Choice, folder: &Folder) -> Result<u64, String> {
+    let (which, mut meant) = (choice.selection(), 0);
+    each(std::slice::from_ref(folder), |Letter { cause, delivery, .. }| {
+        meant += u64::from(which.takes(delivery.lease.sequence, &cause.reason));
+        ControlFlow::Continue(())
+    })?;
+    Ok(which.limit.map_or(meant, |limit| limit.min(meant)))
+}
+
+/// The numbers among those asked for that no dead letter has, or none that was put aside for the reason asked for.
+fn missing(choice: &Choice, folders: &[Folder]) -> Result<BTreeSet<u64>, String> {
+    let mut missing: BTreeSet<u64> = choice.number.iter().copied().collect();
+    if !missing.is_empty() {
+        let which = choice.selection();
+        each(folders, |Letter { cause, delivery, .. }| {
+            if which.takes(delivery.lease.sequence, &cause.reason) {
+                missing.remove(&delivery.lease.sequence);
+            }
+            ControlFlow::Continue(())
+        })?;
+    }
+    Ok(missing)
 }
 
 /// What to say where a filter has let nothing through: a reason that is misspelt looks like one that nothing has.
@@ -336,17 +404,14 @@ fn nothing_fits(filters: &[String], folders: &[Folder]) -> Result<String, String
         false => {
             let counted: Vec<_> =
                 reasons.iter().map(|(reason, requests)| format!("{requests} for `{reason}`")).collect();
-            format!(
-                "there are {}; `millrace dead-letters list --each` shows them with their numbers",
-                counted.join(", ")
-            )
+            format!("there are {}; {LISTED}", counted.join(", "))
         }
     };
     Ok(format!("no dead letter fits {}, so nothing was done\n{there}", filters.join(" ")))
 }
 
-fn ask(folder: &Folder, choice: &Choice, task: Task) -> Result<Answer, String> {
-    let request = Request { folder: folder.name.clone(), task, which: choice.selection() };
+fn ask(folder: &Folder, which: Selection, task: Task) -> Result<Answer, String> {
+    let request = Request { folder: folder.name.clone(), task, which };
     let waiting =
         || cli::remark(&format!("waiting for the collector that uses {}", folder.directory.display()));
     control::ask(&folder.directory, &request, waiting).map_err(|error| {
@@ -354,72 +419,13 @@ fn ask(folder: &Folder, choice: &Choice, task: Task) -> Result<Answer, String> {
     })
 }
 
-/// With the collector stopped, the files are ours meanwhile.
-fn change_stopped(folder: &Folder, choice: &Choice, task: Task) -> Result<Answer, String> {
-    let queue = match task {
-        Task::Drop => None,
-        Task::Replay => {
-            let queue = folder.beside(Kept::Queue);
-            if !queue.path().is_dir() {
-                return Ok(Answer::Refused(
-                    "there is no queue on disk to put them into; start the collector, and replay while it runs".into(),
-                ));
-            }
-            Some(open(&queue)?)
-        }
-    };
-    let Some(signal) = folder.signal() else {
-        return Ok(Answer::Refused("the folder's name does not say which signal it is".into()));
-    };
-    let letters = open(folder)?;
-    let consumer = letters.consumer(CONSUMER).expect("every log has this consumer");
-    let which = choice.selection();
-    let (mut requests, mut items, mut stopped, mut left) = (0, 0, None, Vec::new());
-    while which.limit.is_none_or(|limit| requests < limit) {
-        let Delivery { lease, meta, payload } = match consumer.read_next() {
-            Ok(Some(delivery)) => delivery,
-            Ok(None) => break,
-            Err(error) => {
-                stopped = Some(error.to_string());
-                break;
-            }
-        };
-        let is_meant =
-            Cause::read(lease.kind, &meta).is_ok_and(|cause| which.takes(lease.sequence, &cause.reason));
-        if !is_meant {
-            left.push(lease.sequence);
-            continue;
-        }
-        if let Some(queue) = &queue {
-            let put = as_queued(signal, payload).and_then(|entry| {
-                let room = queue.reserve(entry.framed_len()).map_err(|refusal| refusal.to_string())?;
-                queue.append(room, entry).wait().map_err(|refusal| refusal.to_string())
-            });
-            if let Err(problem) = put {
-                stopped = Some(problem);
-                left.push(lease.sequence);
-                break;
-            }
-        }
-        // In the queue on disk by now: if this is not written down any more, it is there twice.
-        consumer.ack(lease.sequence);
-        requests += 1;
-        items += u64::from(lease.items);
-    }
-    for sequence in left {
-        let _ = consumer.defer(sequence);
-    }
-    if let Some(queue) = queue {
-        queue.close();
-    }
-    letters.close();
-    Ok(Answer::Done(Outcome { requests, items, stopped }))
-}
-
-fn open(folder: &Folder) -> Result<Log, String> {
+/// Opens the log in a folder, with those limits if there are any.
+pub fn open(folder: &Folder, limits: Option<&Limits>) -> Result<Log, String> {
     let all = ConsumerOptions { max_outstanding: usize::MAX, ..ConsumerOptions::default() };
     let observer = Arc::new(Aloud::of(folder));
-    let options = Options { max_size: u64::MAX, consumers: vec![all], observer, ..Options::default() };
+    let unlimited = || Options { max_size: u64::MAX, ..Options::default() };
+    let options = limits.map_or_else(unlimited, Limits::options);
+    let options = Options { consumers: vec![all], observer, ..options };
     Log::open(&folder.path(), options).map(|(log, _)| log).map_err(|error| match error {
         OpenError::Locked(path) => format!("{} is in use by another process", path.display()),
         error => format!("{}: {error}", folder.path().display()),

@@ -1,12 +1,12 @@
 //! Finding what is kept on disk: the directories, and the folders in them.
 
-use crate::cli::Source;
+use crate::cli::{self, Source};
 use crate::plan;
 use crate::run::invalid;
 use clap::Args;
-use millrace_config::{Diagnostics, decode};
+use millrace_config::{Diagnostics, Node, Parsed, decode};
 use millrace_delivery::storage::{DEAD_LETTERS, QUEUE};
-use millrace_extensions::file_storage::{Config, FACTORY, signal_of};
+use millrace_extensions::file_storage::{Config, FACTORY, is_folder, signal_of};
 use millrace_wire::Signal;
 use std::collections::BTreeSet;
 use std::fs;
@@ -62,7 +62,7 @@ impl Where {
         let mut folders = BTreeSet::new();
         for directory in &directories {
             let found = list(directory, kept);
-            folders.extend(found.map_err(|error| unreadable(directory, &error))?);
+            folders.extend(found.map_err(|error| unreadable(directory, &error, self.is_configured()))?);
         }
         let all: Vec<Folder> = folders.into_iter().collect();
         if let Some(name) = names.iter().find(|name| !all.iter().any(|folder| folder.is(name))) {
@@ -82,16 +82,34 @@ impl Where {
         self.directories().map(|directories| shown(&directories)).unwrap_or_default()
     }
 
+    /// Whether a configuration says which directories.
+    fn is_configured(&self) -> bool {
+        self.directory.is_empty() && self.source.given().is_ok_and(|input| !input.configs.is_empty())
+    }
+
+    /// The configuration, if one is named.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn configuration(&self) -> Result<Option<Node>, String> {
+        let Some(parsed) = self.parsed()? else { return Ok(None) };
+        let Parsed { node, diagnostics, sources, .. } = parsed;
+        node.map(Some).ok_or_else(|| invalid(&diagnostics.render(&sources)))
+    }
+
+    fn parsed(&self) -> Result<Option<Parsed>, String> {
+        let input = self.source.given()?;
+        Ok((!input.configs.is_empty()).then(|| plan::read(&input)))
+    }
+
     fn directories(&self) -> Result<Vec<PathBuf>, String> {
         if !self.directory.is_empty() {
             return Ok(self.directory.clone());
         }
-        let input = self.source.given()?;
-        if input.configs.is_empty() {
+        let Some(parsed) = self.parsed()? else {
             return Ok(vec![Config::default().directory.into()]);
-        }
-        let parsed = plan::read(&input);
-        let Some(node) = parsed.node else {
+        };
+        let Some(node) = &parsed.node else {
             return Err(invalid(&parsed.diagnostics.render(&parsed.sources)));
         };
         let extensions = node.as_map().and_then(|map| map.get("extensions")).and_then(|node| node.as_map());
@@ -118,11 +136,18 @@ fn shown(directories: &[PathBuf]) -> String {
     directories.iter().map(|directory| directory.display().to_string()).collect::<Vec<_>>().join(", ")
 }
 
-fn unreadable(directory: &Path, error: &io::Error) -> String {
-    format!(
-        "{}: {error}\nname the directory with --directory, or the configuration that has it with --config",
-        directory.display()
-    )
+fn unreadable(directory: &Path, error: &io::Error, is_configured: bool) -> String {
+    let hint = match error.kind() {
+        io::ErrorKind::PermissionDenied => "run this as the collector's user, or as root",
+        io::ErrorKind::NotFound if is_configured && directory.is_relative() => {
+            "the configuration names it from where the collector is started; run this there, or name it with --directory"
+        }
+        io::ErrorKind::NotFound if is_configured => {
+            "the configuration names it; a collector makes it where `create_directory` is true"
+        }
+        _ => "name the directory with --directory, or the configuration that has it with --config",
+    };
+    format!("{}: {error}\n{hint}", directory.display())
 }
 
 fn list(directory: &Path, kept: Kept) -> io::Result<Vec<Folder>> {
@@ -130,10 +155,20 @@ fn list(directory: &Path, kept: Kept) -> io::Result<Vec<Folder>> {
     for entry in fs::read_dir(directory)? {
         let entry = entry?;
         if let Ok(name) = entry.file_name().into_string()
+            && is_folder(&name)
             && name.rsplit_once('.').is_some_and(|(_, what)| what == kept.what())
-            && entry.file_type()?.is_dir()
         {
-            folders.push(Folder { directory: directory.to_owned(), name });
+            // A link to a folder is used as the folder.
+            match fs::metadata(entry.path()) {
+                Ok(there) if there.is_dir() => {
+                    folders.push(Folder { directory: directory.to_owned(), name });
+                }
+                Err(error) if entry.file_type()?.is_symlink() => cli::remark(&format!(
+                    "{} is a link that cannot be followed ({error}), and no collector can use it",
+                    entry.path().display()
+                )),
+                _ => {}
+            }
         }
     }
     Ok(folders)
@@ -171,6 +206,16 @@ mod tests {
 
     fn folder(name: &str) -> Folder {
         Folder { directory: "/d".into(), name: name.to_owned() }
+    }
+
+    #[test]
+    fn a_directory_that_is_not_there_comes_with_what_to_do() {
+        let told = |directory: &str, is_configured| {
+            unreadable(Path::new(directory), &io::ErrorKind::NotFound.into(), is_configured)
+        };
+        assert!(told("/nowhere", false).contains("with --config"));
+        assert!(told("queue", true).starts_with("queue: ") && told("queue", true).contains("run this there"));
+        assert!(told("/nowhere", true).contains("`create_directory`"));
     }
 
     #[test]

@@ -3,10 +3,14 @@
 
 mod dead_letters;
 mod folders;
+mod limits;
 mod losses;
+mod options;
 mod queue;
 mod soundness;
+mod stopped;
 mod text;
+mod waiting;
 
 pub use dead_letters::{DeadLetters, dead_letters};
 pub use queue::{Queue, queue};

@@ -1,6 +1,7 @@
 //! `millrace queue`: what waits on disk for its destination.
 
 use super::folders::{Folder, Kept, Where};
+use super::options::{One, Several};
 use super::soundness::{repair, verify};
 use super::text::{bytes, table, time};
 use crate::cli;
@@ -34,7 +35,7 @@ enum Action {
     /// List the queues: how much waits in each, how old it is, and how much disk it takes.
     List {
         #[command(flatten)]
-        place: Where,
+        of: Several,
         /// Show the files, too.
         #[arg(long)]
         files: bool,
@@ -42,22 +43,15 @@ enum Action {
     /// Read every byte and say what is damaged. The exit code is 1 if something that waits is.
     ///
     /// Nothing is changed, and a collector that runs is not disturbed; what it is writing at the moment may look torn.
-    Verify {
-        #[command(flatten)]
-        place: Where,
-        /// Which; all of them where none is named.
-        folders: Vec<String>,
-    },
+    Verify(Several),
     /// Print what is in a queue, one JSON object a line.
     Dump {
         #[command(flatten)]
-        place: Where,
-        /// Which one, as `list` shows it.
-        folder: String,
+        of: One,
         /// Print the telemetry, too, as OTLP/JSON.
         #[arg(long)]
         payload: bool,
-        /// Only the one with this number.
+        /// Only the one with this number. The exit code is 1 if it is not there.
         #[arg(long)]
         number: Option<u64>,
         /// So many at most.
@@ -72,22 +66,15 @@ enum Action {
     /// A collector does the same when it starts and as it reads, so this is never needed; it says beforehand what is
     /// lost. What it gives up, it says and no start counts again; if it is killed before it has said so, the next start
     /// counts it. The collector has to be stopped.
-    Repair {
-        #[command(flatten)]
-        place: Where,
-        /// Which; all of them where none is named.
-        folders: Vec<String>,
-    },
+    Repair(Several),
 }
 
 impl Queue {
     /// The options that it has in common with the command line.
     pub fn place(&mut self) -> &mut Where {
         match &mut self.action {
-            Action::List { place, .. }
-            | Action::Verify { place, .. }
-            | Action::Dump { place, .. }
-            | Action::Repair { place, .. } => place,
+            Action::List { of, .. } | Action::Verify(of) | Action::Repair(of) => &mut of.place,
+            Action::Dump { of, .. } => &mut of.place,
         }
     }
 }
@@ -98,22 +85,32 @@ impl Queue {
 /// What is in the way.
 pub fn queue(options: &Queue) -> Result<ExitCode, String> {
     match &options.action {
-        Action::List { place, files } => list(place, *files),
-        Action::Verify { place, folders } => verify(&place.folders(Kept::Queue, folders)?, place),
-        Action::Dump { place, folder, payload, number, limit, done } => {
-            let folders = place.folders(Kept::Queue, std::slice::from_ref(folder))?;
+        Action::List { of, files } => list(of, *files),
+        Action::Verify(of) => verify(&of.find(Kept::Queue)?, &of.place),
+        Action::Dump { of, payload, number, limit, done } => {
+            let folders = of.find(Kept::Queue)?;
             let dump = Dump { payload: *payload, number: *number, limit: *limit, done: *done };
-            folders.iter().try_for_each(|folder| dump.print(folder))?;
-            Ok(ExitCode::SUCCESS)
+            let mut printed = 0;
+            for folder in &folders {
+                printed += dump.print(folder)?;
+            }
+            match number {
+                Some(number) if printed == 0 && *limit != Some(0) => Err(format!(
+                    "no request {number} {}; `millrace queue dump {}` shows which there are",
+                    if *done { "is in a file of it" } else { "waits in it" },
+                    of.folder
+                )),
+                _ => Ok(ExitCode::SUCCESS),
+            }
         }
-        Action::Repair { place, folders } => repair(&place.folders(Kept::Queue, folders)?, place),
+        Action::Repair(of) => repair(&of.find(Kept::Queue)?, &of.place),
     }
 }
 
-fn list(place: &Where, files: bool) -> Result<ExitCode, String> {
-    let folders = place.folders(Kept::Queue, &[])?;
+fn list(of: &Several, files: bool) -> Result<ExitCode, String> {
+    let folders = of.find(Kept::Queue)?;
     if folders.is_empty() {
-        cli::print(&format!("no queues in {}\n", place.shown()));
+        cli::print(&format!("no queues in {}\n", of.place.shown()));
         return Ok(ExitCode::SUCCESS);
     }
     let mut rows = Vec::new();
@@ -194,7 +191,8 @@ struct Dump {
 }
 
 impl Dump {
-    fn print(&self, folder: &Folder) -> Result<(), String> {
+    /// Prints, and says how many.
+    fn print(&self, folder: &Folder) -> Result<u64, String> {
         let told = |error: &dyn std::fmt::Display| format!("{}: {error}", folder.path().display());
         let inspector = Inspector::open(&folder.path()).map_err(|error| told(&error))?;
         let mut out = BufWriter::new(std::io::stdout().lock());
@@ -217,7 +215,7 @@ impl Dump {
         };
         inspector.entries(visit).map_err(|error| told(&error))?;
         cli::printed(failed.map_or_else(|| out.flush(), Err));
-        Ok(())
+        Ok(printed)
     }
 
     fn line(&self, folder: &Folder, inspected: &Inspected) -> serde_json::Value {

@@ -34,6 +34,12 @@ pub fn repair(folders: &[Folder], place: &Where) -> Result<ExitCode, String> {
         cli::print(&format!("no queues in {}\n", place.shown()));
     }
     for folder in folders {
+        // It makes what a log consists of, and a folder may be anybody's, or a link to one.
+        let is_log = Inspector::open(&folder.path()).and_then(|inspector| inspector.is_log());
+        if !is_log.map_err(|error| format!("{}: {error}", folder.path().display()))? {
+            cli::print(&format!("{}: no collector has kept anything there\n", folder.name));
+            continue;
+        }
         let observer = Arc::new(Aloud::of(folder));
         let options = Options { max_size: u64::MAX, observer, ..Options::default() };
         let repaired = Log::repair(&folder.path(), options).map_err(|error| match error {
@@ -74,10 +80,11 @@ impl Report {
             };
             report.segment(&segment, verified);
         }
-        for Hole { before, missing } in inspector.holes().map_err(|error| told(&error))? {
-            let items = match missing.items {
-                0 => "; how many items they had is not known".to_owned(),
-                items => format!(" with at least {items} items"),
+        for Hole { before, missing, unknown } in inspector.holes().map_err(|error| told(&error))? {
+            let items = match (missing.items, unknown) {
+                (items, 0) => format!(" with {items} items"),
+                (0, _) => "; how many items they had is not known".to_owned(),
+                (items, _) => format!(" with at least {items} items"),
             };
             report.problems.push(format!(
                 "{before}: {} requests that were taken before it are missing{items}",

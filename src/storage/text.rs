@@ -29,35 +29,56 @@ pub fn bytes(bytes: u64) -> String {
 
 /// Rows under their heads, in columns. Numbers are to the right.
 pub fn table<const N: usize>(heads: [&str; N], rows: &[[String; N]]) -> String {
-    let width = |column: usize| {
-        let cells = rows.iter().map(|row| row[column].chars().count());
-        cells.chain([heads[column].len()]).max().unwrap_or(0)
-    };
-    let widths: [usize; N] = std::array::from_fn(width);
-    let is_number = |column: usize| {
-        !rows.is_empty()
-            && rows.iter().all(|row| row[column].starts_with(|c: char| c.is_ascii_digit() || c == '-'))
-    };
-    let numbers: [bool; N] = std::array::from_fn(is_number);
-    let mut out = String::new();
-    let mut line = |cells: [&str; N]| {
-        let mut text = String::new();
-        for (column, cell) in cells.into_iter().enumerate() {
-            let width = widths[column];
-            if numbers[column] {
-                text.push_str(&format!("{cell:>width$}  "));
-            } else {
-                text.push_str(&format!("{cell:width$}  "));
-            }
-        }
-        out.push_str(text.trim_end());
-        out.push('\n');
-    };
-    line(heads);
+    let mut columns = Columns::of(heads);
+    rows.iter().for_each(|row| columns.fit(row));
+    let mut out = columns.line(heads);
     for row in rows {
-        line(std::array::from_fn(|column| row[column].as_str()));
+        out.push_str(&columns.line(row.each_ref().map(String::as_str)));
     }
     out
+}
+
+/// How a table is laid out. Whoever does not have all rows at once goes through them twice.
+pub struct Columns<const N: usize> {
+    widths: [usize; N],
+    /// Which of them have numbers only.
+    numbers: [bool; N],
+    is_empty: bool,
+}
+
+impl<const N: usize> Columns<N> {
+    pub fn of(heads: [&str; N]) -> Self {
+        Self { widths: heads.map(str::len), numbers: [true; N], is_empty: true }
+    }
+
+    /// There will be such a row.
+    pub fn fit(&mut self, row: &[String; N]) {
+        self.is_empty = false;
+        for (column, cell) in row.iter().enumerate() {
+            self.widths[column] = self.widths[column].max(cell.chars().count());
+            self.numbers[column] &= cell.starts_with(|c: char| c.is_ascii_digit() || c == '-');
+        }
+    }
+
+    /// Whether there will be none.
+    pub fn is_empty(&self) -> bool {
+        self.is_empty
+    }
+
+    /// One row, or the heads.
+    pub fn line(&self, cells: [&str; N]) -> String {
+        let mut text = String::new();
+        for (column, cell) in cells.into_iter().enumerate() {
+            let width = self.widths[column];
+            text.push_str(&match self.numbers[column] && !self.is_empty {
+                true => format!("{cell:>width$}  "),
+                false => format!("{cell:width$}  "),
+            });
+        }
+        text.truncate(text.trim_end().len());
+        text.push('\n');
+        text
+    }
 }
 
 /// Without what would move the cursor or colour the terminal: it comes from elsewhere.

@@ -68,6 +68,7 @@ class Destination(http.server.ThreadingHTTPServer):
         self.moments = array.array("d")
         self.again = []
         self.lock = threading.Lock()
+        self.asked = 0
         self.mood = "up"
         super().__init__(("127.0.0.1", 0), Answer)
         threading.Thread(target=self.serve_forever, daemon=True).start()
@@ -110,13 +111,14 @@ class Answer(http.server.BaseHTTPRequestHandler):
 
     def do_POST(self):
         body = self.rfile.read(int(self.headers["content-length"]))
+        self.server.asked += 1
         mood = self.server.mood
         if mood == "hangs up":
             self.connection.close()
             return
         if mood == "up":
             self.server.take(body)
-        self.send_response(200 if mood == "up" else 503)
+        self.send_response({"up": 200, "refuses": 400}.get(mood, 503))
         self.send_header("content-type", "application/json")
         self.send_header("content-length", "2")
         self.end_headers()

@@ -9,6 +9,7 @@ mod go;
 mod metrics;
 mod ours;
 mod page;
+mod promises;
 mod readmes;
 
 use std::fs;

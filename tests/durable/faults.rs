@@ -1,11 +1,14 @@
 //! Disks that are full, not writable, or taken; and mistakes in the configuration.
 
-use crate::support::http1::{Connection, PROTOBUF};
+use crate::support::http1::{self, Connection, PROTOBUF};
 use crate::support::stub::{Manner, Stub};
 use crate::support::{Setup, requests};
-use crate::{CONFIG, assert_delivered, durable, millrace, send};
+use crate::{
+    CONFIG, assert_delivered, delivered, durable, has_room, in_the_same_directory, millrace, queue_is_empty,
+    send, send_until_refused,
+};
 use std::collections::BTreeSet;
-use std::fs;
+use std::fs::{self, File};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_store_turns_senders_away_with_a_delay_and_takes_again_when_there_is_room() {
@@ -30,6 +33,32 @@ async fn a_full_store_turns_senders_away_with_a_delay_and_takes_again_when_there
 
     let stub = Stub::start_at(destination, Manner::Keep).await;
     assert_delivered(&stub, &acknowledged).await;
+    has_room(&collector).await;
+    let stopped = collector.finish().await;
+    assert_eq!(stopped.account("lost"), 0, "{}", stopped.log);
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn on_a_disk_that_takes_nothing_it_starts_sends_what_waits_and_takes_again_when_there_is_room() {
+    let (setup, destination) = durable("", "");
+    let collector = setup.start().await;
+    let mut acknowledged = send(&collector, 20).await;
+    let setup = collector.stopped_by("KILL").await.setup;
+
+    let collector = setup.with_full_disk().start().await;
+    let reply = http1::post(collector.setup.http, "/v1/logs", PROTOBUF, &requests::logs(1)).await;
+    let reply = reply.expect("an answer");
+    assert_eq!(reply.status, 503, "{}", reply.words());
+    let stub = Stub::start_at(destination, Manner::Keep).await;
+    assert_delivered(&stub, &acknowledged).await;
+    collector.has_room();
+    has_room(&collector).await;
+    let more = send_until_refused(collector.setup.http, (20..23).map(|request| request * 10)).await;
+    assert_eq!(more.len(), 30, "all are taken");
+    acknowledged.extend(more);
+    assert_delivered(&stub, &acknowledged).await;
+    queue_is_empty(&collector).await;
     let stopped = collector.finish().await;
     assert_eq!(stopped.account("lost"), 0, "{}", stopped.log);
 }
@@ -39,12 +68,25 @@ async fn a_directory_belongs_to_one_collector() {
     let (setup, _) = durable("", "");
     let collector = setup.start().await;
     let storage = collector.setup.folder.path().join("storage");
-    let config = CONFIG.replace("{destination}", "127.0.0.1:1").replace("{queue}", "");
-    let config = config.replace("{folder}/storage", storage.to_str().expect("a path in UTF-8"));
-    let (log, code) = Setup::of(&config.replace("{storage}", ", timeout: 100ms")).fails().await;
+    let (log, code) = in_the_same_directory(&storage, ", timeout: 100ms").fails().await;
     assert_eq!(code, Some(1), "{log}");
     assert!(log.contains("is in use by another collector (process "), "{log}");
     assert!(log.contains("give each a directory of its own"), "{log}");
+    send(&collector, 1).await;
+    collector.stopped_by("TERM").await.assert_clean();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_start_waits_for_a_command_that_is_at_work_in_a_queue() {
+    let (setup, _) = durable(", timeout: 90s", "");
+    let folder = setup.folder.path().join("storage/exporter-otlp_http-logs.queue");
+    fs::create_dir_all(&folder).expect("a folder");
+    let lock = File::create(folder.join("lock")).expect("a file");
+    lock.lock().expect("nobody else has it");
+    let mut collector = setup.begin();
+    collector.has_said("waiting for another process to let go of it").await;
+    drop(lock);
+    collector.ready().await;
     send(&collector, 1).await;
     collector.stopped_by("TERM").await.assert_clean();
 }
@@ -109,14 +151,11 @@ async fn what_is_gone_from_the_directory_is_counted_and_what_is_not_ours_is_left
 
     let stub = Stub::start_at(destination, Manner::Keep).await;
     let collector = stopped.setup.start().await;
-    collector
-        .metrics_when("the queue is empty", |metrics| metrics.sum("otelcol_exporter_queue_size", &[]) == 0.0)
-        .await;
-    let found: BTreeSet<_> = crate::delivered(&stub).into_iter().collect();
+    queue_is_empty(&collector).await;
+    let found: BTreeSet<_> = delivered(&stub).into_iter().collect();
     let lost = 20_000 - found.len() as u64;
     assert!((500..10_000).contains(&lost), "{lost}");
-    let log = collector.log();
-    assert!(log.contains("requests that were on disk are lost"), "{log}");
+    collector.has_said("requests that were on disk are lost").await;
     let stopped = collector.finish().await;
     assert_eq!(stopped.account("lost"), lost, "{}", stopped.log);
     assert!(stopped.log.contains(&format!("{lost} damaged")), "{}", stopped.log);
@@ -154,10 +193,8 @@ async fn a_repaired_queue_is_sound_and_says_what_was_given_up() {
 
     let stub = Stub::start_at(destination, Manner::Keep).await;
     let collector = stopped.setup.start().await;
-    collector
-        .metrics_when("the queue is empty", |metrics| metrics.sum("otelcol_exporter_queue_size", &[]) == 0.0)
-        .await;
-    let found: BTreeSet<_> = crate::delivered(&stub).into_iter().collect();
+    queue_is_empty(&collector).await;
+    let found: BTreeSet<_> = delivered(&stub).into_iter().collect();
     assert_eq!(acknowledged.iter().filter(|id| !found.contains(id)).count(), 10);
     let stopped = collector.finish().await;
     assert_eq!((stopped.account("found on disk"), stopped.account("lost")), (190, 0), "{}", stopped.log);
@@ -178,6 +215,12 @@ async fn a_request_whose_header_is_destroyed_is_in_the_closing_account_if_not_it
     let hit = frames.collect::<Vec<_>>()[10];
     bytes[hit + 8] ^= 1;
     fs::write(&path, bytes).expect("written");
+    // As if it had been killed before a cursor was written, which says how many items there were.
+    for file in fs::read_dir(&folder).expect("a queue").map(|file| file.expect("a file")) {
+        if file.file_name().to_string_lossy().starts_with("cursor-") {
+            fs::remove_file(file.path()).expect("it is there");
+        }
+    }
     let stub = Stub::start_at(destination, Manner::Keep).await;
     let collector = stopped.setup.start().await;
     let delivered: Vec<u64> = acknowledged.iter().copied().filter(|id| !(100..110).contains(id)).collect();

@@ -6,17 +6,23 @@
 mod dead_letters;
 mod faults;
 mod kills;
+mod memory;
+mod metadata;
 mod names;
 mod place;
 mod reloads;
 #[path = "../support/mod.rs"]
 mod support;
+mod takers;
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::path::Path;
 use std::process::{Command, Output};
-use support::http1::{Connection, PROTOBUF};
+use support::http1::{self, Connection, PROTOBUF};
+use support::metrics::Metrics;
 use support::stub::{Manner, Stub};
 use support::{Collector, Setup, eventually, free_port, requests};
 
@@ -34,7 +40,6 @@ exporters:
   otlp_http:
     endpoint: http://{destination}
     compression: none
-    timeout: 1s
     sending_queue: {storage: file_storage, queue_size: 100000{queue}}
     retry_on_failure: {initial_interval: 20ms, max_interval: 50ms}
 service:
@@ -45,6 +50,13 @@ service:
     logs: {receivers: [otlp], processors: [memory_limiter], exporters: [otlp_http]}
     traces: {receivers: [otlp], processors: [memory_limiter], exporters: [otlp_http]}
 ";
+
+/// Another one that is to use the same directory; `keys` are further ones of its storage.
+fn in_the_same_directory(storage: &Path, keys: &str) -> Setup {
+    let config = CONFIG.replace("{destination}", "127.0.0.1:1").replace("{queue}", "");
+    let config = config.replace("{folder}/storage", storage.to_str().expect("a path in UTF-8"));
+    Setup::of(&config.replace("{storage}", keys))
+}
 
 /// A collector to be set up, and where it sends to; nobody is there yet.
 fn durable(storage: &str, queue: &str) -> (Setup, SocketAddr) {
@@ -70,16 +82,61 @@ async fn send_until_refused(to: SocketAddr, ids: impl Iterator<Item = u64>) -> V
 
 /// The same with so many requests, all of which are taken.
 async fn send(collector: &Collector, requests: u64) -> Vec<u64> {
-    let acknowledged =
-        send_until_refused(collector.setup.http, (0..requests).map(|request| request * 10)).await;
-    assert_eq!(acknowledged.len() as u64, requests * 10, "all are taken");
+    send_more(collector, 0..requests).await
+}
+
+/// The same with those of these numbers.
+async fn send_more(collector: &Collector, requests: Range<u64>) -> Vec<u64> {
+    let count = requests.end - requests.start;
+    let acknowledged = send_until_refused(collector.setup.http, requests.map(|request| request * 10)).await;
+    assert_eq!(acknowledged.len() as u64, count * 10, "all are taken");
     acknowledged
 }
 
-/// A destination that refuses for good.
+/// Has the configuration read again, and waits until that has come to this end.
+async fn reloaded(collector: &Collector, outcome: &str) {
+    let so_far = |metrics: &Metrics| metrics.sum("otelcol_millrace_reloads", &[("outcome", outcome)]);
+    let before = so_far(&collector.metrics().await);
+    collector.signal("HUP");
+    collector.metrics_when("it has read it", |metrics| so_far(metrics) > before).await;
+}
+
+/// Puts another configuration to work.
+async fn reload(collector: &Collector, change: impl FnOnce(&str) -> String) {
+    let config = fs::read_to_string(&collector.setup.config).expect("the configuration");
+    let changed = change(&config);
+    assert_ne!(changed, config);
+    collector.setup.reconfigure(&changed);
+    reloaded(collector, "success").await;
+}
+
+/// The same configuration with another exporter in the place of the one that has the queue.
+fn under_another_id(config: &str) -> String {
+    config.replace("  otlp_http:", "  otlp_http/other:").replace("[otlp_http]", "[otlp_http/other]")
+}
+
+/// Waits until everything that waited has been sent, and what became of it is written down.
+async fn queue_is_empty(collector: &Collector) {
+    collector
+        .metrics_when("the queue is empty", |metrics| metrics.sum("otelcol_exporter_queue_size", &[]) == 0.0)
+        .await;
+}
+
+/// Waits until it takes requests again: what is done with is removed from the disk by a thread of its own.
+async fn has_room(collector: &Collector) {
+    eventually("there is room", || async {
+        let reply = http1::post(collector.setup.http, "/v1/logs", PROTOBUF, &requests::logs(1)).await;
+        let reply = reply.expect("an answer");
+        if reply.status == 200 { Ok(()) } else { Err(reply.words()) }
+    })
+    .await;
+}
+
+/// A destination that refuses for good, and says why in a `google.rpc.Status`.
 fn refuses() -> Manner {
     Manner::Answer(
-        "HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain\r\ncontent-length: 11\r\n\r\nnot like it",
+        "HTTP/1.1 400 Bad Request\r\ncontent-type: application/x-protobuf\r\ncontent-length: 67\r\n\r\n\
+         \x12\x41not like it: its first record does not say which service it is of",
     )
 }
 

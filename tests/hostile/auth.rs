@@ -2,7 +2,7 @@
 
 use super::support::grpc::{Client, framed};
 use super::support::http1::{self, Connection, PROTOBUF};
-use super::support::{Collector, Setup, eventually, free_port, requests};
+use super::support::{Collector, Setup, eventually, free_port, replace, requests};
 use std::fs;
 use std::net::SocketAddr;
 use tokio::net::TcpListener;
@@ -71,7 +71,7 @@ async fn only_those_with_a_token_are_let_in_and_tokens_rotate() {
     assert_eq!(decided(&collector, "wrong").await, 4.0);
 
     // While it rotates, each of the two is always good.
-    fs::write(&tokens, "one-s3cret\ntwo-s3cret\n").expect("written");
+    replace(&tokens, "one-s3cret\ntwo-s3cret\n");
     eventually("the new token is good", || async {
         assert_eq!(over_http(&collector, "authorization: Bearer one-s3cret\r\n").await.0, 200);
         match over_http(&collector, "authorization: Bearer two-s3cret\r\n").await.0 {
@@ -80,7 +80,7 @@ async fn only_those_with_a_token_are_let_in_and_tokens_rotate() {
         }
     })
     .await;
-    fs::write(&tokens, "two-s3cret\n").expect("written");
+    replace(&tokens, "two-s3cret\n");
     eventually("the old token is good no more", || async {
         assert_eq!(over_http(&collector, "authorization: Bearer two-s3cret\r\n").await.0, 200);
         match over_http(&collector, "authorization: Bearer one-s3cret\r\n").await.0 {

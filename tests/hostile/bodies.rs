@@ -161,7 +161,7 @@ async fn bombs_are_refused_at_the_limit() {
         assert!(!reply.has_delay, "to send it again would not help");
     }
     assert!(collector.peak_mib() < PEAK_MIB, "{} MiB", collector.peak_mib());
-    assert_eq!(collector.metrics().await.malformed("transport"), 4.0);
+    assert_eq!(collector.metrics().await.malformed("too_large"), 4.0);
     collector.finish().await;
 }
 

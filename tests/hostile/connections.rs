@@ -8,14 +8,14 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-/// Like [`Setup::to`] a `nop`, but HTTP heads must arrive within a second.
+/// Like [`Setup::to`] a `nop`, but HTTP heads must arrive within three seconds.
 fn hasty() -> Setup {
     Setup::of(
         "receivers:
   otlp:
     protocols:
       grpc: {endpoint: '127.0.0.1:{grpc}'}
-      http: {endpoint: '127.0.0.1:{http}', read_header_timeout: 1s}
+      http: {endpoint: '127.0.0.1:{http}', read_header_timeout: 3s}
 processors:
   memory_limiter: {check_interval: 1s, limit_mib: 128}
 exporters: {nop: }
@@ -218,6 +218,20 @@ async fn two_thousand_idle_connections_are_in_nobodys_way() {
         .metrics_when("all are gone", |metrics| metrics.sum("otelcol_millrace_connections", &[]) == 0.0)
         .await;
     collector.finish().await;
+}
+
+#[tokio::test]
+async fn as_many_descriptors_as_the_system_allows_may_be_open() {
+    let collector = Setup::to("nop: {}").begins_with_open_files(64).start().await;
+    let (now, most) = collector.open_files_allowed();
+    assert_eq!(now, most);
+    assert_ne!(most, "64", "it began with fewer");
+    collector.finish().await;
+
+    let collector = Setup::to("nop: {}").with_open_files(64).start().await;
+    assert_eq!(collector.open_files_allowed(), ("64".into(), "64".into()), "there are no more to be had");
+    let stopped = collector.finish().await;
+    assert!(!stopped.log.contains("open files"), "{}", stopped.log);
 }
 
 #[tokio::test]

@@ -69,7 +69,8 @@ async fn clients_that_never_finish_hold_the_end_up_no_longer_than_configured() {
     let stopped = collector.stopped_by("TERM").await;
 
     stopped.assert_clean();
-    assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
+    // Without that it would be 25.
+    assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
     assert_eq!(stopped.account("received"), 0);
     drop((halves, unfinished));
 }

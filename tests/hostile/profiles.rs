@@ -69,7 +69,7 @@ async fn profiles_are_relayed_byte_for_byte_and_never_joined() {
         [&len.to_be_bytes()[..], &request].concat()
     };
     assert_eq!(written, [message(request(3)), message(request(4))].concat());
-    assert!(collector.log().contains("\"sample records\": 4"), "{}", collector.log());
+    collector.has_said("\"sample records\": 4").await;
     collector.assert_balanced().await;
     let stopped = collector.stopped_by("TERM").await;
     stopped.assert_clean();

@@ -118,7 +118,7 @@ async fn clients_without_a_certificate_are_refused_where_one_is_asked_for() {
     }
     server.certificates.post(server.http, &post(), false).await.expect_err("no certificate");
     server.refused("client_certificate", 2.0).await;
-    assert!(server.collector.log().contains("TLS handshake error"));
+    server.collector.has_said("TLS handshake error").await;
     server.collector.finish().await;
 }
 
@@ -143,7 +143,7 @@ async fn whoever_speaks_the_wrong_protocol_is_told_named_and_counted() {
         server.certificates.connect(port, &["h2"], false).await.expect_err("plain text is spoken there");
     }
     server.refused("tls_to_plain_port", 2.0).await;
-    assert!(server.collector.log().contains("a client speaks TLS to a port without `tls`"));
+    server.collector.has_said("a client speaks TLS to a port without `tls`").await;
 
     // Nonsense that begins like TLS
     let nonsense = [0x16, 3, 1, 0, 9, 1, 0, 0, 5, 9, 9, 9, 9, 9];
@@ -195,7 +195,7 @@ async fn certificates_are_replaced_while_it_runs_and_broken_ones_are_not() {
     };
     server.collector.metrics_when("failed reloads are counted", failed).await;
     assert_eq!(shown(&server).await, first);
-    assert!(server.collector.log().contains("those from before stay in use"));
+    server.collector.has_said("those from before stay in use").await;
 
     let second = server.certificates.certify("server");
     eventually("the new certificate is shown", || async {
@@ -240,7 +240,7 @@ async fn pipes_in_the_place_of_files_hold_up_nothing() {
     server.collector.metrics_when("it is tried again and again", failed).await;
     assert_eq!(shown().await, first);
     assert_eq!(call("Bearer good").await, Some(0));
-    assert!(server.collector.log().contains("it is a pipe or a device, and must be a file"));
+    server.collector.has_said("it is a pipe or a device, and must be a file").await;
 
     for pipe in [server.folder.path().join("server.pem"), token.clone()] {
         std::fs::remove_file(pipe).expect("it is there");

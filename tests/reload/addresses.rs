@@ -1,10 +1,11 @@
 //! Addresses and open connections.
 
-use crate::support::{Setup, free_port, grpc, http1, requests};
+use crate::support::{PATIENCE, Setup, free_port, grpc, http1, requests};
 use crate::{post, reload, text};
 use std::io;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 
 /// A page of metrics as a scraper gets it, which may be in chunks.
 async fn scraped(port: u16) -> io::Result<String> {
@@ -60,7 +61,9 @@ async fn a_receiver_that_moves_has_its_clients_go() {
         }
     })
     .await;
-    assert!(client.export("logs", &log).await.is_err(), "its connection has been ended");
+    // What it sends before it has heard of that is served.
+    let ending = async { while client.export("logs", &log).await.is_ok() {} };
+    timeout(PATIENCE, ending).await.expect("its connection is ended");
     let mut client = grpc::Client::connect(([127, 0, 0, 1], new).into()).await.expect("a connection");
     assert_eq!(client.export("logs", &log).await.expect("an answer").code, Some(0));
     reload(&collector, &base, "success").await;
@@ -177,8 +180,7 @@ async fn pages_for_probes_and_scrapers_stay_or_move() {
 
     // The collector's own page moves at once.
     let (old, new) = (collector.setup.metrics.port(), free_port());
-    std::fs::write(&collector.setup.config, changed.replace(&old.to_string(), &new.to_string()))
-        .expect("written");
+    collector.setup.reconfigure(&changed.replace(&old.to_string(), &new.to_string()));
     collector.signal("HUP");
     crate::support::eventually("the page is elsewhere", || async {
         http1::get(at(new), "/metrics").await.map(drop).map_err(|error| error.to_string())

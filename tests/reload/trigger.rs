@@ -2,7 +2,6 @@
 
 use crate::support::{Setup, http1};
 use crate::{outcomes, text};
-use std::fs;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -24,14 +23,11 @@ async fn answer(mut asked: TcpStream) {
 async fn watched_files_are_read_when_they_have_changed() {
     let collector = Setup::to("nop: {}").with(&["--watch-config"]).start().await;
     let base = text(&collector);
-    fs::write(&collector.setup.config, base.replace("limit_mib: 128", "limit_mib: 64")).expect("written");
+    collector.setup.reconfigure(&base.replace("limit_mib: 128", "limit_mib: 64"));
     let metrics = collector.metrics_when("it is read", |metrics| outcomes(metrics, "success") == 1.0).await;
     let limit = metrics.sum("otelcol_millrace_budget_limit", &[]);
     assert!(limit <= f64::from(64 << 20), "{limit}");
-    // As a mounted file is replaced: by another of that name.
-    let next = collector.setup.folder.path().join("next.yaml");
-    fs::write(&next, &base).expect("written");
-    fs::rename(&next, &collector.setup.config).expect("moved");
+    collector.setup.reconfigure(&base);
     collector.metrics_when("it is read again", |metrics| outcomes(metrics, "success") == 2.0).await;
     collector.finish().await;
 }
@@ -61,7 +57,7 @@ async fn it_can_be_stopped_in_the_middle_of_a_reload() {
     for _ in 0..5 {
         let collector = Setup::to("nop: {}").start().await;
         let base = text(&collector);
-        fs::write(&collector.setup.config, base.replace("limit_mib: 128", "limit_mib: 64")).expect("written");
+        collector.setup.reconfigure(&base.replace("limit_mib: 128", "limit_mib: 64"));
         collector.signal("HUP");
         let stopped = collector.stopped_by("TERM").await;
         stopped.assert_clean();

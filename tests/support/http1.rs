@@ -62,8 +62,10 @@ impl Connection {
     }
 
     pub async fn post(&mut self, path: &str, headers: &str, body: &[u8]) -> io::Result<Reply> {
-        self.write(&request(path, headers, body)).await?;
-        self.reply().await
+        let sent = self.write(&request(path, headers, body)).await;
+        // Who is answered before all is sent need not be heard out, and the answer is there all the same.
+        let reply = self.reply().await;
+        reply.map_err(|error| sent.err().unwrap_or(error))
     }
 
     /// Reads one answer; an error if there is none within the patience of tests.

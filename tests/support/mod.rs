@@ -11,18 +11,20 @@ pub mod stub;
 pub mod tls;
 
 use metrics::Metrics;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::fs::{self, File};
 use std::future::Future;
 use std::net::{SocketAddr, TcpListener};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Once;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
 
 /// How long anything may take that is expected to happen. Far more than it needs, as machines may be busy.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(90);
 /// How often it is looked for.
 const POLL: Duration = Duration::from_millis(20);
 
@@ -56,6 +58,23 @@ pub fn free_port() -> u16 {
     panic!("no port is free");
 }
 
+/// Replaces a file all at once: it may be read at any time, and half of it is not what was meant.
+pub fn replace(file: &Path, text: &str) {
+    let next = file.with_extension("next");
+    fs::write(&next, text).expect("written");
+    fs::rename(&next, file).expect("moved");
+}
+
+/// Lets this process, and what it starts, open as many files and sockets as it may at most.
+fn allow_many_files() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let limit = getrlimit(Resource::Nofile);
+        // Where it cannot be, what there is may do.
+        let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
+    });
+}
+
 /// A configuration file in a folder of its own, with ports of its own.
 pub struct Setup {
     /// Goes away with the setup.
@@ -66,7 +85,10 @@ pub struct Setup {
     pub metrics: SocketAddr,
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
-    open_files: Option<u32>,
+    /// What a shell says to set them.
+    limits: String,
+    /// It can write to no file, nor to one for its log.
+    is_full: bool,
 }
 
 impl Setup {
@@ -97,6 +119,7 @@ service:
 
     /// The given text, with `{grpc}`, `{http}`, `{metrics}` replaced by free ports and `{folder}` by a folder.
     pub fn of(text: &str) -> Self {
+        allow_many_files();
         let folder = tempfile::tempdir().expect("a folder");
         let [grpc, http, metrics] = [(); 3].map(|()| free_port());
         let mut text = text.replace("{folder}", folder.path().to_str().expect("a path in UTF-8"));
@@ -114,7 +137,8 @@ service:
             metrics: at(metrics),
             arguments: Vec::new(),
             environment: Vec::new(),
-            open_files: None,
+            limits: String::new(),
+            is_full: false,
         }
     }
 
@@ -131,9 +155,22 @@ service:
         self
     }
 
-    /// With a limit on its open files and sockets.
+    /// With a limit on its open files and sockets, which it cannot raise.
     pub fn with_open_files(mut self, most: u32) -> Self {
-        self.open_files = Some(most);
+        self.limits += &format!("ulimit -n {most}; ");
+        self
+    }
+
+    /// Begins with that limit on its open files and sockets, and may have more.
+    pub fn begins_with_open_files(mut self, most: u32) -> Self {
+        self.limits += &format!("ulimit -S -n {most}; ");
+        self
+    }
+
+    /// With files that take nothing, until they do again ([`Collector::has_room`]).
+    pub fn with_full_disk(mut self) -> Self {
+        self.limits += "ulimit -S -f 0; ";
+        self.is_full = true;
         self
     }
 
@@ -156,6 +193,11 @@ service:
         (fs::read_to_string(self.log()).expect("a log"), status.code())
     }
 
+    /// Replaces the configuration.
+    pub fn reconfigure(&self, text: &str) {
+        replace(&self.config, text);
+    }
+
     fn log(&self) -> PathBuf {
         self.folder.path().join("log.txt")
     }
@@ -166,19 +208,24 @@ struct Process(Child);
 
 impl Process {
     fn start(setup: &Setup) -> Self {
-        let file = File::create(setup.log()).expect("a file for the log");
+        let mut file = File::create(setup.log()).expect("a file for the log");
+        let handle = || Stdio::from(file.try_clone().expect("a second handle"));
         // The shell's `exec` keeps the process id.
-        let limit = setup.open_files.map(|files| format!("ulimit -n {files}; ")).unwrap_or_default();
-        let child = Command::new("sh")
-            .args(["-c", &format!("{limit}exec \"$@\""), "sh", env!("CARGO_BIN_EXE_millrace"), "--config"])
+        let script = format!("exec 2>&1; {}exec \"$@\"", setup.limits);
+        let mut child = Command::new("sh")
+            .args(["-c", &script, "sh", env!("CARGO_BIN_EXE_millrace"), "--config"])
             .arg(&setup.config)
             .args(&setup.arguments)
             .envs(setup.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
-            .stdout(file.try_clone().expect("a second handle"))
-            .stderr(file)
+            .stdout(if setup.is_full { Stdio::piped() } else { handle() })
+            .stderr(Stdio::null())
             .spawn()
             .expect("the binary runs");
+        if let Some(mut log) = child.stdout.take() {
+            // Until the process ends.
+            std::thread::spawn(move || std::io::copy(&mut log, &mut file));
+        }
         Self(child)
     }
 
@@ -239,9 +286,30 @@ impl Collector {
         }
     }
 
-    /// What it has written so far.
+    /// What it has written so far: less than it has said, as a thread of its own writes it. Whoever expects something
+    /// of it waits for that ([`Self::has_said`]).
     pub fn log(&self) -> String {
         fs::read_to_string(self.setup.log()).expect("a log")
+    }
+
+    /// Its log, once it says this.
+    pub async fn has_said(&self, text: &str) -> String {
+        eventually(text, || async {
+            let log = self.log();
+            if log.contains(text) { Ok(log) } else { Err(log) }
+        })
+        .await
+    }
+
+    /// Waits until it has said this so often, and not more often.
+    pub async fn has_said_times(&self, text: &str, times: usize) {
+        let said = eventually(text, || async {
+            let log = self.log();
+            let said = log.matches(text).count();
+            if said >= times { Ok(said) } else { Err(format!("{said} of {times}: {log}")) }
+        })
+        .await;
+        assert_eq!(said, times, "{text}: {}", self.log());
     }
 
     /// Its metrics page.
@@ -274,6 +342,24 @@ impl Collector {
         let line = status.lines().find_map(|line| line.strip_prefix(key)).expect("the kernel says it");
         let kib: u64 = line.trim().trim_end_matches(" kB").parse().expect("a number");
         kib >> 10
+    }
+
+    /// How many files and sockets it may have open, and how many it might allow itself.
+    pub fn open_files_allowed(&self) -> (String, String) {
+        let path = format!("/proc/{}/limits", self.process.0.id());
+        let limits = fs::read_to_string(path).expect("it runs");
+        let limit =
+            limits.lines().find_map(|line| line.strip_prefix("Max open files")).expect("there is one");
+        let mut numbers = limit.split_whitespace().map(str::to_owned);
+        (numbers.next().expect("a number"), numbers.next().expect("a number"))
+    }
+
+    /// Its files take something again.
+    #[cfg(target_os = "linux")]
+    pub fn has_room(&self) {
+        let process = self.process.0.id().to_string();
+        let status = Command::new("prlimit").args(["--pid", &process, "--fsize=unlimited:"]).status();
+        assert!(status.expect("there is `prlimit`").success());
     }
 
     /// How many files and sockets it has open.

@@ -4,7 +4,7 @@ use super::{PATIENCE, POLL};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
@@ -17,6 +17,8 @@ pub enum Manner {
     Accept,
     /// The same, and the request is kept to be looked at.
     Keep,
+    /// The same after a while.
+    Slow,
     /// Nothing at all, for ever.
     Silent,
     /// Half an answer, and then a reset.
@@ -27,13 +29,14 @@ pub enum Manner {
     Answer(&'static str),
 }
 
-type Bodies = Arc<Mutex<Vec<Vec<u8>>>>;
+/// What was kept of requests: their heads in lower case, and their bodies.
+type Kept = Arc<Mutex<Vec<(String, Vec<u8>)>>>;
 
 /// A listening destination. Gone when dropped.
 pub struct Stub {
     pub address: SocketAddr,
     requests: Arc<AtomicUsize>,
-    bodies: Bodies,
+    kept: Kept,
     serving: JoinHandle<()>,
     leaving: Option<oneshot::Sender<()>>,
 }
@@ -59,15 +62,15 @@ impl Stub {
     fn serve(listener: TcpListener, manner: Manner) -> Self {
         let address = listener.local_addr().expect("bound");
         let requests = Arc::new(AtomicUsize::new(0));
-        let bodies = Bodies::default();
-        let (count, kept) = (Arc::clone(&requests), Arc::clone(&bodies));
+        let kept = Kept::default();
+        let (count, keep) = (Arc::clone(&requests), Arc::clone(&kept));
         let (leaving, mut left) = oneshot::channel();
         let serving = tokio::spawn(async move {
             let mut connections = JoinSet::new();
             loop {
                 tokio::select! {
                     Ok((stream, _)) = listener.accept() => {
-                        connections.spawn(connection(stream, manner, Arc::clone(&count), Arc::clone(&kept)));
+                        connections.spawn(connection(stream, manner, Arc::clone(&count), Arc::clone(&keep)));
                         while connections.try_join_next().is_some() {}
                     }
                     _ = &mut left => break,
@@ -75,12 +78,21 @@ impl Stub {
             }
             connections.shutdown().await;
         });
-        Self { address, requests, bodies, serving, leaving: Some(leaving) }
+        Self { address, requests, kept, serving, leaving: Some(leaving) }
     }
 
     /// The bodies of the requests that were kept.
     pub fn bodies(&self) -> Vec<Vec<u8>> {
-        self.bodies.lock().expect("nobody panics with it").clone()
+        self.kept.lock().expect("nobody panics with it").iter().map(|(_, body)| body.clone()).collect()
+    }
+
+    /// What they have said in a header, whose name is in lower case; empty where it was not there.
+    pub fn values(&self, header: &str) -> Vec<String> {
+        let value = |head: &String| {
+            let found = head.lines().find_map(|line| line.strip_prefix(header)?.strip_prefix(": "));
+            found.unwrap_or_default().to_owned()
+        };
+        self.kept.lock().expect("nobody panics with it").iter().map(|(head, _)| value(head)).collect()
     }
 
     /// How many requests have arrived.
@@ -112,14 +124,17 @@ impl Drop for Stub {
     }
 }
 
-async fn connection(mut stream: TcpStream, manner: Manner, requests: Arc<AtomicUsize>, bodies: Bodies) {
-    while let Some(body) = read_request(&mut stream).await {
-        if matches!(manner, Manner::Keep) {
-            bodies.lock().expect("nobody panics with it").push(body);
+async fn connection(mut stream: TcpStream, manner: Manner, requests: Arc<AtomicUsize>, kept: Kept) {
+    while let Some(request) = read_request(&mut stream).await {
+        if matches!(manner, Manner::Slow) {
+            tokio::time::sleep(Duration::from_millis(300)).await;
+        }
+        if matches!(manner, Manner::Keep | Manner::Slow) {
+            kept.lock().expect("nobody panics with it").push(request);
         }
         requests.fetch_add(1, Ordering::Relaxed);
         let written = match manner {
-            Manner::Accept | Manner::Keep => {
+            Manner::Accept | Manner::Keep | Manner::Slow => {
                 stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await
             }
             Manner::Silent => std::future::pending().await,
@@ -138,8 +153,8 @@ async fn connection(mut stream: TcpStream, manner: Manner, requests: Arc<AtomicU
     }
 }
 
-/// Reads a request with a known length; its body.
-async fn read_request(stream: &mut TcpStream) -> Option<Vec<u8>> {
+/// Reads a request with a known length.
+async fn read_request(stream: &mut TcpStream) -> Option<(String, Vec<u8>)> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         head.push(stream.read_u8().await.ok()?);
@@ -148,5 +163,5 @@ async fn read_request(stream: &mut TcpStream) -> Option<Vec<u8>> {
     let len: usize = head.split("content-length: ").nth(1)?.split("\r\n").next()?.parse().ok()?;
     let mut body = vec![0; len];
     stream.read_exact(&mut body).await.ok()?;
-    Some(body)
+    Some((head, body))
 }

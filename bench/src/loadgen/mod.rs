@@ -8,9 +8,9 @@
 //! - A run ends: by duration, by count, or by a signal, plus the grace period for what is in flight.
 
 mod cli;
-mod corked;
 mod grpc;
 mod http1;
+mod http2;
 mod outcome;
 mod pace;
 mod report;

@@ -235,6 +235,10 @@ impl Stage for Failover {
         })
     }
 
+    fn metadata(&self) -> Vec<String> {
+        self.levels.iter().flat_map(|level| level.metadata()).collect()
+    }
+
     fn drain(&self, _deadline: Instant) -> BoxFuture<'_, ()> {
         // It holds nothing: whoever handed something in waits for the answer.
         Box::pin(async {})

@@ -26,6 +26,7 @@ use millrace_engine::{Batch, BoxFuture, Budget, Charge, Failure, Fault, Reason, 
 use millrace_telemetry::warn_sparingly;
 use millrace_wire::Signal;
 use shared::Shared;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Mutex;
@@ -64,8 +65,11 @@ impl ExporterConfig for Config {
                 append: self.append,
                 directory_mode: self.directory_mode(),
             };
-            let writer = shared::writer(opening, Layout::of(self), self.rotation.as_option());
-            let rotation = self.rotation.as_option().cloned();
+            let (layout, rotation) = (Layout::of(self), self.rotation.as_option().cloned());
+            let rotate_as = rotation.clone();
+            let open = move || shared::writer(opening, layout, rotate_as.as_ref());
+            let opened = context.shared.openings.open(Path::new(&self.path), open);
+            let writer = opened.map_err(|error| context.error(error))?;
             Target::One(writer.map_err(|error| context.error(error))?, rotation)
         };
         let sender = File {

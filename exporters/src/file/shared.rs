@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use thiserror::Error;
 
 /// A file that is open for writing.
@@ -58,8 +58,9 @@ fn advice(error: &io::Error) -> &'static str {
 }
 
 /// The writers that are in use, by the file's real path.
-static IN_USE: Mutex<BTreeMap<PathBuf, Open>> = Mutex::new(BTreeMap::new());
+static IN_USE: Mutex<BTreeMap<PathBuf, Arc<Mutex<Option<Open>>>>> = Mutex::new(BTreeMap::new());
 
+/// One of them. Held while the file is made ready: a disk that hangs holds up nobody who writes to another one.
 struct Open {
     layout: Layout,
     writer: Weak<tokio::sync::Mutex<Writer>>,
@@ -73,11 +74,10 @@ pub(super) fn writer(
 ) -> Result<Shared, OpenError> {
     opening.append |= rotation.is_some();
     let failed = |source| OpenError::File { path: opening.path.clone(), source };
-    let mut in_use = IN_USE.lock().unwrap_or_else(PoisonError::into_inner);
-    in_use.retain(|_, open| open.writer.strong_count() > 0);
     let file = opening.open().map_err(failed)?;
-    let real = real_path(&opening.path);
-    if let Some(open) = in_use.get(&real)
+    let place = place(real_path(&opening.path));
+    let mut place = locked(&place);
+    if let Some(open) = &*place
         && let Some(writer) = open.writer.upgrade()
     {
         return if open.layout == layout {
@@ -99,8 +99,21 @@ pub(super) fn writer(
     let (rotation, appender) = (rotation.cloned(), Appender::new(medium));
     let writer = Writer { path: opening.path, layout, encoder, appender, rotation, rotator };
     let writer = Arc::new(tokio::sync::Mutex::new(writer));
-    in_use.insert(real, Open { layout, writer: Arc::downgrade(&writer) });
+    *place = Some(Open { layout, writer: Arc::downgrade(&writer) });
     Ok(writer)
+}
+
+/// Where the writer of the file at that path is, or is to be.
+fn place(real: PathBuf) -> Arc<Mutex<Option<Open>>> {
+    let mut in_use = locked(&IN_USE);
+    // Whoever has a place is about to fill it, and has got it under this lock.
+    let is_open = |open: &Option<Open>| open.as_ref().is_some_and(|open| open.writer.strong_count() > 0);
+    in_use.retain(|_, place| Arc::strong_count(place) > 1 || is_open(&locked(place)));
+    Arc::clone(in_use.entry(real).or_default())
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The path without links. What has none (a pipe behind `/dev/stdout`) is known by the one given.

@@ -9,7 +9,7 @@ use millrace_net::config::GrpcClientConfig;
 use millrace_net::connect::Credentials;
 use millrace_net::grpc::{CallError, Channel, Code, Status};
 use millrace_net::measures::RpcClient;
-use millrace_net::{Encoding, Endpoint};
+use millrace_net::{Confided, Encoding, Endpoint};
 use millrace_wire::Signal;
 use millrace_wire::response::Encoding as Format;
 use std::sync::Arc;
@@ -95,7 +95,9 @@ impl Sender for GrpcSender {
             let reached = !matches!(called, Err(CallError::Unreachable(_)));
             self.measures.ended(self.uri.path(), code, reached, started);
             match called {
-                Ok(reply) => accepted(self.signal, Format::Protobuf, &reply.message),
+                Ok(reply) => accepted(self.signal, Format::Protobuf, &reply.message, || {
+                    Confided::of(&headers, &[], &self.uri)
+                }),
                 Err(error) if code == Code::Unauthenticated => {
                     Err(self.credentials.disbelieved(failure(&error)))
                 }

@@ -8,6 +8,7 @@ use millrace_config::{Checker, Validate, discreet};
 use millrace_delivery::{Accepted, Delivery, DeliveryConfig, Exporter, Sender};
 use millrace_engine::component::{BuildError, Context, ExporterConfig, Factory, Stability};
 use millrace_engine::{Batch, BoxFuture, Budget, Failure, Fault, Reason, Stage};
+use millrace_net::Confided;
 use millrace_net::Endpoint;
 use millrace_net::config::{HttpClientConfig, check_url, header_map};
 use millrace_net::connect::Credentials;
@@ -229,7 +230,7 @@ impl Sender for HttpSender {
                 let message = format!("failed to make an HTTP request to {}: {error}", self.url);
                 Failure::transient(Fault::Destination, Reason::Unreachable, message)
             })?;
-            let answer = self.answer(&response);
+            let answer = self.answer(&headers, &response);
             match response.status {
                 StatusCode::UNAUTHORIZED => answer.map_err(|failure| self.credentials.disbelieved(failure)),
                 _ => answer,
@@ -240,22 +241,29 @@ impl Sender for HttpSender {
 
 impl HttpSender {
     /// What an answer means for the batch: 429, 502, 503 and 504 may pass, everything else will not.
-    fn answer(&self, response: &Response) -> Result<Accepted, Failure> {
+    fn answer(&self, sent: &HeaderMap, response: &Response) -> Result<Accepted, Failure> {
         let format = content_format(&response.headers);
+        let confided = || Confided::of(sent, &response.added, &self.uri);
         if response.status.is_success() {
             // As in Go, an answer in words of its own ("ok", a page) says no more than its status.
             return format.map_or_else(
                 || Ok(Accepted::default()),
-                |format| accepted(self.signal, format, &response.body),
+                |format| accepted(self.signal, format, &response.body, confided),
             );
         }
         let details = Status::decode(format.unwrap_or(Format::Protobuf), &response.body).unwrap_or_default();
-        let message = format!(
-            "error exporting items, request to {} responded with HTTP Status Code {}, Message={}",
+        let words =
+            if details.message.is_empty() { response.words() } else { Some(details.message.as_str().into()) };
+        let mut message = format!(
+            "error exporting items, request to {} responded with HTTP Status Code {}",
             self.url,
-            response.status.as_u16(),
-            details.message
+            response.status.as_u16()
         );
+        let said = words.map(|words| confided().quote(&words));
+        if let Some(said) = said.filter(|said| !said.is_empty()) {
+            message.push_str(", Message=");
+            message.push_str(&said);
+        }
         let failure = match response.status {
             StatusCode::TOO_MANY_REQUESTS
             | StatusCode::BAD_GATEWAY
@@ -333,7 +341,7 @@ mod tests {
         assert_eq!(Own { endpoint: String::new(), ..own }.url(Signal::Metrics), None);
     }
 
-    /// What an exporter makes of an answer.
+    /// What an exporter makes of an answer in JSON.
     fn outcome(status: u16, body: &str) -> Result<Accepted, Failure> {
         outcome_of(status, Some("application/json"), body)
     }
@@ -360,7 +368,8 @@ mod tests {
         let headers = content_type.map(|value| (CONTENT_TYPE, HeaderValue::from_static(value)));
         let headers = HeaderMap::from_iter(headers);
         let status = StatusCode::from_u16(status).expect("a status");
-        sender.answer(&Response { status, headers, body: Bytes::copy_from_slice(body.as_bytes()) })
+        let body = Bytes::copy_from_slice(body.as_bytes());
+        sender.answer(&sender.headers, &Response { status, headers, body, added: Vec::new() })
     }
 
     #[test]
@@ -380,6 +389,39 @@ mod tests {
             let failure = outcome(status, body).expect_err("too large");
             assert_eq!((failure.reason, failure.is_transient()), (Reason::TooLarge, false));
         }
+    }
+
+    #[test]
+    fn what_a_destination_says_of_its_refusal_is_told() {
+        let told = |content_type, body: &str| {
+            let failure = outcome_of(400, content_type, body).expect_err("refused");
+            let message = failure.message.into_owned();
+            let said = message.strip_prefix(
+                "error exporting items, request to http://x/ responded with HTTP Status Code 400",
+            );
+            said.expect("the Go collector's words").to_owned()
+        };
+        let (protobuf, json) = (Some("application/x-protobuf"), Some("application/json"));
+        let text = Some("text/plain; charset=utf-8");
+        for (content_type, body, said) in [
+            (protobuf, "\u{8}\u{3}\u{12}\u{4}oops", ", Message=oops"),
+            // As in Go, a status is one whatever it is called.
+            (None, "\u{8}\u{3}\u{12}\u{4}oops", ", Message=oops"),
+            (text, "\u{8}\u{3}\u{12}\u{4}oops", ", Message=oops"),
+            (json, r#"{"code":3,"message":"oops\n"}"#, ", Message=oops"),
+            (json, r#"{"error": "oops"}"#, r#", Message={"error": "oops"}"#),
+            (json, r#"{"code":"E1","message":"oops"}"#, r#", Message={"code":"E1","message":"oops"}"#),
+            (text, "invalid timestamp\nin line 3\n", ", Message=invalid timestamp in line 3"),
+            (Some("text/html"), "<head><title>400 Bad\nRequest</title>", ", Message=400 Bad Request"),
+            (Some("text/html"), "<h1>Bad</h1>", ""),
+            (None, "oops", ""),
+            (text, "", ""),
+            (protobuf, "oops", ""),
+        ] {
+            assert_eq!(told(content_type, body), said, "{content_type:?} {body}");
+        }
+        let long = told(text, &"x".repeat(2000));
+        assert_eq!(long.len(), ", Message=".len() + millrace_net::QUOTE_MAX);
     }
 
     #[test]

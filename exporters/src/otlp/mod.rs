@@ -13,7 +13,7 @@ pub use http::{Config as HttpConfig, FACTORY as HTTP_FACTORY};
 
 use millrace_delivery::Accepted;
 use millrace_engine::{Failure, Fault, Reason};
-use millrace_net::Endpoint;
+use millrace_net::{Confided, Endpoint};
 use millrace_telemetry::Labels;
 use millrace_wire::Signal;
 use millrace_wire::response::{Encoding as Format, ExportResponse};
@@ -27,11 +27,16 @@ fn destination(endpoint: &Endpoint) -> Labels {
     }
 }
 
-/// What a successful answer says.
+/// What a successful answer says. `confided` is what was sent in confidence, and is not repeated.
 ///
 /// # Errors
 /// A body that cannot be read does not show that the destination took anything; as in Go, it is not sent again.
-fn accepted(signal: Signal, format: Format, body: &[u8]) -> Result<Accepted, Failure> {
+fn accepted(
+    signal: Signal,
+    format: Format,
+    body: &[u8],
+    confided: impl FnOnce() -> Confided,
+) -> Result<Accepted, Failure> {
     if body.is_empty() {
         return Ok(Accepted::default());
     }
@@ -44,7 +49,7 @@ fn accepted(signal: Signal, format: Format, body: &[u8]) -> Result<Accepted, Fai
     })?;
     if !response.message.is_empty() {
         tracing::warn!(
-            response = response.message,
+            response = confided().quote(&response.message),
             dropped_items = response.rejected,
             "Partial success response"
         );

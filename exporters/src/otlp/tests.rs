@@ -67,7 +67,8 @@ impl ClientAuth for Rotating {
         headers: &'a mut HeaderMap,
         _: Option<&'a Origin>,
     ) -> BoxFuture<'a, Result<(), Failure>> {
-        let value = HeaderValue::try_from(format!("token {}", self.0.load(SeqCst))).expect("text");
+        let mut value = HeaderValue::try_from(format!("token {}", self.0.load(SeqCst))).expect("text");
+        value.set_sensitive(true);
         headers.insert(http::header::AUTHORIZATION, value);
         Box::pin(async { Ok(()) })
     }
@@ -93,6 +94,15 @@ impl Extension for Rotating {
 
 /// A destination that believes nothing before `token 2`.
 async fn suspicious() -> SocketAddr {
+    answering(|head| {
+        let status = if head.contains("authorization: token 2\r\n") { 200 } else { 401 };
+        format!("HTTP/1.1 {status} x\r\nContent-Length: 0\r\n\r\n")
+    })
+    .await
+}
+
+/// A destination that answers each request with what is made of its head.
+async fn answering(answer: impl Fn(&str) -> String + Copy + Send + 'static) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("bound");
     tokio::spawn(async move {
@@ -108,9 +118,7 @@ async fn suspicious() -> SocketAddr {
                     let len = text.lines().find_map(|line| line.strip_prefix("content-length: "));
                     let mut body = vec![0; len.map_or(0, |len| len.parse().expect("a number"))];
                     stream.read_exact(&mut body).await.expect("the body");
-                    let status = if text.contains("authorization: token 2\r\n") { 200 } else { 401 };
-                    let answer = format!("HTTP/1.1 {status} x\r\nContent-Length: 0\r\n\r\n");
-                    stream.write_all(answer.as_bytes()).await.expect("the client is there");
+                    stream.write_all(answer(&text).as_bytes()).await.expect("the client is there");
                 }
             });
         }
@@ -145,4 +153,38 @@ async fn what_is_not_believed_is_sent_again_with_what_the_authenticator_then_say
     let failure = commit(stage.as_ref(), batch([log("x")])).await.expect_err("never believed");
     assert!(!failure.is_transient() && failure.grpc_code == Some(16));
     assert_eq!(outcome(&without), (0, 1));
+}
+
+#[tokio::test]
+async fn a_destination_that_repeats_what_it_was_sent_does_not_give_it_away() {
+    let address = answering(|head| {
+        let (path, body) = (head.split(' ').nth(1).expect("a path"), head.replace("\r\n", "\n"));
+        let body = format!("cannot take {path} with:\n{body}");
+        format!(
+            "HTTP/1.1 400 x\r\nContent-Type: text/plain\r\nSet-Cookie: session=canary-1\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        )
+    })
+    .await;
+    let context = context("otlp_http");
+    let rotating: Arc<dyn Extension> = Arc::new(Rotating::default());
+    context.shared.offers.publish([("rotating".parse().expect("an id"), rotating)]);
+    let yaml = format!(
+        "{{logs_endpoint: 'http://{address}/v1/logs?key=canary-2', sending_queue: {{enabled: false}}, compression: none, \
+         headers: {{x-key: canary-3, x-other: canary-4}}, cookies: {{enabled: true}}, \
+         auth: {{authenticator: rotating}}}}"
+    );
+    let stage = config(&HTTP_FACTORY, &yaml).build(context, Signal::Logs).expect("it can be built");
+    for cookies in [0, 1] {
+        let failure = commit(stage.as_ref(), batch([log("x")])).await.expect_err("refused");
+        let message = &failure.message;
+        assert!(message.contains("Message=cannot take /v1/logs?*** with: POST /v1/logs?***"), "{message}");
+        assert_eq!(message.matches("cookie: ***").count(), cookies, "{message}");
+        for kept in
+            ["x-key: ***", "x-other: ***", "authorization: ***", "content-type: application/x-protobuf"]
+        {
+            assert!(message.contains(kept), "{kept} in {message}");
+        }
+        assert!(!message.contains("canary") && !message.contains("token 0"), "{message}");
+    }
 }

@@ -229,8 +229,8 @@ mod tests {
     use millrace_engine::Health;
     use std::time::Instant;
 
-    /// At a cost that takes some tens of milliseconds.
-    const SLOW: &str = "bob:$2b$10$abcdefghijklmnopqrstuuqflPDzB6gcMhKa1rZqKiun2YGL5sa2u";
+    /// At a cost that takes some hundreds of milliseconds.
+    const SLOW: &str = "bob:$2b$12$abcdefghijklmnopqrstuuqflPDzB6gcMhKa1rZqKiun2YGL5sa2u";
 
     #[tokio::test]
     async fn who_hangs_up_keeps_his_turn_until_the_password_is_hashed() {

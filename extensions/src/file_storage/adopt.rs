@@ -13,6 +13,8 @@ pub(super) enum Adoption {
     Nothing,
     /// It has the present name now.
     Renamed,
+    /// The graph before this one has it open under the former name.
+    InUse,
     /// There is something under both names, and nothing was done.
     Both,
     /// It could not be renamed.
@@ -24,8 +26,11 @@ pub(super) enum Adoption {
 pub(super) fn adopt(directory: &Directory, former: &str, name: &str) -> Adoption {
     let (old, new) = (directory.path().join(former), directory.path().join(name));
     // What the graph before this one has open, it goes on with.
-    if directory.is_open(former) || directory.is_open(name) || !is_folder(&old) {
+    if directory.is_open(name) || !is_folder(&old) {
         return Adoption::Nothing;
+    }
+    if directory.is_open(former) {
+        return if holds_something(&new) { Adoption::Both } else { Adoption::InUse };
     }
     match (holds_something(&old), holds_something(&new)) {
         (true, true) => Adoption::Both,
@@ -46,8 +51,9 @@ fn rename(directory: &Directory, old: &Path, new: &Path) -> io::Result<()> {
     File::open(directory.path())?.sync_all()
 }
 
+/// Or a link to one, which is used as the folder.
 fn is_folder(path: &Path) -> bool {
-    fs::symlink_metadata(path).is_ok_and(|found| found.is_dir())
+    fs::metadata(path).is_ok_and(|found| found.is_dir())
 }
 
 /// Whether there is more in a folder than what a log has when nothing waits in it: its lock, and how far its readers are.

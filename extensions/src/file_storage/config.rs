@@ -19,10 +19,10 @@ const SEGMENT_MAX: u64 = 1 << 30;
 pub struct Config {
     /// The directory, which no other process may use; each component that keeps something has a folder in it.
     pub directory: String,
-    /// How long to wait for another process to let go of the directory.
+    /// How long to wait for another process to let go of the directory; 0 waits for as long as it takes.
     pub timeout: Duration,
     /// The most bytes on disk for each component and signal that keeps something; 0 leaves it to `queue_size` and to
-    /// the disk, of which a twentieth is left free, or 1 GiB.
+    /// the disk, whose last twentieth is left to others, but no more than 1 GiB.
     ///
     /// Go: the same for its database files, which stay as large as they once were.
     pub max_size: u64,
@@ -72,6 +72,12 @@ impl Default for Config {
 }
 
 impl Config {
+    /// How long to wait for other processes.
+    pub(super) fn lock_timeout(&self) -> std::time::Duration {
+        let timeout = self.timeout.get();
+        if timeout.is_zero() { std::time::Duration::MAX } else { timeout }
+    }
+
     /// The permissions of a directory that is made; none where they are not in octal.
     pub(super) fn directory_mode(&self) -> Option<u32> {
         let octal = |text: &str| text.bytes().all(|digit| digit.is_ascii_digit());

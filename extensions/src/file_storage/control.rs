@@ -16,6 +16,7 @@ use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::os::unix::net::UnixStream as BlockingStream;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
+use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
@@ -36,6 +37,8 @@ const CONNECTED_MAX: usize = 64;
 const AT_ONCE: usize = 4;
 /// How often a command is told that its request is in hand.
 const BEAT: Duration = Duration::from_secs(2);
+/// How long the end waits for the socket to be removed. A disk that hangs is to hold up nothing else.
+const REMOVAL_TIMEOUT: Duration = Duration::from_millis(500);
 /// The space that says so. Before an answer it means nothing.
 const BEING_DONE: &[u8] = b" ";
 /// Paths of sockets have 108 bytes at most, on some systems 104.
@@ -177,7 +180,10 @@ pub fn is_in_use(directory: &Path) -> io::Result<bool> {
 /// one extension takes another's place.
 pub(super) struct Control {
     task: JoinHandle<Option<()>>,
-    address: Address,
+    /// Taken when it ends.
+    address: Option<Address>,
+    /// No other process makes a socket there before this one is removed.
+    directory: Arc<Directory>,
 }
 
 impl Control {
@@ -201,15 +207,26 @@ impl Control {
         let listener = UnixListener::bind(&address.path)?;
         fs::set_permissions(&address.path, Permissions::from_mode(0o600))?;
         let task = tasks.spawn("storage control", listen(listener, Arc::downgrade(directory), tasks.clone()));
-        Ok(Self { task, address })
+        Ok(Self { task, address: Some(address), directory: Arc::clone(directory) })
     }
 }
 
 impl Drop for Control {
     fn drop(&mut self) {
         self.task.abort();
-        // The next process removes what is left.
-        let _ = fs::remove_file(&self.address.path);
+        let Some(address) = self.address.take() else { return };
+        let directory = Arc::clone(&self.directory);
+        let (tell, told) = sync_channel(1);
+        let remove = move || {
+            let _ = fs::remove_file(&address.path);
+            drop(directory);
+            // Nobody listens if it took too long.
+            let _ = tell.send(());
+        };
+        // What is left the next process removes.
+        if std::thread::Builder::new().name("storage control".to_owned()).spawn(remove).is_ok() {
+            let _ = told.recv_timeout(REMOVAL_TIMEOUT);
+        }
     }
 }
 
@@ -289,8 +306,11 @@ async fn act(request: Request, directory: &Weak<Directory>) -> Answer {
         Task::Drop => "dropped",
     };
     let outcome = custodian.go_through(task, which).await;
-    let Outcome { requests, items, stopped } = &outcome;
-    tracing::info!(folder, requests, items, stopped, "dead letters were {verb} by command");
+    let Outcome { requests, items, stopped, is_for_now } = &outcome;
+    // Whoever waits for room asks often.
+    if *requests > 0 || !is_for_now {
+        tracing::info!(folder, requests, items, stopped, "dead letters were {verb} by command");
+    }
     Answer::Done(outcome)
 }
 
@@ -318,9 +338,8 @@ mod tests {
     use super::*;
     use millrace_engine::Health;
     use std::os::unix::net::UnixListener as BlockingListener;
-    use std::sync::mpsc;
 
-    const QUICK: Waits = Waits { patience: Duration::from_millis(40), silence: Duration::from_millis(400) };
+    const QUICK: Waits = Waits { patience: Duration::from_millis(40), silence: Duration::from_secs(2) };
 
     fn request() -> Request {
         Request { folder: "exporter-nop".to_owned(), task: Task::Replay, which: Selection::default() }
@@ -384,7 +403,7 @@ mod tests {
     fn a_command_waits_for_as_long_as_it_is_told_that_its_request_is_in_hand() {
         let there = tempfile::tempdir().expect("a directory");
         let listener = bound(there.path());
-        let (told, waits) = mpsc::sync_channel(1);
+        let (told, waits) = sync_channel(1);
         let slow = std::thread::spawn(move || {
             let (mut stream, _) = listener.accept().expect("a command");
             let begun = Instant::now();

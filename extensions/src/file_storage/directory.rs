@@ -7,8 +7,8 @@ use millrace_engine::Directories;
 use millrace_engine::storage::Directory;
 use rustix::fs::OFlags;
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
-use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::io::{self, Read, Seek, SeekFrom};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
@@ -35,7 +35,7 @@ pub(super) fn claim(config: &Config, directories: &Directories) -> Result<Arc<Di
     let path = path.canonicalize().map_err(|error| {
         format!("cannot use {}: {error}; make it, or set `create_directory: true`", path.display())
     })?;
-    directories.get(&path, || lock(&path, config.timeout.get()))
+    directories.get(&path, || lock(&path, config.lock_timeout()))
 }
 
 fn lock(directory: &Path, timeout: Duration) -> Result<File, String> {
@@ -56,13 +56,24 @@ fn lock(directory: &Path, timeout: Duration) -> Result<File, String> {
     match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
+            tracing::info!(directory = %directory.display(), "waiting for another process to let go of it");
             file = wait_for(file, timeout).ok_or_else(|| taken(&path, directory))?;
         }
         Err(TryLockError::Error(error)) => return Err(cannot_write(directory, &error)),
     }
-    let written = file.set_len(0).and_then(|()| file.write_all(std::process::id().to_string().as_bytes()));
-    written.map_err(|error| cannot_write(directory, &error))?;
+    sign(&file);
     Ok(file)
+}
+
+/// Says which process has the lock, for those who find it taken. That is no reason not to start: on a disk that is full,
+/// what waits is to be sent all the same.
+fn sign(file: &File) {
+    let process = std::process::id().to_string();
+    // Over what is there, which needs no room where there is something.
+    let written = file.write_all_at(process.as_bytes(), 0);
+    // Rather nobody's number than that of another process.
+    let length = written.map_or(0, |()| process.len() as u64);
+    let _ = file.set_len(length);
 }
 
 fn cannot_write(directory: &Path, error: &io::Error) -> String {
@@ -112,9 +123,11 @@ pub(super) fn look_around(directory: &Directory) -> Found {
     let Ok(entries) = fs::read_dir(directory.path()) else { return found };
     for entry in entries.flatten() {
         let Ok(kind) = entry.file_type() else { continue };
+        // A link to a folder is used as the folder.
+        let is_folder_there = || fs::metadata(entry.path()).is_ok_and(|there| there.is_dir());
         let Ok(name) = entry.file_name().into_string() else { continue };
         let is_unused = || is_folder(&name) && !directory.is_open(&name) && holds_something(&entry.path());
-        let names = if kind.is_dir() && is_unused() {
+        let names = if is_unused() && is_folder_there() {
             &mut found.orphans
         } else if kind.is_file() && is_of_go(&entry.path()).unwrap_or(false) {
             &mut found.of_go

@@ -11,7 +11,8 @@ const LONGEST: usize = 200;
 /// The name of an owner's folder: `exporter-otlp_grpc-eu-traces.queue`.
 ///
 /// Parts are separated by what no part has in it, and the last one says how many there are: no two owners share a name.
-pub(super) fn folder(owner: &Owner) -> String {
+#[must_use]
+pub fn folder(owner: &Owner) -> String {
     let Owner { kind, id, pipeline, signal, what, .. } = owner;
     let mut name = safe(kind);
     let mut part = |text: &str| {
@@ -45,9 +46,11 @@ pub fn signal_of(folder: &str) -> Option<Signal> {
 }
 
 /// Whether it looks like the name of such a folder.
-pub(super) fn is_folder(name: &str) -> bool {
+#[must_use]
+pub fn is_folder(name: &str) -> bool {
     let kinds = ["exporter-", "processor-", "connector-", "receiver-"];
-    name.contains('.') && kinds.iter().any(|kind| name.starts_with(kind))
+    let is_safe = |character: char| character.is_ascii_alphanumeric() || "_.-~".contains(character);
+    name.contains('.') && kinds.iter().any(|kind| name.starts_with(kind)) && name.chars().all(is_safe)
 }
 
 /// Letters, digits, `_` and `.` stay; everything else becomes `~` and its number, four hexadecimal digits at least.
@@ -97,6 +100,7 @@ mod tests {
         assert_eq!(signal_of(&folder(&processor)), Some(Signal::Logs));
         assert_eq!(signal_of("something"), None);
         assert!(is_folder(&folder(&processor)) && !is_folder("exporter_otlp__traces"));
+        assert!(!is_folder("exporter-a\u{1b}[2J-logs.queue") && !is_folder("exporter-a\n-logs.queue"));
     }
 
     #[test]

@@ -76,6 +76,27 @@ fn a_directory_that_is_not_there_is_made_where_that_is_wanted() {
 }
 
 #[test]
+fn without_a_timeout_it_waits_until_the_other_process_has_gone() {
+    let there = tempfile::tempdir().expect("a directory");
+    let lock = fs::File::create(there.path().join(".millrace.lock")).expect("a file");
+    lock.lock().expect("nobody else has it");
+    let yaml = section(there.path(), ", timeout: 0s");
+    let waiting = std::thread::spawn(move || build(&context("file_storage", &Health::starting()), &yaml));
+    // Not until somebody waits for it: the system lists those, too.
+    let waits = || {
+        let locks = fs::read_to_string("/proc/locks").expect("Linux");
+        let pid = format!(" {} ", std::process::id());
+        locks.lines().any(|line| line.contains("->") && line.contains(&pid))
+    };
+    while !waits() {
+        assert!(!waiting.is_finished(), "it does not wait");
+        std::thread::yield_now();
+    }
+    drop(lock);
+    let _built = waiting.join().expect("no panic").expect("it builds");
+}
+
+#[test]
 fn a_directory_has_one_process_and_its_extensions_share_it() {
     let there = tempfile::tempdir().expect("a directory");
     let yaml = section(there.path(), ", timeout: 10ms");
@@ -145,6 +166,7 @@ fn each_owner_has_a_folder_of_its_own_with_the_same_rules() {
         max_age: Some(Duration::from_secs(24 * 3600)),
         sync: true,
         commit_delay: Duration::from_millis(5),
+        lock_timeout: Duration::from_secs(1),
     };
     assert_eq!(one.rules, expected);
 }
@@ -241,7 +263,7 @@ fn a_folder_that_could_not_be_renamed_is_used_for_as_long_as_it_is_open() {
 }
 
 #[test]
-fn what_another_graph_has_open_is_not_taken_from_it() {
+fn what_another_graph_has_open_is_not_renamed_and_gone_on_with() {
     let there = tempfile::tempdir().expect("a directory");
     let context = context("file_storage", &Health::starting());
     let extension = build(&context, &section(there.path(), "")).expect("it builds");
@@ -252,7 +274,55 @@ fn what_another_graph_has_open_is_not_taken_from_it() {
     let opened = former.open(|place| open(place).map_err(|error| NoPlace(error.to_string()))).expect("open");
     let owner = Owner { namesakes: ["otlp".parse().expect("an id")].into(), ..owner("otlp_grpc") };
     let storage = Arc::clone(&extension).storage().expect("it is a storage");
-    assert!(!storage.place(&owner).expect("a place").folder().exists());
+    let shared = storage.place(&owner).expect("a place");
+    assert_eq!(shared.folder(), former.folder());
     drop(opened);
     assert!(storage.place(&owner).expect("a place").folder().exists() && !former.folder().exists());
+}
+
+#[test]
+fn what_one_component_goes_on_with_under_a_former_name_is_no_other_ones() {
+    let there = tempfile::tempdir().expect("a directory");
+    let context = context("file_storage", &Health::starting());
+    let extension = build(&context, &section(there.path(), "")).expect("it builds");
+    let storage = Arc::clone(&extension).storage().expect("it is a storage");
+    let known_as = |id: &str, other: &str| {
+        let owner = Owner { namesakes: [other.parse().expect("an id")].into(), ..owner(id) };
+        storage.place(&owner).expect("a place")
+    };
+    let former = place(&extension, "otlp");
+    let opened = former.open(|place| Ok::<_, NoPlace>(fs::create_dir_all(place.folder()))).expect("open");
+    let renamed = known_as("otlp_grpc", "otlp");
+    assert_eq!(renamed.folder(), former.folder());
+    drop(former);
+
+    let refused = storage.place(&owner("otlp")).expect_err("refused").to_string();
+    assert!(
+        refused.contains("exporter otlp_grpc") && refused.contains("give this one another name"),
+        "{refused}"
+    );
+    // Under its first name again, it is the one that it was.
+    let back = known_as("otlp", "otlp_grpc");
+    assert_eq!(back.folder(), renamed.folder());
+    drop(renamed);
+    assert_eq!(storage.place(&owner("otlp")).expect("a place").folder(), back.folder());
+    drop(opened);
+}
+
+#[test]
+fn something_that_is_open_under_the_former_name_is_left_there_only_with_a_warning() {
+    let there = tempfile::tempdir().expect("a directory");
+    let context = context("file_storage", &Health::starting());
+    let extension = build(&context, &section(there.path(), "")).expect("it builds");
+    let (former, present) = (place(&extension, "otlp"), place(&extension, "otlp_grpc"));
+    for place in [&former, &present] {
+        fs::create_dir(place.folder())
+            .and_then(|()| fs::write(place.folder().join("1.seg"), "x"))
+            .expect("written");
+    }
+    let _opened = former.open(|_| Ok::<_, NoPlace>(1)).expect("open");
+    let path = there.path().canonicalize().expect("there");
+    let directory = context.shared.directories.get(&path, || Err::<(), _>("not claimed")).expect("claimed");
+    let adopted = adopt(&directory, "exporter-otlp-logs.queue", "exporter-otlp_grpc-logs.queue");
+    assert!(matches!(adopted, Adoption::Both), "{adopted:?}");
 }

@@ -1,6 +1,7 @@
 //! The extension as it is configured, built and asked.
 
 use super::*;
+use crate::testing::FreePort;
 use millrace_config::{Diagnostics, parse_str};
 use millrace_engine::health::State;
 use millrace_engine::status::Condition;
@@ -20,12 +21,6 @@ fn build(yaml: &str, health: &Health) -> Arc<dyn Extension> {
     config.unwrap_or_else(|| panic!("{problems}")).build(context).expect("it builds")
 }
 
-/// A port that was free a moment ago.
-fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("it has an address").port()
-}
-
 async fn get(port: u16, path: &str) -> String {
     let mut stream = TcpStream::connect(SocketAddr::from(([127, 0, 0, 1], port))).await.expect("it listens");
     let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
@@ -37,7 +32,8 @@ async fn get(port: u16, path: &str) -> String {
 
 #[tokio::test]
 async fn probes_hear_the_state_of_the_process() {
-    let (health, port) = (Health::starting(), free_port());
+    let (health, free) = (Health::starting(), FreePort::new());
+    let port = free.number();
     let extension = build(&format!("endpoint: 127.0.0.1:{port}"), &health);
     crate::testing::start(&extension).await.expect("the port is free");
 
@@ -58,7 +54,8 @@ async fn probes_hear_the_state_of_the_process() {
 
 #[tokio::test]
 async fn paths_bodies_and_headers_are_as_configured() {
-    let (health, port) = (Health::starting(), free_port());
+    let (health, free) = (Health::starting(), FreePort::new());
+    let port = free.number();
     health.advance(State::Ready);
     let yaml = format!(
         "{{endpoint: '127.0.0.1:{port}', path: /health/, response_headers: {{x-a: b}}, \
@@ -159,7 +156,8 @@ fn unreachable() -> Failure {
 
 #[tokio::test]
 async fn the_second_version_tells_how_each_component_is() {
-    let (health, port) = (Health::starting(), free_port());
+    let (health, free) = (Health::starting(), FreePort::new());
+    let port = free.number();
     let extension = build(&format!("http: {{endpoint: '127.0.0.1:{port}'}}"), &health);
     crate::testing::start(&extension).await.expect("the port is free");
     let (code, nothing) = status(port, "").await;
@@ -197,8 +195,9 @@ async fn the_second_version_tells_how_each_component_is() {
 
 #[tokio::test]
 async fn failing_components_count_when_they_are_to() {
-    let (health, port) = (Health::starting(), free_port());
-    let yaml = "{include_permanent_errors: true, include_recoverable_errors: true, recovery_duration: 500ms}";
+    let (health, free) = (Health::starting(), FreePort::new());
+    let port = free.number();
+    let yaml = "{include_permanent_errors: true, include_recoverable_errors: true, recovery_duration: 3s}";
     let yaml = format!("{{http: {{endpoint: '127.0.0.1:{port}'}}, component_health: {yaml}}}");
     let extension = build(&yaml, &health);
     crate::testing::start(&extension).await.expect("the port is free");
@@ -210,7 +209,7 @@ async fn failing_components_count_when_they_are_to() {
         assert!(since.elapsed() < std::time::Duration::from_secs(30), "it never counts");
         tokio::time::sleep(std::time::Duration::from_millis(10)).await;
     }
-    assert!(since.elapsed() >= std::time::Duration::from_millis(500));
+    assert!(since.elapsed() >= std::time::Duration::from_secs(3));
     let (code, failing) = status(port, "").await;
     assert_eq!((code, &failing["healthy"]), (500, &false.into()));
     exporter.works();
@@ -266,7 +265,8 @@ async fn the_standard_clients_of_the_grpc_service_are_answered() {
     const SERVING: Option<u8> = Some(1);
     const NOT_SERVING: Option<u8> = Some(2);
     const SERVICE_UNKNOWN: Option<u8> = Some(3);
-    let (health, port) = (Health::starting(), free_port());
+    let (health, free) = (Health::starting(), FreePort::new());
+    let port = free.number();
     let extension = build(&format!("grpc: {{endpoint: '127.0.0.1:{port}'}}"), &health);
     crate::testing::start(&extension).await.expect("the port is free");
     let code = |code: &str| Some(code.to_owned());
@@ -287,7 +287,8 @@ async fn the_standard_clients_of_the_grpc_service_are_answered() {
 
 #[tokio::test]
 async fn a_watch_tells_changes_until_its_client_has_heard_enough() {
-    let (health, port) = (Health::starting(), free_port());
+    let (health, free) = (Health::starting(), FreePort::new());
+    let port = free.number();
     let extension = build(&format!("grpc: {{endpoint: '127.0.0.1:{port}'}}"), &health);
     crate::testing::start(&extension).await.expect("the port is free");
     working(&health);

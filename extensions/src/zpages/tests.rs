@@ -18,9 +18,8 @@ async fn get(port: u16, path: &str) -> String {
 
 #[tokio::test]
 async fn the_pages_of_the_go_collector_are_answered() {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let port = listener.local_addr().expect("bound").port();
-    drop(listener);
+    let free = crate::testing::FreePort::new();
+    let port = free.number();
     let (config, problems) =
         plan(&FACTORY, &format!("{{endpoint: '127.0.0.1:{port}', expvar: {{enabled: true}}}}"));
     let health = Health::starting();

@@ -5,10 +5,10 @@ use crate::budget::RetryBudget;
 use crate::concurrency::Slots;
 use crate::config::{QueueConfig, RetryConfig};
 use crate::courier::{Courier, Destination, Phase, Protocol, panicked};
-use crate::dead_letters::{self, DeadLetters};
+use crate::dead_letters::{Access, DeadLetters};
 use crate::direct::Direct;
 use crate::measures::{Measures, watch_concurrency, watch_queue};
-use crate::queue::{Queue, TAKE_DOWN, now};
+use crate::queue::{Heir, Queue, TAKE_DOWN, now};
 use crate::says::{Rejections, say};
 use crate::ticket::{Request, Ticket};
 use millrace_config::Optional;
@@ -17,14 +17,14 @@ use millrace_engine::ledger::Term;
 use millrace_engine::{
     Account, Batch, BoxFuture, Cost, Entry, Failure, Fault, Permit, Reason, Reservation, Stage, Until,
 };
-use millrace_log::Caps;
+use millrace_log::Log;
 use millrace_telemetry::Labels;
 use millrace_wire::Signal;
 use std::any::Any;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Weak};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
@@ -64,8 +64,12 @@ pub struct Exporter {
     courier: Arc<Courier>,
     direct: Direct,
     queue: Option<Queue>,
-    /// What has been put aside, and its limits here.
-    letters: Option<(Arc<DeadLetters>, Caps)>,
+    /// The client metadata that is needed to send, or further on.
+    metadata: Vec<String>,
+    /// What has been put aside.
+    letters: Option<Access>,
+    /// For what has been put aside and comes back.
+    this: Weak<Self>,
 }
 
 impl Exporter {
@@ -97,15 +101,20 @@ impl Exporter {
             None => None,
         };
         let account = context.account(signal);
-        let put_aside = letters.clone().map(|letters| (letters, named(&delivery.destination)));
+        let put_aside =
+            letters.as_ref().map(|access| (Arc::clone(access.letters()), named(&delivery.destination)));
         let courier = courier(context, destination, account, measures, put_aside);
         let Some(config) = delivery.queue.as_option() else {
-            return Ok(Arc::new(Self { courier, direct: Direct::default(), queue: None, letters: None }));
+            let direct = Direct::default();
+            let this = Weak::new();
+            let metadata = delivery.metadata.clone();
+            return Ok(Arc::new(Self { courier, direct, queue: None, metadata, letters: None, this }));
         };
-        let mut queue = Queue::start(context, signal, config, &delivery.metadata, &courier)?;
+        let metadata = needed(config, delivery.metadata.clone());
+        let mut queue = Queue::start(context, signal, config, &metadata, &courier)?;
         queue.visible.extend(watch_queue(context, signal, &queue.gauges()));
         queue.visible.extend(visible);
-        Ok(Self::replaying(context, courier, queue, letters, dead_letters::caps(config)))
+        Ok(Self::replaying(context, courier, queue, metadata, letters))
     }
 
     /// The same queue with the rest of a pipeline as its destination, for processors and connectors. The account is
@@ -127,11 +136,11 @@ impl Exporter {
         let destination = Destination::Pipeline { next: Arc::clone(next), holds: !queue.wait_for_result };
         let measures = Measures::of_batches(context, signal, names);
         let letters = open_letters(context, signal, queue)?;
-        let put_aside = letters.clone().map(|letters| (letters, String::new()));
+        let put_aside = letters.as_ref().map(|access| (Arc::clone(access.letters()), String::new()));
         let courier = courier(context, destination, Arc::clone(account), measures, put_aside);
-        let caps = dead_letters::caps(queue);
-        let queue = Queue::start(context, signal, queue, &[], &courier)?;
-        Ok(Self::replaying(context, courier, queue, letters, caps))
+        let metadata = needed(queue, next.metadata());
+        let queue = Queue::start(context, signal, queue, &metadata, &courier)?;
+        Ok(Self::replaying(context, courier, queue, metadata, letters))
     }
 
     /// With a queue that what has been put aside comes back to when it is replayed.
@@ -139,18 +148,14 @@ impl Exporter {
         context: &Context,
         courier: Arc<Courier>,
         mut queue: Queue,
-        letters: Option<Arc<DeadLetters>>,
-        caps: Caps,
+        metadata: Vec<String>,
+        letters: Option<Access>,
     ) -> Arc<Self> {
-        if let Some(letters) = &letters {
-            queue.visible.extend(dead_letters::watch(context, letters));
+        if let Some(access) = &letters {
+            queue.visible.extend(access.watch(context));
         }
-        let letters = letters.map(|letters| (letters, caps));
-        let exporter = Arc::new(Self { courier, direct: Direct::default(), queue: Some(queue), letters });
-        if let Some((letters, _)) = &exporter.letters {
-            letters.replay_to(Arc::downgrade(&exporter));
-        }
-        exporter
+        let (direct, queue) = (Direct::default(), Some(queue));
+        Arc::new_cyclic(|this| Self { courier, direct, queue, metadata, letters, this: Weak::clone(this) })
     }
 
     /// On a reload: has the exporter in its place go on with what waits in its queue, what is batched, and what would
@@ -161,13 +166,19 @@ impl Exporter {
         }
     }
 
-    /// Puts a request in line that was among the dead letters. It does not go back there because the queue is full.
+    /// Puts a request in line that was among the dead letters. It does not go back there because the queue is full,
+    /// nor wait for room: others would wait behind it, and whoever asked for it may have gone.
     pub(crate) async fn put_back(&self, batch: Batch) -> Result<(), Failure> {
         let Some(queue) = &self.queue else {
             return Err(Failure::transient(Fault::Us, Reason::Internal, "there is no queue to put it in"));
         };
-        let permit = queue.reserve_in_line(batch.cost()).decided().await?;
+        let permit = queue.reserve_in_line(batch.cost())?;
         queue.put(&self.courier, permit, batch, Until::Stored).await
+    }
+
+    /// What those are put in line in that were among the dead letters, if that is on disk.
+    pub(crate) fn line(&self) -> Option<&Log> {
+        self.queue.as_ref().and_then(Queue::log)
     }
 
     /// Without a queue: on the request's own task, and the answer is the destination's.
@@ -213,15 +224,20 @@ impl Exporter {
 }
 
 /// Where what cannot be delivered is put aside, if there is a place for it.
+/// The client metadata that is needed from a queue on, where what is behind it needs so much.
+fn needed(queue: &QueueConfig, mut behind: Vec<String>) -> Vec<String> {
+    let batch = queue.batch.as_option();
+    behind.extend(batch.into_iter().flat_map(|batch| batch.partition.metadata_keys.iter().cloned()));
+    behind
+}
+
 fn open_letters(
     context: &Context,
     signal: Signal,
     queue: &QueueConfig,
-) -> Result<Option<Arc<DeadLetters>>, BuildError> {
-    let Some(storage) = queue.storage.as_ref().filter(|_| queue.millrace_dead_letters.enabled) else {
-        return Ok(None);
-    };
-    DeadLetters::open(context, signal, storage, queue).map(Some)
+) -> Result<Option<Access>, BuildError> {
+    let storage = queue.storage.as_ref().filter(|_| queue.millrace_dead_letters.enabled);
+    storage.map(|storage| Access::open(context, signal, storage, queue)).transpose()
 }
 
 /// A destination in one word: address, port and path, as far as it has them.
@@ -254,7 +270,8 @@ fn courier(
         measures,
         phase: watch::Sender::new(Phase::Running),
         cut_off: AtomicBool::new(false),
-        heir: OnceLock::new(),
+        heir: Heir::default(),
+        passed_on: Arc::default(),
         tasks: context.shared.tasks.clone(),
         rejections: Rejections::new(advice),
         dead_letters,
@@ -297,6 +314,10 @@ impl Stage for Exporter {
         })
     }
 
+    fn metadata(&self) -> Vec<String> {
+        self.metadata.clone()
+    }
+
     fn hand_over(&self, successor: &Arc<dyn Stage>) {
         if let Some(heir) = successor.as_any().and_then(|any| any.downcast_ref::<Self>()) {
             self.hand_over_to(heir);
@@ -312,10 +333,10 @@ impl Stage for Exporter {
             protocol.sender.begin();
         }
         if let Some(queue) = &self.queue {
-            queue.begin();
+            queue.begin(&self.courier);
         }
-        if let Some((letters, caps)) = &self.letters {
-            letters.follow(*caps);
+        if let Some(access) = &self.letters {
+            access.begin(Weak::clone(&self.this));
         }
     }
 
@@ -345,8 +366,8 @@ impl Stage for Exporter {
                 // Whatever was under way or in line has not been spoken of one by one. Before anything that may hang.
                 self.courier.dropped(cut_off() - before, &shutting_down());
             }
-            if let Some((letters, _)) = &self.letters {
-                letters.drain().await;
+            if let Some(access) = &self.letters {
+                access.letters().drain().await;
             }
             if let Destination::Protocol(protocol) = &self.courier.destination {
                 let latest = deadline.max(now()) + TAKE_DOWN;

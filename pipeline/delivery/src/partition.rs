@@ -17,6 +17,11 @@ impl Keys {
         Self(keys.iter().map(|key| key.to_lowercase().into()).collect())
     }
 
+    /// The keys, in lower case.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|key| &**key)
+    }
+
     /// What the client of a piece said.
     #[must_use]
     pub fn combination(&self, origin: &Origin) -> Combination {

@@ -34,6 +34,12 @@ pub(crate) trait Report {
     /// `None` where they are in no line.
     fn take_back(&mut self, batch: Batch) -> Option<Vec<Queued>>;
 
+    /// The next items, which are `part`, have failed, and are not told of here any more: whoever has brought them has
+    /// another place for them. Whether that is so.
+    fn reclaim(&mut self, _part: &Batch, _failure: &Failure) -> bool {
+        false
+    }
+
     /// How far responsibility must have moved before it counts as delivered.
     fn until(&self) -> Until;
 
@@ -44,23 +50,34 @@ pub(crate) trait Report {
 /// The requests behind a batch from a queue.
 pub(crate) struct Parts {
     left: VecDeque<(Arc<Ticket>, u64)>,
-    is_for_good: bool,
+    /// What of one request has failed, where that has another place.
+    reclaimed: Option<Vec<(Queued, Failure)>>,
 }
 
 impl Parts {
     pub(crate) fn new(parts: Vec<(Arc<Ticket>, Cost)>) -> Self {
         let left = parts.into_iter().map(|(ticket, cost)| (ticket, cost.items)).collect();
-        Self { left, is_for_good: false }
+        Self { left, reclaimed: None }
     }
 
-    /// There is no line that they could be put in again.
-    pub(crate) fn for_good(self) -> Self {
-        Self { is_for_good: true, ..self }
+    /// Of one request that is in no line any more, and is not lost by what it fails by.
+    pub(crate) fn reclaiming(ticket: Arc<Ticket>, cost: Cost) -> Self {
+        Self { reclaimed: Some(Vec::new()), ..Self::new(vec![(ticket, cost)]) }
+    }
+
+    /// What has failed of it, and by what.
+    pub(crate) fn reclaimed(self) -> Vec<(Queued, Failure)> {
+        self.reclaimed.unwrap_or_default()
+    }
+
+    /// How many items have not been told of.
+    pub(crate) fn left(&self) -> u64 {
+        self.left.iter().map(|(_, items)| items).sum()
     }
 
     /// Everything that has not been told yet has failed; how much that is.
     pub(crate) fn rest_failed(&mut self, failure: &Failure) -> u64 {
-        let rest = self.left.iter().map(|(_, items)| items).sum();
+        let rest = self.left();
         self.failed(rest, failure);
         rest
     }
@@ -125,7 +142,7 @@ impl Report for Parts {
     }
 
     fn take_back(&mut self, batch: Batch) -> Option<Vec<Queued>> {
-        if self.is_for_good {
+        if self.reclaimed.is_some() {
             return None;
         }
         let take = |piece: Piece| {
@@ -139,6 +156,15 @@ impl Report for Parts {
             Some(Queued { batch: Batch::of(piece), ticket })
         };
         Some(batch.into_pieces().into_iter().filter_map(take).collect())
+    }
+
+    fn reclaim(&mut self, part: &Batch, failure: &Failure) -> bool {
+        let Some((reclaimed, (ticket, left))) = self.reclaimed.as_mut().zip(self.left.front_mut()) else {
+            return false;
+        };
+        *left = left.saturating_sub(part.cost().items);
+        reclaimed.push((Queued { batch: part.clone(), ticket: Arc::clone(ticket) }, failure.clone()));
+        true
     }
 
     fn until(&self) -> Until {

@@ -1,5 +1,6 @@
 //! What delivery says in the log: with the Go collector's texts and fields where it says the same.
 
+use millrace_engine::ledger::Holder;
 use millrace_engine::{Account, Failure};
 use millrace_telemetry::logs::Throttle;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -33,6 +34,31 @@ pub(crate) fn dropping(account: &Account, failure: &Failure, items: u64) {
             say!(error, holder, error = %failure, dropped_items = items, "Exporting failed. Dropping data.");
         }
         _ => say!(warn, holder, error = %failure, dropped_items = items, "Sender failed"),
+    }
+}
+
+/// The oldest requests, dropped to make room. Said the first time, and then once in a while of everything since.
+pub(crate) struct Evictions {
+    throttle: Throttle,
+    /// How many items have been dropped and not been spoken of.
+    items: AtomicU64,
+}
+
+impl Evictions {
+    pub(crate) fn new() -> Self {
+        Self { throttle: Throttle::per(REJECTING), items: 0.into() }
+    }
+
+    pub(crate) fn tell(&self, holder: &Holder, items: u64) {
+        self.items.fetch_add(items, Relaxed);
+        let Some(before) = self.throttle.admit() else { return };
+        say!(
+            warn,
+            holder,
+            dropped_items = self.items.swap(0, Relaxed),
+            dropped_requests = before + 1,
+            "the queue is full; dropping the oldest requests to make room, as `millrace_on_full` says"
+        );
     }
 }
 

@@ -167,9 +167,9 @@ impl<A: Deref<Target = Account>> Ticket<A> {
         self.state().dead_lettered(self.hold.account(), self.request.cost, items, failure);
     }
 
-    /// `items` more of it are on disk from now on, in the same account, where they are kept as `kept`.
-    pub(crate) fn moved_to_disk(&self, items: u64, kept: Cost) {
-        self.state().moved_to_disk(self.hold.account(), self.request.cost, items, kept);
+    /// So much more of it is on disk from now on, and is counted as kept there in the account `to`.
+    pub(crate) fn moved_to_disk(&self, to: &Account, kept: Cost) {
+        self.state().moved_to_disk((self.hold.account(), to), self.request.cost, kept);
     }
 
     /// `items` more of it could not be sent before the end. On disk they stay, and whether they do is the answer;
@@ -240,11 +240,16 @@ impl State {
         }
     }
 
-    /// They have come in already. Only their size is another one on disk.
-    fn moved_to_disk(&mut self, account: &Account, whole: Cost, items: u64, kept: Cost) {
-        let cost = self.advance(whole, items);
+    /// They have come in already. Only their size is another one on disk, and perhaps the name of the component that keeps
+    /// them there: one that has another name since.
+    fn moved_to_disk(&mut self, (account, to): (&Account, &Account), whole: Cost, kept: Cost) {
+        let cost = self.advance(whole, kept.items);
         self.recorded += cost;
-        account.keep(kept);
+        if !std::ptr::eq(account, to) {
+            account.record(Term::Merged, cost);
+            to.record(Term::Created, kept);
+            return;
+        }
         let bytes = |bytes| Cost { items: 0, bytes };
         if kept.bytes > cost.bytes {
             account.record(Term::In, bytes(kept.bytes - cost.bytes));
@@ -277,7 +282,13 @@ impl State {
         let rest = whole.items - self.accounted.items;
         let outcome = match hold {
             Hold::Disk(lent) if rest > 0 => {
-                lent.stays(self.recorded);
+                let waiting = match std::mem::replace(&mut self.caller, Caller::Told) {
+                    Caller::Waits(answer) => Some(answer),
+                    Caller::None | Caller::Same | Caller::Told => None,
+                };
+                if let Some(to_be_told) = lent.stays(self.recorded, waiting) {
+                    self.caller = Caller::Waits(to_be_told);
+                }
                 Err(cut_off())
             }
             Hold::Disk(lent) => {
@@ -342,13 +353,17 @@ fn proportion(bytes: u64, part: u64, whole: u64) -> u64 {
 mod tests {
     use super::*;
     use millrace_engine::Ledger;
-    use millrace_engine::ledger::Holder;
+    use millrace_engine::ledger::{Holder, Shelf};
     use millrace_wire::Signal;
 
     fn account() -> Arc<Account> {
+        account_in(&Ledger::default())
+    }
+
+    fn account_in(ledger: &Ledger) -> Arc<Account> {
         let holder =
             Holder { kind: "exporter", component: "nop".into(), pipeline: None, signal: Signal::Logs };
-        Ledger::default().open(holder)
+        ledger.open(holder)
     }
 
     fn ten() -> Request {
@@ -417,17 +432,35 @@ mod tests {
 
     #[test]
     fn what_is_moved_to_disk_has_come_in_once_whatever_its_size_there() {
-        let account = account();
+        let ledger = Ledger::default();
+        let account = account_in(&ledger);
+        let disk = Shelf::new(&ledger, &account);
         let ticket = Ticket::unattended(&account, ten(), Permit::free());
         ticket.delivered(4, 0);
         let (small, large) = (Cost { items: 3, bytes: 7 }, Cost { items: 3, bytes: 4000 });
-        ticket.moved_to_disk(3, small);
-        ticket.moved_to_disk(3, large);
+        for kept in [small, large] {
+            disk.keep(kept);
+            ticket.moved_to_disk(&account, kept);
+        }
         drop(ticket);
         assert_eq!((account.imbalance(), account.imbalance_bytes()), (0, 0), "{account:?}");
         assert_eq!((account.held(), account.kept()), (small + large, small + large));
         assert_eq!((account.total(Term::In).items, account.total(Term::Out).items), (10, 4));
         assert_eq!(account.lost(), Cost::default());
+    }
+
+    #[test]
+    fn what_is_moved_to_disk_under_another_name_balances_in_both_accounts() {
+        let ledger = Ledger::default();
+        let (account, other) = (account_in(&ledger), Ledger::default().open(account().holder().clone()));
+        let ticket = Ticket::unattended(&account, ten(), Permit::free());
+        let disk = Shelf::new(&ledger, &other);
+        let kept = Cost { items: 10, bytes: 4000 };
+        disk.keep(kept);
+        ticket.moved_to_disk(&other, kept);
+        drop(ticket);
+        assert_balanced(&account);
+        assert_eq!((other.imbalance(), other.imbalance_bytes(), other.kept()), (0, 0, kept), "{other:?}");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use millrace_engine::{Failure, Reason, Stage};
 use std::sync::Arc;
 use std::time::Duration;
 use support::process::{Trial, queued};
-use support::sender::{Go, Scripted, later};
+use support::sender::{Go, Scripted, dead};
 use support::{Rng, batch};
 use tokio::task::yield_now;
 use tokio::time::sleep;
@@ -19,11 +19,6 @@ const SECOND: Duration = Duration::from_secs(1);
 fn patient(queue: QueueConfig) -> Delivery {
     let retry = RetryConfig { enabled: true, ..RetryConfig::default() };
     Delivery { retry, ..queued(queue) }
-}
-
-/// A destination that is down.
-fn dead() -> Arc<Scripted> {
-    Scripted::new(std::iter::repeat_n(Go::Fail(later()), 100_000))
 }
 
 fn stage(trial: &Trial) -> Arc<dyn Stage> {

@@ -12,8 +12,8 @@ use std::time::Duration;
 use support::batch;
 use support::process::{Trial, direct, queued};
 use support::sender::{Go, Scripted, later};
-use tokio::task::yield_now;
-use tokio::time::{Instant, timeout};
+use tokio::task::{JoinHandle, yield_now};
+use tokio::time::{Instant, sleep, timeout};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -97,7 +97,7 @@ async fn what_waits_for_company_is_sent_at_once_and_nothing_new_is_taken() {
         let trial = Arc::clone(&trial);
         async move { trial.leave(SECOND * 20, SECOND * 5).await }
     });
-    tokio::time::sleep(SECOND / 2).await;
+    sleep(SECOND / 2).await;
     assert_eq!(sender.attempts().len(), 1, "the batch is being tried");
     let refused = trial.hand_in(batch(5..6)).await.expect_err("it is on its way out");
     assert_eq!((refused.reason, refused.is_transient()), (Reason::ShuttingDown, true));
@@ -133,6 +133,88 @@ async fn one_whose_place_another_has_taken_does_not_linger() {
     new.assert_settled();
 }
 
+fn stage(trial: &Trial) -> Arc<dyn Stage> {
+    Arc::clone(&trial.exporter) as _
+}
+
+fn leaving(trial: &Arc<Trial>, lingering: u64) -> JoinHandle<Duration> {
+    let trial = Arc::clone(trial);
+    tokio::spawn(async move { trial.leave(SECOND * lingering as u32, SECOND * 5).await })
+}
+
+/// As when a further reload takes back what the one before has removed.
+#[tokio::test(start_paused = true)]
+async fn one_that_has_a_place_again_hands_over_what_it_has_left() {
+    let config = QueueConfig { num_consumers: 2, ..QueueConfig::default() };
+    let old = Arc::new(Trial::new(&patient(config), dead(1000)));
+    fill(&old, 20).await;
+    let leaves = leaving(&old, 20);
+    sleep(SECOND * 7 / 2).await;
+
+    let sender = Scripted::new([]);
+    let new = old.beside(&patient(QueueConfig::default()), Arc::clone(&sender) as _);
+    stage(&old).hand_over(&stage(&new));
+
+    let took = leaves.await.expect("no panic");
+    assert!(took < SECOND * 4, "{took:?}");
+    sleep(SECOND).await;
+    let mut delivered = sender.delivered();
+    delivered.sort_unstable();
+    assert_eq!(delivered, (0..20).collect::<Vec<_>>());
+    assert_eq!((new.total(Term::In), new.total(Term::Out)), (20, 20));
+    new.assert_settled();
+}
+
+/// As when it is being drained already: what is under way is handed over if it fails.
+#[tokio::test(start_paused = true)]
+async fn one_that_has_a_place_again_in_the_last_moment_hands_over_what_it_still_has() {
+    let slow = Go::After(SECOND * 3, Box::new(Go::Fail(later())));
+    let old = Trial::new(&patient(QueueConfig::default()), Scripted::new(std::iter::repeat_n(slow, 1000)));
+    fill(&old, 20).await;
+    let old = Arc::new(old);
+    let leaves = leaving(&old, 0);
+    sleep(SECOND).await;
+    let sender = Scripted::new([]);
+    let new = old.beside(&patient(QueueConfig::default()), Arc::clone(&sender) as _);
+    stage(&old).hand_over(&stage(&new));
+    leaves.await.expect("no panic");
+    sleep(SECOND).await;
+    assert_eq!((new.total(Term::In), new.total(Term::Out)), (20, 20), "{:?}", new.account());
+    new.assert_settled();
+}
+
+/// The destination is asked by one that has been replaced for longer than the one that has replaced it is there.
+#[tokio::test(start_paused = true)]
+async fn what_is_under_way_finds_the_one_in_its_place_while_that_leaves_itself() {
+    let slow = Go::After(SECOND * 3, Box::new(Go::Fail(later())));
+    let first = Trial::new(&patient(QueueConfig::default()), Scripted::new([slow]));
+    fill(&first, 1).await;
+    let sender = dead(4);
+    let second = first.beside(&patient(QueueConfig::default()), Arc::clone(&sender) as _);
+    stage(&first).hand_over(&stage(&second));
+    let (first, second) = (Arc::new(first), Arc::new(second));
+    let (leaves, follows) = (leaving(&first, 20), leaving(&second, 20));
+    assert_eq!(leaves.await.expect("no panic"), SECOND * 3);
+    assert_eq!(follows.await.expect("no panic"), SECOND * 7, "it is tried until it is taken");
+    assert_eq!((second.total(Term::Out), sender.delivered()), (1, vec![0]));
+    second.assert_settled();
+}
+
+/// Who has ended takes nothing any more, and what comes is lost by name.
+#[tokio::test(start_paused = true)]
+async fn what_comes_when_the_one_in_its_place_was_cut_off_is_lost_by_name() {
+    let slow = Go::After(SECOND * 10, Box::new(Go::Fail(later())));
+    let first = Arc::new(Trial::new(&patient(QueueConfig::default()), Scripted::new([slow])));
+    fill(&first, 1).await;
+    let second = first.beside(&patient(QueueConfig::default()), dead(1000));
+    stage(&first).hand_over(&stage(&second));
+    let leaves = leaving(&first, 20);
+    assert_eq!(second.drain(SECOND * 2).await, SECOND * 2);
+    leaves.await.expect("no panic");
+    assert_eq!((first.total(Term::In), first.lost(Reason::ShuttingDown)), (1, 1));
+    first.assert_settled();
+}
+
 /// Who waits for an answer can send again, and gets to the new graph that way.
 #[tokio::test(start_paused = true)]
 async fn without_a_queue_nobody_is_kept_waiting_for_retries() {
@@ -142,7 +224,7 @@ async fn without_a_queue_nobody_is_kept_waiting_for_retries() {
         let trial = Arc::clone(&trial);
         async move { trial.hand_in(batch(0..4)).await }
     });
-    tokio::time::sleep(SECOND / 2).await;
+    sleep(SECOND / 2).await;
     let took = trial.leave(SECOND * 20, SECOND * 5).await;
     assert!(took < SECOND, "{took:?}");
     assert_eq!(caller.await.expect("no panic").expect_err("handed back").reason, Reason::Unreachable);

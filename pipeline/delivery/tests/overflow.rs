@@ -48,7 +48,7 @@ async fn hand_in(trial: &Trial, requests: std::ops::Range<u64>) {
 }
 
 async fn end(trial: Trial) {
-    trial.drain(Duration::from_secs(5)).await;
+    trial.drain(Duration::from_secs(60)).await;
     assert_balanced(&trial);
 }
 
@@ -72,7 +72,7 @@ async fn what_does_not_fit_is_put_aside_and_comes_back_when_somebody_says_so() {
     until("the queue is empty", || trial.total(Term::Out) == 30).await;
     let full = Selection { reason: Some("queue_full".to_owned()), limit: Some(2), ..Selection::default() };
     let outcome = Arc::clone(&custodian).go_through(Task::Replay, full).await;
-    assert_eq!(outcome, Outcome { requests: 2, items: 20, stopped: None });
+    assert_eq!(outcome, Outcome { requests: 2, items: 20, ..Outcome::default() });
     until("they are delivered", || trial.total(Term::Out) == 50).await;
     assert_eq!(sender.delivered(), (0..50).collect::<Vec<_>>());
     assert_eq!(aside(&trial), 30);
@@ -203,5 +203,34 @@ async fn what_the_destination_refuses_takes_no_room_from_what_was_put_aside() {
     until("it is accounted for", || trial.account().kept().items == 0).await;
     assert_eq!(aside(&trial), before);
     assert_eq!(trial.lost(Reason::Rejected), 1000, "as without dead letters");
+    end(trial).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_given_back_and_refused_is_put_aside_again_however_much_has_been() {
+    let config = DeadLettersConfig { max_size: 1 << 20, ..DeadLettersConfig::default() };
+    let queue = QueueConfig { millrace_dead_letters: config, queue_size: 1, ..narrow() };
+    let disk = Disk::new();
+    let trial = disk.start(&queued(queue.clone()), Scripted::new([Go::Hang]) as _);
+    let mut taken = 0;
+    while trial.hand_in(batch(taken..taken + 100)).await.is_ok() {
+        taken += 100;
+    }
+    trial.drain(Duration::ZERO).await;
+    drop(trial);
+
+    let queue = QueueConfig { queue_size: 10_000, ..queue };
+    let refusing =
+        Scripted::new([Go::Take].into_iter().chain(std::iter::repeat_n(Go::Fail(never()), 100_000)));
+    let trial = disk.start(&queued(queue), refusing as _);
+    until("the queue is empty", || trial.account().kept().items == 0).await;
+    let before = aside(&trial);
+    assert_eq!(before + trial.total(Term::Out), taken);
+    for _ in 0..4 {
+        let outcome = disk.dead_letters(&trial.context).go_through(Task::Replay, Selection::default()).await;
+        assert_eq!((outcome.items, outcome.stopped), (before, None));
+        until("all is accounted for", || trial.account().kept().items == 0).await;
+        assert_eq!((aside(&trial), trial.lost(Reason::Rejected)), (before, 0));
+    }
     end(trial).await;
 }

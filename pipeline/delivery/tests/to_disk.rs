@@ -3,38 +3,22 @@
 mod support;
 
 use millrace_config::{Duration as Configured, Optional};
-use millrace_delivery::{BatchConfig, DeadLettersConfig, Delivery, QueueConfig, RetryConfig, Sizer};
+use millrace_delivery::{BatchConfig, DeadLettersConfig, QueueConfig, Sizer};
 use millrace_engine::ledger::Term;
-use millrace_engine::{Reason, Stage, Until};
+use millrace_engine::{Reason, Until};
 use std::sync::Arc;
 use std::time::Duration;
 use support::batch;
 use support::disk::{Disk, on_disk, soon, until};
-use support::process::{Trial, queued};
-use support::sender::{Go, Scripted, later};
+use support::process::{Trial, hand_over, patient};
+use support::sender::{Scripted, dead};
 
 const SECOND: Duration = Duration::from_secs(1);
-
-/// What is refused for a while is tried again, and again.
-fn patient(queue: QueueConfig) -> Delivery {
-    let retry = RetryConfig { initial_interval: Configured::from_millis(5), ..RetryConfig::default() };
-    Delivery { retry, ..queued(queue) }
-}
-
-/// A destination that is down.
-fn dead() -> Arc<Scripted> {
-    Scripted::new(std::iter::repeat_n(Go::Fail(later()), 1_000_000))
-}
 
 /// A queue on disk that holds so many items and puts nothing aside.
 fn holding(queue_size: u64) -> QueueConfig {
     let off = DeadLettersConfig { enabled: false, ..DeadLettersConfig::default() };
     QueueConfig { queue_size, sizer: Sizer::Items, millrace_dead_letters: off, ..on_disk() }
-}
-
-fn hand_over(old: &Trial, new: &Trial) {
-    let stage = |trial: &Trial| Arc::clone(&trial.exporter) as Arc<dyn Stage>;
-    stage(old).hand_over(&stage(new));
 }
 
 fn sorted(mut ids: Vec<u64>) -> Vec<u64> {
@@ -73,11 +57,11 @@ async fn what_waits_what_is_batched_and_what_would_be_tried_again_is_on_disk_and
         let new = old.beside(&patient(holding(10_000)), dead());
         hand_over(&old, &new);
         old.hand_in(batch(200..202)).await.expect("whoever still holds the old one may hand in");
-        soon("it does not linger", old.leave(SECOND * 600, SECOND * 5)).await;
+        soon("it does not linger", old.leave(SECOND * 600, SECOND * 60)).await;
         drop(old);
         until("all is on disk", || new.account().kept().items == 202).await;
         assert_eq!((new.total(Term::In), new.account().lost().items), (202, 0), "counted once");
-        new.drain(SECOND * 5).await;
+        new.drain(SECOND * 60).await;
         assert_balanced(&new);
         assert_eq!((new.account().kept().items, new.account().held().items), (202, 202));
         drop(new);
@@ -87,7 +71,7 @@ async fn what_waits_what_is_batched_and_what_would_be_tried_again_is_on_disk_and
         assert_eq!(next.total(Term::Opening), 202);
         until("all is delivered", || next.total(Term::Out) == 202).await;
         assert_eq!(sorted(sender.delivered()), (0..202).collect::<Vec<_>>(), "each once");
-        next.drain(SECOND * 5).await;
+        next.drain(SECOND * 60).await;
         next.assert_settled();
     }
 }
@@ -99,7 +83,7 @@ async fn what_does_not_fit_goes_there_as_soon_as_it_does() {
     let sender = Scripted::gated();
     let new = old.beside(&patient(holding(6)), Arc::clone(&sender) as _);
     hand_over(&old, &new);
-    let leaving = tokio::spawn(async move { old.leave(SECOND * 600, SECOND * 5).await });
+    let leaving = tokio::spawn(async move { old.leave(SECOND * 600, SECOND * 60).await });
     until("it is full", || new.account().kept().items == 6).await;
     assert!(!leaving.is_finished());
     // What has just been stored is held twice for a moment.
@@ -109,7 +93,7 @@ async fn what_does_not_fit_goes_there_as_soon_as_it_does() {
     soon("the rest follows", leaving).await.expect("no panic");
     until("all is delivered", || new.total(Term::Out) == 20).await;
     assert_eq!(sorted(sender.delivered()), (0..20).collect::<Vec<_>>());
-    new.drain(SECOND * 5).await;
+    new.drain(SECOND * 60).await;
     new.assert_settled();
     assert_eq!((new.total(Term::In), new.account().lost().items), (20, 0));
 }
@@ -120,10 +104,10 @@ async fn what_does_not_fit_until_the_end_is_lost_by_name_and_the_rest_is_kept() 
     let old = waiting(&disk, 10, false).await;
     let new = old.beside(&patient(holding(6)), dead());
     hand_over(&old, &new);
-    soon("it ends", old.leave(SECOND, SECOND * 5)).await;
+    soon("it ends", old.leave(SECOND, SECOND * 60)).await;
     assert_eq!(new.lost(Reason::Unreachable), 14, "{:?}", new.account());
     assert_eq!(new.account().held().items, 6);
-    new.drain(SECOND * 5).await;
+    new.drain(SECOND * 60).await;
     assert_balanced(&new);
     assert_eq!((new.account().kept().items, new.total(Term::In)), (6, 20));
 }
@@ -141,9 +125,9 @@ async fn what_is_too_large_for_the_queue_on_disk_is_offered_to_the_destination_i
     let new = old.beside(&patient(holding(6)), dead());
     hand_over(&old, &new);
     sender.open(100);
-    soon("it ends", old.leave(SECOND, SECOND * 5)).await;
+    soon("it ends", old.leave(SECOND, SECOND * 60)).await;
     assert_eq!(sorted(sender.delivered()), (0..20).collect::<Vec<_>>());
-    new.drain(SECOND * 5).await;
+    new.drain(SECOND * 60).await;
     new.assert_settled();
 }
 
@@ -160,11 +144,11 @@ async fn who_waits_hears_that_it_can_send_again_and_is_counted_as_handed_back() 
         until("it is being retried", || old.metric("otelcol_millrace_retry_waiting") > 0.0).await;
         let new = old.beside(&patient(holding(10_000)), dead());
         hand_over(&old, &new);
-        soon("it ends", old.leave(SECOND * 600, SECOND * 5)).await;
+        soon("it ends", old.leave(SECOND * 600, SECOND * 60)).await;
         let failure = soon("it hears", waits).await.expect("no panic").expect_err("it was not delivered");
         assert!(failure.is_transient(), "{failure:?}");
         assert_eq!((new.total(Term::Refused), new.account().lost().items), (3, 0));
-        new.drain(SECOND * 5).await;
+        new.drain(SECOND * 60).await;
         new.assert_settled();
     }
 }

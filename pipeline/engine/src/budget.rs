@@ -6,13 +6,17 @@
 //! refused that would have fitted only while another one is being released).
 //!
 //! # Invariant
-//! `free + sum(slabs) + charged = limit`, always.
+//! `free + sum(slabs) + charged + aside = limit`, always.
+
+mod aside;
+
+pub use aside::Aside;
 
 use crate::lanes::{Lane, Lanes};
 use millrace_telemetry::shard::{shard_count, worker_slot};
 use std::fmt;
 use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst, fence};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
 /// What a request that waits takes beside its bytes: its origin, its charge, its place in a queue, its ticket. Charged
@@ -38,12 +42,16 @@ pub struct Budget {
 struct Padded<T>(T);
 
 struct Pool {
+    /// The limit that was set.
+    whole: AtomicU64,
+    /// What of it can be charged: the rest is set aside.
     limit: AtomicU64,
     slab: AtomicI64,
     free: Padded<AtomicI64>,
     slabs: Box<[Padded<AtomicI64>]>,
-    /// Held while slabs are taken back, so that what is on its way is not missed by others who do the same.
-    reclaiming: Padded<Mutex<()>>,
+    /// Held while slabs are taken back, so that what is on its way is not missed by others who do the same; and while a
+    /// limit changes. Holds how much is set aside.
+    reclaiming: Padded<Mutex<u64>>,
     /// Charges that had to be refused, for the metric.
     refused: Padded<AtomicU64>,
     /// How many tasks wait in [`Budget::charge`]; while it is zero, releasing touches nothing shared.
@@ -60,6 +68,7 @@ impl Budget {
         let shards = shard_count();
         let limit_signed = i64::try_from(limit).unwrap_or(i64::MAX);
         let pool = Lanes::new(Pool {
+            whole: AtomicU64::new(limit_signed.cast_unsigned()),
             limit: AtomicU64::new(limit_signed.cast_unsigned()),
             slab: AtomicI64::new(slab_of(limit_signed)),
             free: Padded(AtomicI64::new(limit_signed)),
@@ -95,12 +104,12 @@ impl Budget {
         None
     }
 
-    /// Holds `wanted` bytes, waiting for others to release theirs; who waits longest goes first. More than the whole limit
-    /// counts as the whole limit, so that the largest single thing can pass, alone.
+    /// Holds `wanted` bytes, waiting for others to release theirs; who waits longest goes first. More than the whole limit,
+    /// less what is [set aside](Aside), counts as that, so that the largest single thing can pass, alone.
     ///
     /// Whoever holds a charge and waits for another of the same budget may wait for himself: charge once.
     pub async fn charge(&self, wanted: u64) -> Charge {
-        let bytes = wanted.min(self.limit());
+        let bytes = wanted.min(self.pool.limit.load(Relaxed));
         if self.pool.waiting.load(Relaxed) == 0 && self.pool.take(bytes) {
             return self.holding(bytes);
         }
@@ -111,7 +120,7 @@ impl Budget {
             tokio::pin!(released);
             released.as_mut().enable();
             // Anew each time: a limit that is lowered meanwhile would leave this, and all behind it, waiting for ever.
-            let bytes = wanted.min(self.limit());
+            let bytes = wanted.min(self.pool.limit.load(Relaxed));
             if self.pool.take(bytes) {
                 return self.holding(bytes);
             }
@@ -119,24 +128,28 @@ impl Budget {
         }
     }
 
-    /// The limit, in bytes.
+    /// The most that [`Budget::try_charge_sparing`] grants beside anything else, be it ever so little.
+    #[must_use]
+    pub fn most_sparing(&self) -> u64 {
+        let limit = self.pool.limit.load(Relaxed);
+        limit - limit / SPARED
+    }
+
+    /// The limit, in bytes, with what is set aside.
     #[must_use]
     pub fn limit(&self) -> u64 {
-        self.pool.limit.load(Relaxed)
+        self.pool.whole.load(Relaxed)
     }
 
     /// Changes the limit. Where more is charged than the new one allows, nothing is granted until enough has been
     /// released.
     pub fn set_limit(&self, limit: u64) {
-        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        let _reclaiming = self.pool.reclaiming.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = self.pool.limit.swap(limit.cast_unsigned(), Relaxed).cast_signed();
-        self.pool.slab.store(slab_of(limit), Relaxed);
-        self.pool.free.0.fetch_add(limit - before, Relaxed);
-        self.pool.released.notify_waiters();
+        let aside = self.pool.reclaiming();
+        self.pool.whole.store(i64::try_from(limit).unwrap_or(i64::MAX).cast_unsigned(), Relaxed);
+        self.pool.resize(*aside);
     }
 
-    /// The bytes charged now. Exact when nothing moves.
+    /// The bytes charged or set aside now. Exact when nothing moves.
     #[must_use]
     pub fn used(&self) -> u64 {
         let idle: i64 = self.pool.slabs.iter().map(|slab| slab.0.load(Relaxed)).sum();
@@ -180,9 +193,13 @@ impl Pool {
         take_sparing_from(&self.free.0, wanted, spared) || self.reclaim(wanted, spared)
     }
 
+    fn reclaiming(&self) -> MutexGuard<'_, u64> {
+        self.reclaiming.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Takes `wanted` after all slabs have been taken back.
     fn reclaim(&self, wanted: i64, spared: i64) -> bool {
-        let _reclaiming = self.reclaiming.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let _reclaiming = self.reclaiming();
         for slab in &self.slabs {
             let idle = slab.0.swap(0, Relaxed);
             self.free.0.fetch_add(idle, Relaxed);
@@ -292,6 +309,12 @@ impl Charge {
         }
     }
 
+    /// Whether it could never hold so many bytes more, as they are beyond the limit even when nothing else is held.
+    #[must_use]
+    pub fn can_never_grow(&self, bytes: u64) -> bool {
+        self.0.as_ref().is_some_and(|hold| hold.bytes.saturating_add(bytes) > hold.pool.limit.load(Relaxed))
+    }
+
     /// The bytes held.
     #[must_use]
     pub fn bytes(&self) -> u64 {
@@ -312,137 +335,4 @@ impl fmt::Debug for Charge {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use futures_util::FutureExt;
-
-    #[test]
-    fn the_limit_is_exact_and_everything_comes_back() {
-        let budget = Budget::new(1_000_000);
-        let held: Vec<_> =
-            (0..10).map(|_| budget.try_charge(100_000).expect("there is room for ten")).collect();
-        assert_eq!(budget.used(), 1_000_000);
-        assert!(budget.try_charge(1).is_none());
-        assert_eq!(budget.refused(), 1);
-        drop(held);
-        assert_eq!(budget.used(), 0);
-        assert!(budget.try_charge(1_000_000).is_some());
-    }
-
-    #[test]
-    fn what_is_large_leaves_room_for_what_is_small() {
-        let budget = Budget::new(800);
-        let mut large = budget.try_charge_sparing(400).expect("there is room");
-        assert!(budget.try_charge_sparing(301).is_none());
-        let more = budget.try_charge_sparing(200).expect("an eighth is left");
-        assert!(!large.try_grow_sparing(101));
-        assert!(large.try_grow_sparing(100));
-        let small: Vec<_> = (0..10).map(|_| budget.try_charge(10).expect("that is what is left")).collect();
-        assert!(budget.try_charge(1).is_none());
-        drop((small, large, more));
-        assert_eq!(budget.used(), 0);
-        let huge = budget.try_charge_sparing(790).expect("alone it fits");
-        assert!(budget.try_charge(10).is_some());
-        drop(huge);
-        let held = budget.try_charge(1).expect("room");
-        assert!(budget.try_charge_sparing(790).is_none(), "not alone");
-        drop(held);
-        assert!(budget.try_charge_sparing(800).is_some());
-        assert!(budget.try_charge_sparing(801).is_none());
-    }
-
-    #[test]
-    fn what_turns_out_smaller_gives_the_rest_back_unless_it_is_shared() {
-        let budget = Budget::new(100);
-        let mut charge = budget.try_charge(60).expect("room");
-        charge.shrink_to(70);
-        assert_eq!(budget.used(), 60);
-        charge.shrink_to(20);
-        assert_eq!((charge.bytes(), budget.used()), (20, 20));
-        let shared = charge.clone();
-        charge.shrink_to(0);
-        assert_eq!(budget.used(), 20);
-        drop((charge, shared));
-        assert_eq!(budget.used(), 0);
-    }
-
-    #[test]
-    fn a_limit_can_be_raised_and_lowered_while_bytes_are_held() {
-        let budget = Budget::new(100);
-        let held = budget.try_charge(80).expect("room");
-        budget.set_limit(200);
-        let more = budget.try_charge(120).expect("room");
-        assert!(budget.try_charge(1).is_none());
-        budget.set_limit(50);
-        assert_eq!((budget.limit(), budget.used()), (50, 200));
-        drop(held);
-        assert!(budget.try_charge(1).is_none(), "more is held than the limit allows");
-        drop(more);
-        assert_eq!(budget.used(), 0);
-        assert!(budget.try_charge(51).is_none());
-        assert!(budget.try_charge(50).is_some());
-    }
-
-    #[test]
-    fn clones_share_one_hold() {
-        let budget = Budget::new(100);
-        let charge = budget.try_charge(60).expect("room");
-        let shared = charge.clone();
-        drop(charge);
-        assert_eq!(budget.used(), 60);
-        drop(shared);
-        assert_eq!(budget.used(), 0);
-    }
-
-    #[test]
-    fn threads_never_overdraw_and_never_leak() {
-        let budget = Budget::new(10_000);
-        let peak = AtomicU64::new(0);
-        std::thread::scope(|scope| {
-            for thread in 0..4u64 {
-                let (budget, peak) = (&budget, &peak);
-                scope.spawn(move || {
-                    let mut held = Vec::new();
-                    for round in 0..20_000u64 {
-                        if let Some(charge) = budget.try_charge((round * 7 + thread) % 900) {
-                            held.push(charge);
-                        }
-                        peak.fetch_max(held.iter().map(Charge::bytes).sum(), Relaxed);
-                        if held.len() > 6 || round % 5 == 0 {
-                            held.pop();
-                        }
-                    }
-                });
-            }
-        });
-        assert!(peak.load(Relaxed) <= 10_000);
-        assert_eq!(budget.used(), 0);
-    }
-
-    #[tokio::test]
-    async fn a_waiting_charge_goes_on_when_room_is_released() {
-        let budget = Budget::new(100);
-        let first = budget.try_charge(80).expect("room");
-        let waiting = tokio::spawn({
-            let budget = budget.clone();
-            async move { budget.charge(50).await.bytes() }
-        });
-        tokio::task::yield_now().await;
-        assert!(!waiting.is_finished());
-        drop(first);
-        assert_eq!(waiting.await.expect("the task ends"), 50);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_waiting_charge_is_cut_to_a_limit_that_is_lowered_meanwhile() {
-        let budget = Budget::new(100);
-        let first = budget.try_charge(80).expect("room");
-        let waiting = budget.charge(50);
-        tokio::pin!(waiting);
-        assert!(waiting.as_mut().now_or_never().is_none());
-        budget.set_limit(40);
-        drop(first);
-        let charge = tokio::time::timeout(std::time::Duration::from_secs(1), waiting).await;
-        assert_eq!(charge.expect("it fits alone").bytes(), 40);
-    }
-}
+mod tests;

@@ -8,6 +8,7 @@ use crate::entry::{Entry, Route};
 use crate::extension::{ClientAuth, Gate, Offers, ServerAuth};
 use crate::health::Health;
 use crate::ledger::{Account, Holder, Ledger};
+use crate::openings::Openings;
 use crate::stage::{BoxFuture, Stage};
 use crate::status::{Components, Instance, Status};
 use crate::storage::{Directories, Storage};
@@ -45,6 +46,8 @@ pub struct Shared {
     pub retries: Retries,
     /// The directories on disk that this process has for itself.
     pub directories: Directories,
+    /// How they are opened, and whatever else is on disks that may hang.
+    pub openings: Openings,
     /// What outlives a graph.
     pub lasting: Lasting,
     /// The statuses of components that are built in place of others, until they work.
@@ -72,6 +75,7 @@ impl Shared {
             offers: Offers::default(),
             retries: Retries::default(),
             directories: Directories::default(),
+            openings: Openings::new(health.clone()),
             drafts: health.components().clone(),
             generation: lasting.next_generation(),
             lasting,
@@ -83,7 +87,8 @@ impl Shared {
     #[must_use]
     pub fn next(&self) -> Self {
         let (offers, drafts) = (Offers::default(), Components::default());
-        Self { offers, drafts, generation: self.lasting.next_generation(), ..self.clone() }
+        let (generation, openings) = (self.lasting.next_generation(), self.openings.limited());
+        Self { offers, drafts, generation, openings, ..self.clone() }
     }
 }
 

@@ -47,6 +47,9 @@ pub struct Outcome {
     pub items: u64,
     /// Why not with more, if something was in the way.
     pub stopped: Option<String>,
+    /// Whether that goes by by itself: whoever asks again later gets further.
+    #[serde(default)]
+    pub is_for_now: bool,
 }
 
 /// Whoever keeps something on disk, and lets others decide what becomes of it.

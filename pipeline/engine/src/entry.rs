@@ -147,6 +147,12 @@ impl Entry {
         Submission::new(self, batch)
     }
 
+    /// The names of client metadata that are needed further on ([`Stage::metadata`]).
+    #[must_use]
+    pub fn metadata(&self) -> Vec<String> {
+        self.stages.iter().flat_map(|reached| reached.stage.metadata()).collect()
+    }
+
     pub(crate) fn leaf_count(&self) -> usize {
         self.leaves.len()
     }

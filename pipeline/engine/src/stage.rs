@@ -59,13 +59,21 @@ pub trait Stage: Send + Sync {
 
     /// On a reload that has no place for it any more: takes nothing new, and goes on with what is held as it always
     /// does, retries and all, until nothing is left or until then. It is drained afterwards. Giving this up half-way
-    /// loses nothing.
+    /// loses nothing. One that feeds nobody may do so while there are further graphs, and one of these may have a place
+    /// for it again ([`Stage::hand_over`]).
     fn linger(&self, _until: Instant) -> BoxFuture<'_, ()> {
         Box::pin(std::future::ready(()))
     }
 
-    /// The graph that it is built for begins to work. What others would notice (answering at an address) begins here.
+    /// The graph that it is built for begins to work. What others would notice begins here: answering at an address,
+    /// sending what an earlier one has left, dropping any of it. One that is built and does not begin does nothing.
     fn begin(&self) {}
+
+    /// The names of client metadata that are needed to go on with a batch, here or further on; in any order and writing.
+    /// What keeps batches on disk keeps no other with them.
+    fn metadata(&self) -> Vec<String> {
+        Vec::new()
+    }
 
     /// On a reload: gives state and whatever is held to the stage that takes this one's place, as far as it can.
     /// Whoever still holds this one may go on handing in. It is drained afterwards, as soon as all that feed it have.

@@ -13,7 +13,7 @@ use std::any::Any;
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
 use std::time::Duration;
 
 /// Who keeps something, and what. It is found again as long as none of this changes.
@@ -47,11 +47,16 @@ pub struct Rules {
     pub sync: bool,
     /// How long to wait for others before writing through.
     pub commit_delay: Duration,
+    /// How long to wait for another process to let go of the folder.
+    pub lock_timeout: Duration,
 }
 
 /// What gives components places on disk (`storage`).
 pub trait Storage: Send + Sync {
-    /// The place of an owner, which may be empty still.
+    /// The directory that they are in.
+    fn directory(&self) -> &Path;
+
+    /// The place of an owner, which may be empty still. May have to wait for the disk.
     ///
     /// # Errors
     /// Why there is none, and what to do.
@@ -69,6 +74,8 @@ pub struct Place {
     directory: Arc<Directory>,
     name: String,
     status: Status,
+    /// Whose it is, for as long as this is held.
+    claim: Option<Arc<ComponentId>>,
     /// The rules for what is kept here.
     pub rules: Rules,
 }
@@ -77,7 +84,29 @@ impl Place {
     /// The folder `name` in `directory`. `status` is where it is told that the disk does not take what it should.
     #[must_use]
     pub fn new(directory: &Arc<Directory>, name: String, rules: Rules, status: Status) -> Self {
-        Self { directory: Arc::clone(directory), name, status, rules }
+        Self { directory: Arc::clone(directory), name, status, claim: None, rules }
+    }
+
+    /// The same, for the use of `owner` for as long as this is held.
+    ///
+    /// # Errors
+    /// The id of another component that uses it: one that the owner is not under any of its names.
+    pub fn claimed_by(mut self, owner: &Owner) -> Result<Self, ComponentId> {
+        let mut claims = lock(&self.directory.claims);
+        claims.retain(|_, claims| {
+            claims.retain(|claim| claim.strong_count() > 0);
+            !claims.is_empty()
+        });
+        let claims_here = claims.entry(self.name.clone()).or_default();
+        let is_other = |id: &Arc<ComponentId>| **id != owner.id && !owner.namesakes.contains(id);
+        if let Some(other) = claims_here.iter().filter_map(Weak::upgrade).find(is_other) {
+            return Err((*other).clone());
+        }
+        let claim = Arc::new(owner.id.clone());
+        claims_here.push(Arc::downgrade(&claim));
+        drop(claims);
+        self.claim = Some(claim);
+        Ok(self)
     }
 
     /// The disk does not take what it should, here.
@@ -101,7 +130,14 @@ impl Place {
         self.directory.path.join(&self.name)
     }
 
-    /// What is open here: what somebody else has opened and still holds, or else what `open` gives.
+    /// The folder, by the other paths that lead to the directory.
+    #[must_use]
+    pub fn folder_elsewhere(&self) -> Vec<PathBuf> {
+        lock(&self.directory.called).paths.values().map(|path| path.join(&self.name)).collect()
+    }
+
+    /// What is open here: what somebody else has opened and still holds, or else what `open` gives. That may outlive
+    /// whoever opens it, and so gets the place without its claim.
     ///
     /// # Errors
     /// Those of `open`, and when something of another type is open here, which is a bug.
@@ -109,7 +145,7 @@ impl Place {
         &self,
         open: impl FnOnce(&Self) -> Result<T, E>,
     ) -> Result<Arc<T>, E> {
-        self.directory.open(&self.name, || open(self))
+        self.directory.open(&self.name, || open(&Self { claim: None, ..self.clone() }))
     }
 
     /// What is kept here is `custodian`'s, for as long as that is there: it can be asked for by the name of the folder.
@@ -124,18 +160,56 @@ impl Place {
 /// A directory that this process has for itself, for as long as anybody holds this.
 pub struct Directory {
     path: PathBuf,
-    open: Mutex<HashMap<String, Weak<dyn Any + Send + Sync>>>,
+    open: Mutex<HashMap<String, Arc<Mutex<Open>>>>,
     /// Folders that are used for what should be in one of another name, by that name.
     stand_ins: Mutex<HashMap<String, String>>,
+    /// Who uses its folders.
+    claims: Mutex<HashMap<String, Vec<Weak<ComponentId>>>>,
     /// The places in it that cannot be written to.
     failing: Mutex<BTreeSet<String>>,
     /// Whom to ask about what is in its folders.
     custodians: Mutex<HashMap<String, Weak<dyn Custodian>>>,
+    /// Other paths that lead here, through links, by who calls it so.
+    called: Mutex<Called>,
     /// Keeps other processes out.
     _lock: Box<dyn Any + Send + Sync>,
 }
 
+/// What is open under a name. Locked while somebody opens it: a disk may hang, and that holds up nobody who opens another
+/// one.
+type Open = Option<Weak<dyn Any + Send + Sync>>;
+
+/// The paths that lead to a directory, by the numbers of those who call it so.
+#[derive(Debug, Default)]
+struct Called {
+    next: u64,
+    paths: HashMap<u64, PathBuf>,
+}
+
+/// Somebody calls a directory by another path, for as long as this is held.
+#[derive(Debug)]
+#[must_use = "dropping it forgets the path"]
+pub struct Calling {
+    directory: Arc<Directory>,
+    number: u64,
+}
+
+impl Drop for Calling {
+    fn drop(&mut self) {
+        lock(&self.directory.called).paths.remove(&self.number);
+    }
+}
+
 impl Directory {
+    /// It is looked for at that path, too, which leads here now and may be pointed elsewhere.
+    pub fn call(self: &Arc<Self>, path: PathBuf) -> Calling {
+        let mut called = lock(&self.called);
+        let number = called.next;
+        called.next += 1;
+        called.paths.insert(number, path);
+        Calling { directory: Arc::clone(self), number }
+    }
+
     /// Where it is.
     #[must_use]
     pub fn path(&self) -> &Path {
@@ -151,23 +225,30 @@ impl Directory {
         name: &str,
         open: impl FnOnce() -> Result<T, E>,
     ) -> Result<Arc<T>, E> {
+        let place = Arc::clone(lock(&self.open).entry(name.to_owned()).or_default());
         // Held meanwhile, so that nobody else opens the same.
-        let mut things = lock(&self.open);
-        if let Some(open) = things.get(name).and_then(Weak::upgrade) {
+        let mut place = lock(&place);
+        if let Some(open) = place.as_ref().and_then(Weak::upgrade) {
             return open.downcast().map_err(|_| {
                 NoPlace(format!("{} is in use for something else", self.path.join(name).display())).into()
             });
         }
         let opened = Arc::new(open()?);
         let weak: Weak<T> = Arc::downgrade(&opened);
-        things.insert(name.to_owned(), weak);
+        *place = Some(weak);
         Ok(opened)
     }
 
-    /// Whether something is open under that name.
+    /// Whether something is open under that name, or about to be.
     #[must_use]
     pub fn is_open(&self, name: &str) -> bool {
-        lock(&self.open).get(name).is_some_and(|open| open.strong_count() > 0)
+        let Some(place) = lock(&self.open).get(name).map(Arc::clone) else { return false };
+        let open = match place.try_lock() {
+            Ok(open) => open,
+            Err(TryLockError::Poisoned(open)) => open.into_inner(),
+            Err(TryLockError::WouldBlock) => return true,
+        };
+        open.as_ref().is_some_and(|open| open.strong_count() > 0)
     }
 
     /// What should be in the folder `name` is opened in `other`.
@@ -196,7 +277,10 @@ impl fmt::Debug for Directory {
 
 /// The directories that this process has, by where they are; clones share them.
 #[derive(Clone, Default, Debug)]
-pub struct Directories(Arc<Mutex<HashMap<PathBuf, Weak<Directory>>>>);
+pub struct Directories(Arc<Mutex<HashMap<PathBuf, Claimed>>>);
+
+/// One of them, which somebody may be claiming: that holds up nobody who wants another one.
+type Claimed = Arc<Mutex<Weak<Directory>>>;
 
 impl Directories {
     /// The directory at `path`, which has to be absolute and without detours to be recognised: one that is held
@@ -209,19 +293,22 @@ impl Directories {
         path: &Path,
         claim: impl FnOnce() -> Result<L, E>,
     ) -> Result<Arc<Directory>, E> {
-        let mut known = lock(&self.0);
-        if let Some(directory) = known.get(path).and_then(Weak::upgrade) {
+        let claimed = Arc::clone(lock(&self.0).entry(path.to_owned()).or_default());
+        let mut claimed = lock(&claimed);
+        if let Some(directory) = claimed.upgrade() {
             return Ok(directory);
         }
         let directory = Arc::new(Directory {
             path: path.to_owned(),
             open: Mutex::default(),
             stand_ins: Mutex::default(),
+            claims: Mutex::default(),
             failing: Mutex::default(),
             custodians: Mutex::default(),
+            called: Mutex::default(),
             _lock: Box::new(claim()?),
         });
-        known.insert(path.to_owned(), Arc::downgrade(&directory));
+        *claimed = Arc::downgrade(&directory);
         Ok(directory)
     }
 }
@@ -245,6 +332,7 @@ mod tests {
             max_age: None,
             sync: true,
             commit_delay: Duration::ZERO,
+            lock_timeout: Duration::ZERO,
         };
         Place::new(directory, name.to_owned(), rules, Components::default().status(&instance))
     }
@@ -268,6 +356,25 @@ mod tests {
     }
 
     #[test]
+    fn what_is_being_opened_holds_up_nobody_who_opens_something_else() {
+        let directories = Directories::default();
+        let directory = directories.get(Path::new("/d"), || Ok::<_, Infallible>(())).expect("claimed");
+        let (one, other) = (place(&directory, "one"), place(&directory, "other"));
+        let opened = directories.get(Path::new("/hangs"), || {
+            let elsewhere = directories.get(Path::new("/e"), || Ok::<_, Infallible>(()));
+            one.open(|_| {
+                assert!(directory.is_open("one") && !directory.is_open("other"));
+                Ok::<_, NoPlace>(*open(&other, 2))
+            })
+            .map(|opened| (elsewhere.is_ok(), opened))
+        });
+        let claimed = opened.expect("all of them");
+        assert!(directory.is_open("one"));
+        drop(claimed);
+        assert!(!directory.is_open("one"));
+    }
+
+    #[test]
     fn a_directory_is_well_when_all_places_in_it_are() {
         let directory = Directories::default().get(Path::new("/d"), || Ok::<_, Infallible>(()));
         let directory = directory.expect("claimed");
@@ -280,6 +387,19 @@ mod tests {
         assert_eq!(condition(), Condition::RecoverableError);
         other.works();
         assert_eq!(condition(), Condition::Ok);
+    }
+
+    #[test]
+    fn a_directory_is_looked_for_by_other_paths_while_somebody_calls_it_so() {
+        let directory = Directories::default().get(Path::new("/d"), || Ok::<_, Infallible>(()));
+        let directory = directory.expect("claimed");
+        let one = place(&directory, "one");
+        assert!(one.folder_elsewhere().is_empty());
+        let (first, second) = (directory.call("/link".into()), directory.call("/link".into()));
+        drop(first);
+        assert_eq!(one.folder_elsewhere(), [PathBuf::from("/link/one")]);
+        drop(second);
+        assert!(one.folder_elsewhere().is_empty());
     }
 
     #[test]

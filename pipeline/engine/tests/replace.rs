@@ -4,20 +4,23 @@ mod support;
 
 use millrace_config::ComponentId;
 use millrace_engine::component::{
-    BuildError, Context, ExporterConfig, Outputs, ProcessorConfig, Receiver, ReceiverConfig, Shared,
+    BuildError, Context, ExporterConfig, Extension, ExtensionConfig, Outputs, ProcessorConfig, Receiver,
+    ReceiverConfig, Shared,
 };
 use millrace_engine::entry::Route;
-use millrace_engine::graph::{Graph, Plans};
+use millrace_engine::graph::{Earlier, Graph, Haste, Plans, Progress};
 use millrace_engine::status::Condition;
 use millrace_engine::{Batch, BoxFuture, Cost, Entry, Failure, Permit, Reservation, Stage, Status, Until};
 use millrace_wire::Signal;
 use std::any::Any;
 use std::collections::BTreeMap;
+use std::future::{pending, ready};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use support::configured::{config, shared};
 use support::logs;
-use tokio::time::Instant;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep};
 
 /// What the components of a test share.
 #[derive(Clone, Default)]
@@ -175,6 +178,27 @@ impl ProcessorConfig for Hold {
     }
 }
 
+/// An extension that cannot start although it was prepared.
+struct Late;
+
+impl ExtensionConfig for Late {
+    fn build(&self, context: Context) -> Result<Arc<dyn Extension>, BuildError> {
+        Ok(Arc::new(TooLate(context)))
+    }
+}
+
+struct TooLate(Context);
+
+impl Extension for TooLate {
+    fn start(&self) -> BoxFuture<'_, Result<(), BuildError>> {
+        Box::pin(ready(Err(self.0.error("its file is gone"))))
+    }
+
+    fn stop(&self) -> BoxFuture<'_, ()> {
+        Box::pin(ready(()))
+    }
+}
+
 struct Probe(World);
 
 impl ExporterConfig for Probe {
@@ -199,26 +223,48 @@ fn plans(yaml: &str, world: &World, changed: &[&str]) -> (millrace_config::Confi
     for id in config.exporters.keys() {
         plans.exporters.insert(id.clone(), Box::new(Probe(world.clone())));
         plans.prints.insert(("exporter", id.clone()), print(id));
+        let others = ["probe", "prober"].into_iter().filter_map(|name| id.of_type(name));
+        let others = others.filter(|other| !config.exporters.contains_key(other)).collect();
+        plans.namesakes.insert(("exporter", id.clone()), others);
+    }
+    for id in config.extensions.keys() {
+        plans.extensions.insert(id.clone(), Box::new(Late));
     }
     (config, plans)
 }
 
-async fn started(yaml: &str, world: &World, shared: &Shared) -> Graph {
+async fn started(yaml: &str, world: &World, shared: &Shared) -> Arc<Graph> {
     let (config, plans) = plans(yaml, world, &[]);
     let graph = Graph::build(&config, &plans, shared).expect("it can be built");
     graph.prepare().await.expect("prepared");
     graph.start().await.expect("started");
     world.events();
-    graph
+    Arc::new(graph)
 }
 
-async fn replaced(old: &Graph, yaml: &str, world: &World, changed: &[&str]) -> Graph {
+/// Puts another graph to work, and does not retire the old one.
+async fn succeeded(old: &Graph, yaml: &str, world: &World, changed: &[&str]) -> Arc<Graph> {
     let (config, plans) = plans(yaml, world, changed);
     let new = old.successor(&config, &plans).expect("it can be built");
     new.prepare().await.expect("prepared");
     new.take_over(old, &config).await.expect("started");
-    old.retire(&new, (Instant::now() + Duration::from_secs(10)).into_std(), std::future::pending()).await;
+    Arc::new(new)
+}
+
+async fn replaced(old: &Arc<Graph>, yaml: &str, world: &World, changed: &[&str]) -> Arc<Graph> {
+    let new = succeeded(old, yaml, world, changed).await;
+    let (_tell, haste) = watch::channel(Haste::None);
+    old.retirement(&new).run(in_seconds(10), haste, |_| {}, at_once()).await;
     new
+}
+
+/// There was nothing before.
+fn at_once() -> Earlier<impl Future<Output = ()>, impl Future<Output = ()>> {
+    Earlier { have_fed: ready(()), are_gone: ready(()) }
+}
+
+fn in_seconds(seconds: u64) -> std::time::Instant {
+    (Instant::now() + Duration::from_secs(seconds)).into_std()
 }
 
 const BASE: &str = "
@@ -290,20 +336,53 @@ async fn what_a_stage_holds_goes_to_the_one_in_its_place_or_is_passed_on_by_itse
 }
 
 #[tokio::test(start_paused = true)]
+async fn one_whose_type_is_called_otherwise_takes_over_unless_that_may_be_another_one() {
+    let side = |id: &str| BASE.replace("probe/side", id);
+    let world = World::default();
+    let old = started(&side("prober/side"), &world, &shared()).await;
+    world.feed("source/other").await;
+    let new = succeeded(&old, BASE, &world, &[]).await;
+    let events = world.events();
+    assert!(events.contains(&"1 of prober/side#1 to probe/side#1".to_owned()), "{events:?}");
+    drop(new);
+
+    // One that has been there under the present name all along has data of its own, for another destination.
+    let both = side("prober/side")
+        .replace("prober/side:", "prober/side:, probe/side:")
+        .replace("[prober/side", "[probe/side, prober/side");
+    for before in [both.clone(), both.replace("[probe/side, ", "[")] {
+        let world = World::default();
+        let old = started(&before, &world, &shared()).await;
+        world.feed("source/other").await;
+        let new = succeeded(&old, BASE, &world, &["probe/side"]).await;
+        let events = world.events();
+        assert!(!events.iter().any(|event| event.contains("of prober/side#1 to")), "{events:?}");
+        drop(new);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_has_no_place_any_more_may_linger_and_is_drained_in_time() {
     for (hurried_after, expected) in [(60, 15), (3, 3)] {
         let world = World::default();
         let old = started(BASE, &world, &shared()).await;
         world.feed("source/other").await;
-        let (config, plans) = plans(&BASE.replace("probe/side, probe]", "probe]"), &world, &[]);
-        let new = old.successor(&config, &plans).expect("it can be built");
-        new.prepare().await.expect("prepared");
-        new.take_over(&old, &config).await.expect("started");
+        let new = succeeded(&old, &BASE.replace("probe/side, probe]", "probe]"), &world, &[]).await;
         world.events();
 
         let started = Instant::now();
-        let hurry = tokio::time::sleep(Duration::from_secs(hurried_after));
-        old.retire(&new, (started + Duration::from_secs(20)).into_std(), hurry).await;
+        let (tell, haste) = watch::channel(Haste::None);
+        let hurry = async {
+            sleep(Duration::from_secs(hurried_after)).await;
+            tell.send_replace(Haste::All);
+            pending::<()>().await;
+        };
+        let retirement = old.retirement(&new);
+        tokio::select! {
+            () = retirement.run(in_seconds(20), haste, |_| {}, at_once()) => {}
+            () = hurry => {}
+        }
+        drop(retirement);
         assert_eq!(started.elapsed(), Duration::from_secs(expected), "enough is left to drain it");
         assert_eq!(world.events(), ["stop source/other#1", "drain 1 of probe/side#1"]);
 
@@ -319,10 +398,86 @@ async fn stopping_waits_for_what_is_still_being_retired() {
     let world = World::default();
     let graph = started(BASE, &world, &shared()).await;
     let (now, second) = (Instant::now(), Duration::from_secs(1));
-    graph.stop_beside((now + second * 20).into_std(), tokio::time::sleep(second * 14)).await;
+    graph.stop_beside(in_seconds(20), sleep(second), sleep(second * 14)).await;
     assert_eq!(now.elapsed(), second * 14);
     let end = world.events();
     assert!(end.contains(&"drain 0 of probe#1".to_owned()), "{end:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn destinations_have_their_time_beside_further_graphs_and_what_feeds_others_makes_way() {
+    let world = World::default();
+    let first = started(BASE, &world, &shared()).await;
+    world.feed("source").await;
+    world.feed("source/other").await;
+    let without = "receivers: {source:}\nexporters: {probe:}\nservice: {pipelines: {logs/a: {receivers: [source], \
+                   exporters: [probe]}}}";
+    let second = succeeded(&first, without, &world, &[]).await;
+    let (tell, haste) = watch::channel(Haste::None);
+    let begun = Instant::now();
+    let has_fed = Arc::new(Mutex::new(None));
+    let note = Arc::clone(&has_fed);
+    let retirement = first.retirement(&second);
+    let left = retirement.destinations();
+    let labels = |id: &str| millrace_telemetry::Labels::new().with("exporter", id.to_owned());
+    assert!(left.have(&labels("probe/side")) && !left.have(&labels("probe")), "{left:?}");
+    let has_come = move |far| {
+        if far == Progress::Sends {
+            *note.lock().expect("no test panics here") = Some(begun.elapsed());
+        }
+    };
+    let retiring =
+        tokio::spawn(async move { retirement.run(in_seconds(40), haste, has_come, at_once()).await });
+
+    sleep(Duration::from_secs(2)).await;
+    assert_eq!(*has_fed.lock().expect("no test panics here"), None, "the processor lingers");
+    tell.send_replace(Haste::Feeding);
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!(*has_fed.lock().expect("no test panics here"), Some(Duration::from_secs(2)));
+
+    // A further graph that has no place for it either
+    let third = replaced(&second, without, &world, &["probe"]).await;
+    third.take_from(&left);
+    world.events();
+    assert!(!retiring.is_finished());
+
+    // and one that has.
+    let fourth = replaced(&third, BASE, &world, &["probe"]).await;
+    fourth.take_from(&left);
+    assert!(world.events().contains(&"1 of probe/side#1 to probe/side#2".to_owned()));
+    retiring.await.expect("no panic");
+    assert_eq!(begun.elapsed(), Duration::from_secs(35), "it had all of its time");
+    drop(first);
+    assert!(!left.have(&labels("probe/side")), "it is gone");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_an_earlier_graph_may_feed_stays_as_it_is_until_that_has_fed() {
+    let world = World::default();
+    let old = started(BASE, &world, &shared()).await;
+    let new = succeeded(&old, BASE, &world, &["probe"]).await;
+    world.events();
+    let begun = Instant::now();
+    let steps = Arc::new(Mutex::new(Vec::new()));
+    let note = Arc::clone(&steps);
+    let has_come =
+        move |far| note.lock().expect("no test panics here").push((far, begun.elapsed().as_secs()));
+    let earlier =
+        Earlier { have_fed: sleep(Duration::from_secs(7)), are_gone: sleep(Duration::from_secs(11)) };
+    let (_tell, haste) = watch::channel(Haste::None);
+    let retirement = old.retirement(&new);
+    let retiring =
+        tokio::spawn(async move { retirement.run(in_seconds(40), haste, has_come, earlier).await });
+
+    sleep(Duration::from_secs(6)).await;
+    let events = world.events();
+    assert_eq!(events, ["stop source#1", "stop source/other#1"], "receivers end, and nothing else does");
+
+    retiring.await.expect("no panic");
+    assert!(world.events().contains(&"drain 0 of probe#1".to_owned()));
+    let steps = steps.lock().expect("no test panics here");
+    assert_eq!(*steps, [(Progress::Feeds, 0), (Progress::Sends, 7)]);
+    assert_eq!(begun.elapsed(), Duration::from_secs(11));
 }
 
 #[tokio::test(start_paused = true)]
@@ -341,6 +496,20 @@ async fn one_that_cannot_have_what_it_needs_leaves_everything_as_it_was() {
     let new = replaced(&old, BASE, &world, &["probe"]).await;
     assert!(world.events().contains(&"start source#3".to_owned()));
     drop(new);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_cannot_start_in_the_end_keeps_nobody_else_from_working() {
+    let world = World::default();
+    let old = started(BASE, &world, &shared()).await;
+    let late = BASE.replace("service:", "extensions: {late:}\nservice:\n  extensions: [late]");
+    let (config, plans) = plans(&late, &world, &["probe/side"]);
+    let new = old.successor(&config, &plans).expect("it can be built");
+    new.prepare().await.expect("prepared");
+    let failed = new.take_over(&old, &config).await.expect_err("it does not start");
+    assert!(failed.to_string().contains("its file is gone"), "{failed}");
+    let expected = ["begin probe/side#2", "start source/other#2", "0 of probe/side#1 to probe/side#2"];
+    assert_eq!(world.events(), expected);
 }
 
 #[tokio::test(start_paused = true)]

@@ -135,7 +135,9 @@ impl Head {
         self.kind == kind::HEADERS
     }
 
-    pub(crate) fn has(&self, flag: u8) -> bool {
+    /// Whether it has a flag, by the protocol's number.
+    #[must_use]
+    pub fn has(&self, flag: u8) -> bool {
         self.flags & flag != 0
     }
 }

@@ -20,5 +20,6 @@ mod streams;
 
 pub use connection::{Connection, Event, Options};
 pub use frame::{Fatal, HEAD_LEN, Head, PREFACE, Reason, go_away};
+pub use hpack::{Damaged, Decoder};
 pub use patience::IdleFrames;
 pub use request::Request;

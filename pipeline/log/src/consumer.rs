@@ -3,7 +3,7 @@
 use crate::damage;
 use crate::entry::{Delivery, Lease, Next};
 use crate::event::{Listener, lock};
-use crate::files::{Access, File, read_full};
+use crate::files::{Access, File, is_of_the_file, read_full, remedy};
 use crate::format::frame::{self, HEADER, Header};
 use crate::format::segment::BLOCK;
 use crate::index::{Located, Segment};
@@ -32,6 +32,8 @@ pub struct Consumer {
 /// Where reading is. One file is open at a time, and one table of it in memory.
 #[derive(Default)]
 pub(crate) struct Place {
+    /// The segment that could not be opened when that was last tried, and the system's reason.
+    unopened: Option<(u64, Option<i32>)>,
     segment: u64,
     file: Option<Arc<dyn File>>,
     /// Where the entries of the segment are that have been looked for on disk: eight bytes for each.
@@ -47,6 +49,8 @@ enum Read {
     /// Not any more; look again.
     Gone,
     Failed(io::Error),
+    /// The file could not be opened, which says nothing about it.
+    Unopened(io::Error),
 }
 
 impl Consumer {
@@ -80,7 +84,8 @@ impl Consumer {
     ///
     /// # Errors
     /// If the disk fails. The entry is next again: wait a little before calling again. When it has failed three times,
-    /// at least a second apart, it is counted as [`LossReason::Unreadable`], and the next one is next.
+    /// at least a second apart, it is counted as [`LossReason::Unreadable`], and the next one is next. If its file could
+    /// only not be opened, as the process has no more descriptors or may not, it stays next until it can be.
     pub fn read_next(&self) -> Result<Option<Delivery>, ReadError> {
         let mut place = lock(&self.place);
         loop {
@@ -90,7 +95,8 @@ impl Consumer {
                 Some((sequence, number, located, segment))
             });
             let Some((sequence, number, located, segment)) = next else {
-                *place = Place::default();
+                place.close();
+                self.look_at_unopened(&mut place);
                 return Ok(None);
             };
             let Some(segment) = segment else { continue };
@@ -98,10 +104,14 @@ impl Consumer {
                 Read::Entry(delivery) => return Ok(Some(delivery)),
                 Read::Gone => {}
                 Read::Failed(source) => {
-                    *place = Place::default();
+                    place.close();
                     let file = segment_name(number);
                     self.failed(sequence, number, located, &segment, &source);
                     return Err(ReadError { file, source });
+                }
+                Read::Unopened(source) => {
+                    self.note_unopened(&mut place, number, &source);
+                    return Err(ReadError { file: segment_name(number), source });
                 }
             }
         }
@@ -118,25 +128,59 @@ impl Consumer {
         self.shared.with(|index| index.defer(self.reader, sequence))
     }
 
+    /// How many bytes of entries it is done with take their room still, as it is given back segment by segment, and others
+    /// are in theirs: as it will be when it is done with that one, too.
+    #[must_use]
+    pub fn spent_with(&self, sequence: Option<u64>) -> u64 {
+        self.shared.with(|index| index.spent_with(self.reader, sequence))
+    }
+
     /// Tells when there may be something that was not there when it was made.
     pub fn ready(&self) -> Listener {
         self.shared.ready.listen()
     }
 
-    /// The lowest number that may still be handed out, acked or deferred. What a caller holds of entries below it will
-    /// not be asked for.
+    /// The lowest number that has not been handed out and may be. What a caller keeps of entries below it, for when they
+    /// are, will not be asked for.
     #[must_use]
-    pub fn oldest(&self) -> u64 {
-        self.shared.with(|index| index.oldest(self.reader))
+    pub fn untaken_from(&self) -> u64 {
+        self.shared.with(|index| index.untaken_from(self.reader))
     }
 
     /// An open file takes its room on the disk even when it has been removed.
     fn let_go(&self) {
-        if let Ok(mut place) = self.place.try_lock()
-            && place.file.is_some()
-            && self.shared.with(|index| !index.segments.contains_key(&place.segment))
+        let Ok(mut place) = self.place.try_lock() else { return };
+        if place.file.is_some() && self.is_gone(place.segment) {
+            place.close();
+        }
+        self.look_at_unopened(&mut place);
+    }
+
+    fn is_gone(&self, segment: u64) -> bool {
+        self.shared.with(|index| !index.segments.contains_key(&segment))
+    }
+
+    fn note_unopened(&self, place: &mut Place, number: u64, error: &io::Error) {
+        self.look_at_unopened(place);
+        let unopened = Some((number, error.raw_os_error()));
+        if std::mem::replace(&mut place.unopened, unopened) != unopened {
+            let (file, error, remedy) = (segment_name(number), error.to_string(), remedy(error));
+            self.shared.notice(&Notice::Unopened { file, error, remedy });
+        }
+    }
+
+    /// What could not be opened may have been dropped since.
+    fn look_at_unopened(&self, place: &mut Place) {
+        if let Some((number, _)) = place.unopened
+            && self.is_gone(number)
         {
-            *place = Place::default();
+            self.reads_on(place, number);
+        }
+    }
+
+    fn reads_on(&self, place: &mut Place, number: u64) {
+        if place.unopened.take_if(|(unopened, _)| *unopened == number).is_some() {
+            self.shared.notice(&Notice::ReadsOn { file: segment_name(number) });
         }
     }
 
@@ -148,7 +192,12 @@ impl Consumer {
         located: Option<Located>,
         segment: &Segment,
     ) -> Read {
-        let file = match place.file(&self.shared, number) {
+        let opened = match place.file(&self.shared, number) {
+            Err(error) if !is_of_the_file(&error) => return Read::Unopened(error),
+            opened => opened,
+        };
+        self.reads_on(place, number);
+        let file = match opened {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 self.missing(number);
@@ -263,12 +312,16 @@ impl Consumer {
 }
 
 impl Place {
+    fn close(&mut self) {
+        *self = Self { unopened: self.unopened, ..Self::default() };
+    }
+
     /// The file of a segment, opened once.
     fn file(&mut self, shared: &Shared, number: u64) -> io::Result<Arc<dyn File>> {
         if let Some(file) = self.file.as_ref().filter(|_| self.segment == number) {
             return Ok(Arc::clone(file));
         }
-        *self = Self::default();
+        self.close();
         let file: Arc<dyn File> = shared.files.open(&segment_name(number), Access::Read)?.into();
         self.segment = number;
         self.file = Some(Arc::clone(&file));

@@ -31,6 +31,8 @@ pub(crate) struct CursorFile {
     /// The slot that is not the one that counts, and is written to next: again, if writing to it fails.
     turn: u64,
     generation: u64,
+    /// Its name is on disk.
+    is_named: bool,
 }
 
 /// What was found in a cursor's file.
@@ -88,6 +90,8 @@ pub(crate) fn load(files: &dyn Files, consumer: &str) -> Result<Found, OpenError
         slot: usable.then_some(slot as u64),
         turn,
         generation: cursor.generation,
+        // Whoever opens a log sees to the names that are there.
+        is_named: true,
     };
     Ok(Found::Cursor(cursor, file))
 }
@@ -106,7 +110,14 @@ fn read(files: &dyn Files, name: &str) -> io::Result<Vec<u8>> {
 impl CursorFile {
     /// To be made.
     pub(crate) fn new(consumer: &str) -> Self {
-        Self { consumer: consumer.to_owned(), file: None, slot: None, turn: 0, generation: 0 }
+        Self {
+            consumer: consumer.to_owned(),
+            file: None,
+            slot: None,
+            turn: 0,
+            generation: 0,
+            is_named: false,
+        }
     }
 
     pub(crate) fn name(&self) -> String {
@@ -146,8 +157,13 @@ impl CursorFile {
         cursor.generation = self.generation;
         let need = (cursor.encoded_len() as u64).next_power_of_two().max(SLOT);
         let Some(slot) = self.slot else { return self.make(shared, need, &cursor).map(|()| true) };
-        if need > slot && self.make(shared, need, &cursor).is_ok() {
-            return Ok(true);
+        if need > slot {
+            match self.make(shared, need, &cursor) {
+                Ok(()) => return Ok(true),
+                // The old file is there no more. In the new one, its slots are in the middle of others.
+                Err(error) if self.slot != Some(slot) => return Err(error),
+                Err(_) => {}
+            }
         }
         let (bytes, whole) = cursor.encode(slot as usize);
         self.write(shared, slot, &bytes).inspect_err(|error| {
@@ -169,6 +185,14 @@ impl CursorFile {
         write_all(file.as_ref(), &mut [IoSlice::new(bytes)], self.turn * slot)?;
         file.sync_data()?;
         self.file = Some(file);
+        self.name_it(shared)
+    }
+
+    fn name_it(&mut self, shared: &Shared) -> io::Result<()> {
+        if !self.is_named {
+            shared.files.sync_dir()?;
+            self.is_named = true;
+        }
         Ok(())
     }
 
@@ -195,7 +219,7 @@ impl CursorFile {
             let _ = files.unlink(&new);
             shared.with(|index| index.cursor_room -= more);
         })?;
-        (self.file, self.slot, self.turn) = (Some(file), Some(slot), 1);
-        files.sync_dir()
+        (self.file, self.slot, self.turn, self.is_named) = (Some(file), Some(slot), 1, false);
+        self.name_it(shared)
     }
 }

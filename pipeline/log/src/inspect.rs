@@ -1,118 +1,31 @@
 //! Looking at a log from outside: listing, verifying, dumping, while it is closed or while a process has it. Nothing is
 //! changed. What is being written at the same time may look torn.
 
+mod facts;
 mod holes;
 
+pub use facts::{CursorFacts, Inspected, Position, SegmentFacts, SegmentState, Verified};
 pub use holes::Hole;
 
 use crate::cursors;
 use crate::entry::{Delivery, Lease};
-use crate::files::{Access, Disk, File, Files, Listed, read_full};
-use crate::format::cursor::Cursor;
+use crate::files::{Access, Disk, File, Files, LOCK, Listed, read_full};
 use crate::format::segment::{BLOCK, Decoded, Header};
+use crate::format::trailer::{self, Trailer};
 use crate::format::{ALIGN, frame};
 use crate::options::SEGMENT_SIZE_MAX;
 use crate::recover::{SKIPPED_MAX, read_trailer};
 use crate::report::{OpenError, Totals};
 use crate::scan::{self, Depth, Found, Walked, walk};
-use crate::shared::{segment_name, segment_number};
+use crate::shared::{is_far, segment_name, segment_number};
 use std::io;
-use std::ops::{ControlFlow, Range};
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 
 /// A log, looked at from outside.
 pub struct Inspector {
     files: Arc<dyn Files>,
-}
-
-/// What there is to say about a segment without reading all of it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SegmentFacts {
-    /// Its file.
-    pub file: String,
-    /// Its number.
-    pub number: u64,
-    /// The size of the file.
-    pub file_len: u64,
-    /// What it is.
-    pub state: SegmentState,
-    /// The first entry has this number,
-    pub base: u64,
-    /// and the last one the number before this.
-    pub end: u64,
-    /// What is in it, done with or not.
-    pub totals: Totals,
-    /// When the oldest was appended, in nanoseconds since 1970; 0 without entries.
-    pub oldest_ns: u64,
-    /// When the newest was.
-    pub newest_ns: u64,
-}
-
-/// What a segment is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SegmentState {
-    /// Nothing will be added.
-    Complete,
-    /// It is being written to, or was when the process ended.
-    Open,
-    /// Prepared, and not written to.
-    Blank,
-    /// Its header cannot be used.
-    Damaged,
-    /// A newer version wrote it.
-    Newer(u16),
-    /// What has its name is no regular file.
-    Irregular,
-    /// Not even a beginning of it is there, and others were begun after it.
-    Empty,
-}
-
-/// What is persisted for a consumer.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CursorFacts {
-    /// Its name.
-    pub consumer: String,
-    /// `None`: the file cannot be used.
-    pub position: Option<Position>,
-}
-
-/// How far a consumer is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Position {
-    cursor: Cursor,
-}
-
-/// What verifying a segment found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Verified {
-    /// Entries whose every byte is right, done with or not.
-    pub whole: Totals,
-    /// Entries of which only the header is, and that are not done with.
-    pub broken: Totals,
-    /// How many numbers are missing between entries, or before the end that the segment says it has, and are not done
-    /// with.
-    pub missing: u64,
-    /// How many entries are broken or missing, and done with all the same: they have been given up and counted as lost,
-    /// or were damaged when they had been acked.
-    pub settled: u64,
-    /// Stretches in which no entry was found.
-    pub gaps: u64,
-    /// Behind the last entry there are so many bytes of something else.
-    pub torn_bytes: u64,
-}
-
-/// An entry, as [`Inspector::entries`] finds it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Inspected {
-    /// The segment.
-    pub segment: u64,
-    /// Where the frame begins in its file.
-    pub offset: u64,
-    /// All persisted cursors say that it is done with.
-    pub done: bool,
-    /// What it is.
-    pub delivery: Delivery,
 }
 
 impl Inspector {
@@ -128,6 +41,18 @@ impl Inspector {
     #[must_use]
     pub fn new(files: Arc<dyn Files>) -> Self {
         Self { files }
+    }
+
+    /// Whether a log is there, or has been: its lock stays behind.
+    ///
+    /// # Errors
+    /// If the directory cannot be read.
+    pub fn is_log(&self) -> io::Result<bool> {
+        match self.files.open(LOCK, Access::Read) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            opened => return opened.map(|_| true),
+        }
+        Ok(self.files.list()?.iter().any(|file| segment_number(&file.name).is_some()))
     }
 
     /// All segments, in order. One that vanishes meanwhile is left out.
@@ -156,6 +81,10 @@ impl Inspector {
         let is_begun =
             |facts: &SegmentFacts| matches!(facts.state, SegmentState::Complete | SegmentState::Open);
         let begun = segments.iter().rposition(is_begun).unwrap_or_default();
+        // As when a log is opened: others' files, unless numbers have really come that far.
+        if !segments.iter().any(|facts| is_far(facts.number) && is_begun(facts)) {
+            segments.retain(|facts| !is_far(facts.number));
+        }
         for facts in &mut segments[..begun] {
             if facts.state == SegmentState::Blank && facts.file_len == 0 {
                 facts.state = SegmentState::Empty;
@@ -192,15 +121,18 @@ impl Inspector {
         // had been written by then. Only the newest can have been cut short by a kill.
         let by_the_next = self.end_by_the_next(number)?;
         let cursors = self.cursors().map_err(io::Error::other)?;
-        let Some((file, header, end, to)) = self.segment(number)? else { return Ok(None) };
+        let Some(Opened { file, header, trailer, to }) = self.segment(number)? else { return Ok(None) };
+        let end = trailer.map(|trailer| trailer.end);
         // More than a segment can hold is not gone through: numbers have jumped.
         let can_be = |next: &u64| next.saturating_sub(header.base) <= SEGMENT_SIZE_MAX / frame::HEADER as u64;
         let end = end.or(by_the_next.map(|end| end.max(header.base)).filter(can_be));
         let is_done = |sequence: u64| is_done(&cursors, number, sequence);
         let mut verified = Verified::default();
         let mut next = header.base;
+        let mut seen = 0;
         let walked = walk_through(file.as_ref(), &header, end, to, Depth::Bodies, |found| {
             let sequence = found.header.sequence;
+            seen += 1;
             let totals = Totals::one(found.header.items, found.header.frame_len());
             match found.body_whole {
                 true => verified.whole.add(totals),
@@ -217,6 +149,9 @@ impl Inspector {
         let known = cursors.iter().filter_map(|facts| facts.position.as_ref()?.end(number));
         let known = known.filter(can_be).fold(next, u64::max);
         verified.miss(next..end.unwrap_or(known), is_done);
+        if let Some(trailer) = trailer {
+            verified.miss_at_most(trailer.totals.entries, seen);
+        }
         verified.gaps = walked.gaps;
         // In a file that has been used before, what is torn cannot be told from what was there. In one that is complete,
         // nothing is: what ought to be there is missing.
@@ -236,9 +171,11 @@ impl Inspector {
             if segment.state == SegmentState::Irregular {
                 continue;
             }
-            let Some((file, header, end, to)) = self.segment(segment.number).map_err(reading)? else {
+            let Some(Opened { file, header, trailer, to }) = self.segment(segment.number).map_err(reading)?
+            else {
                 continue;
             };
+            let end = trailer.map(|trailer| trailer.end);
             let mut places = Vec::new();
             walk_through(file.as_ref(), &header, end, to, Depth::Headers, |found| {
                 places.push((found.offset, found.header.frame_len()));
@@ -271,9 +208,11 @@ impl Inspector {
             if segment.state == SegmentState::Irregular {
                 continue;
             }
-            let Some((file, header, end, to)) = self.segment(segment.number).map_err(reading)? else {
+            let Some(Opened { file, header, trailer, to }) = self.segment(segment.number).map_err(reading)?
+            else {
                 continue;
             };
+            let end = trailer.map(|trailer| trailer.end);
             walk_through(file.as_ref(), &header, end, to, Depth::Headers, |found| {
                 if !is_done(&cursors, segment.number, found.header.sequence) {
                     visit(Lease::of(&found.header));
@@ -320,9 +259,7 @@ impl Inspector {
         Ok(facts)
     }
 
-    /// The file, its header, the end that its trailer says its numbers have, and where its frames end.
-    #[allow(clippy::type_complexity, reason = "four things that belong to one another only here")]
-    fn segment(&self, number: u64) -> io::Result<Option<(Box<dyn File>, Header, Option<u64>, u64)>> {
+    fn segment(&self, number: u64) -> io::Result<Option<Opened>> {
         let file = match self.files.open(&segment_name(number), Access::Read) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             file => file?,
@@ -330,77 +267,19 @@ impl Inspector {
         let Decoded::Header(header) = header(file.as_ref(), number)? else { return Ok(None) };
         let len = file.size()?;
         let trailer = read_trailer(file.as_ref(), len, &header)?;
-        let to = if trailer.is_some() { len - crate::format::trailer::LENGTH as u64 } else { len };
-        Ok(Some((file, header, trailer.map(|trailer| trailer.end), to)))
+        let to = if trailer.is_some() { len - trailer::LENGTH as u64 } else { len };
+        Ok(Some(Opened { file, header, trailer, to }))
     }
 }
 
-impl SegmentFacts {
-    /// Nothing is in it.
-    fn blank(number: u64, file_len: u64, state: SegmentState) -> Self {
-        Self {
-            file: segment_name(number),
-            number,
-            file_len,
-            state,
-            base: 0,
-            end: 0,
-            totals: Totals::default(),
-            oldest_ns: 0,
-            newest_ns: 0,
-        }
-    }
-}
-
-impl Verified {
-    /// Nothing is to be found of these.
-    fn miss(&mut self, numbers: Range<u64>, is_done: impl Fn(u64) -> bool) {
-        let all = numbers.end.saturating_sub(numbers.start);
-        let settled = numbers.filter(|sequence| is_done(*sequence)).count() as u64;
-        self.settled += settled;
-        self.missing += all - settled;
-    }
-
-    /// Whether all that waits is there.
-    #[must_use]
-    pub fn is_sound(&self) -> bool {
-        self.broken.is_empty() && self.missing == 0
-    }
-}
-
-impl Position {
-    /// Everything below this number is done with.
-    #[must_use]
-    pub fn low(&self) -> u64 {
-        self.cursor.low
-    }
-
-    /// The number that the next entry was to get when the cursor was persisted.
-    #[must_use]
-    pub fn next_sequence(&self) -> u64 {
-        self.cursor.next_sequence
-    }
-
-    /// What was left then.
-    #[must_use]
-    pub fn left(&self) -> Totals {
-        let mut left = Totals::default();
-        for part in &self.cursor.parts {
-            left.add(part.left);
-        }
-        left
-    }
-
-    /// Where the numbers ended that were known to be in a segment.
-    fn end(&self, segment: u64) -> Option<u64> {
-        self.cursor.part(segment).filter(|part| !part.is_unknown()).map(|part| part.end)
-    }
-
-    /// Whether an entry in that segment is done with.
-    #[must_use]
-    pub fn is_done(&self, segment: u64, sequence: u64) -> bool {
-        self.cursor.is_done(self.cursor.part(segment), sequence)
-    }
+/// A segment that can be used.
+struct Opened {
+    file: Box<dyn File>,
+    header: Header,
+    /// If it is complete.
+    trailer: Option<Trailer>,
+    /// Where its frames end at the latest.
+    to: u64,
 }
 
 /// Whether all that has been persisted says so.
@@ -461,7 +340,16 @@ mod tests {
         let files = Disk::open(directory.path()).expect("there");
         let file = files.create(&segment_name(3)).expect("created");
         let salt = Salt { marker: 1, seed: 2 };
-        let was = Header { number: 3, base: 1, prior: 0, created_ns: 4, salt, reused: false };
+        let was = Header {
+            number: 3,
+            base: 1,
+            prior: 0,
+            created_ns: 4,
+            salt,
+            reused: false,
+            tally: None,
+            void_before: 0,
+        };
         write_all(file.as_ref(), &mut [IoSlice::new(&was.encode())], 0).expect("written");
         assert!(!is_gone(file.as_ref(), &was).expect("readable"));
         write_all(file.as_ref(), &mut [IoSlice::new(&segment::prepared(9))], 0).expect("written");
@@ -474,7 +362,16 @@ mod tests {
         let files = Disk::open(directory.path()).expect("there");
         let file = files.create(&segment_name(1)).expect("created");
         let salt = Salt { marker: 1, seed: 2 };
-        let header = Header { number: 1, base: 1, prior: 0, created_ns: 3, salt, reused: false };
+        let header = Header {
+            number: 1,
+            base: 1,
+            prior: 0,
+            created_ns: 3,
+            salt,
+            reused: false,
+            tally: None,
+            void_before: 0,
+        };
         let frame = |sequence| {
             let header = frame::Header {
                 header_len: frame::HEADER as u16,

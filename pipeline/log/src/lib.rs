@@ -65,8 +65,10 @@ mod options;
 mod recover;
 mod report;
 mod scan;
+mod seen;
 mod shared;
 mod spare;
+mod tally;
 mod writer;
 
 pub use clock::{Clock, SystemClock};
@@ -79,7 +81,7 @@ pub use group::Appending;
 pub use inspect::{CursorFacts, Hole, Inspected, Inspector, Position, SegmentFacts, SegmentState, Verified};
 pub use log::{Log, Room, Steps};
 pub use options::{
-    Caps, ConsumerOptions, MAX_SIZE_MIN, OnFull, Options, Order, SEGMENT_SIZE_MAX, SEGMENT_SIZE_MIN,
+    AlsoAt, Caps, ConsumerOptions, MAX_SIZE_MIN, OnFull, Options, Order, SEGMENT_SIZE_MAX, SEGMENT_SIZE_MIN,
 };
 pub use report::{
     Loss, LossReason, Notice, Observer, OpenError, ReadError, Recovered, Refusal, Stats, Totals,

@@ -4,7 +4,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::consumer::{Consumer, Place};
 use crate::cursors::PROBE;
 use crate::entry::Entry;
-use crate::event::{Event, Listener, lock};
+use crate::event::{Event, lock};
 use crate::files::{Disk, Files, Guard};
 use crate::format::frame;
 use crate::group::Appending;
@@ -13,10 +13,11 @@ use crate::keeper::{self, Keeper};
 use crate::line::{Placed, Queued};
 use crate::options::{Caps, MAX_SIZE_MIN, Options, SEGMENT_SIZE_MAX, SEGMENT_SIZE_MIN};
 use crate::recover;
-use crate::report::{OpenError, Recovered, Refusal, Stats, Totals};
+use crate::report::{OpenError, Recovered, Refusal};
 use crate::shared::{Chores, Shared};
 use crate::writer::Writer;
 use std::path::Path;
+use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -24,10 +25,14 @@ use std::time::Duration;
 /// How much stack the threads get: they neither recurse nor keep buffers there.
 const STACK: usize = 256 * 1024;
 
+/// How long whoever drops the last handle waits for the disk.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 /// The default size of a segment.
 const SEGMENT_SIZE: u64 = 16 << 20;
 
-/// An open log. Clones are the same log; when the last one is dropped, it is closed.
+/// An open log. Clones are the same log; when the last one is dropped, it is closed. That is waited for, but not for a
+/// disk that hangs: then it stays locked until the disk answers. [`Log::close`] waits for as long as it takes.
 #[derive(Clone)]
 pub struct Log {
     inner: Arc<Inner>,
@@ -56,7 +61,8 @@ impl Log {
     /// made or listed.
     pub fn open(directory: &Path, options: Options) -> Result<(Self, Recovered), OpenError> {
         let disk = Disk::create(directory)
-            .map_err(|source| OpenError::Io { doing: "making the directory", source })?;
+            .map_err(|source| OpenError::Io { doing: "making the directory", source })?
+            .also_at(options.also_at.clone());
         Self::open_with(Arc::new(disk), Arc::new(SystemClock::default()), options).map_err(
             |error| match error {
                 OpenError::Locked(_) => OpenError::Locked(directory.to_owned()),
@@ -150,9 +156,18 @@ impl Log {
     /// # Errors
     /// If there is no room, or nothing can be written at present.
     pub fn reserve(&self, framed_len: u64) -> Result<Room, Refusal> {
+        self.reserve_leaving(framed_len, 0)
+    }
+
+    /// The same, if so many bytes are left then. Where the oldest give way, they do so that these are left. One that would
+    /// not fit beside them even if nothing else was there leaves less.
+    ///
+    /// # Errors
+    /// As [`Log::reserve`].
+    pub fn reserve_leaving(&self, framed_len: u64, leave: u64) -> Result<Room, Refusal> {
         let shared = &self.inner.shared;
         let now = shared.monotonic();
-        let charge = shared.with(|index| index.reserve(framed_len, now))?;
+        let charge = shared.with(|index| index.reserve(framed_len, leave, now))?;
         Ok(Room { shared: Arc::clone(shared), framed_len, charge })
     }
 
@@ -215,24 +230,6 @@ impl Log {
         Some(Consumer::new(shared, reader, &self.inner.places[reader]))
     }
 
-    /// Tells when there may be room that was not there when it was made.
-    pub fn freed(&self) -> Listener {
-        self.inner.shared.freed.listen()
-    }
-
-    /// How much waits for the consumer for which most does.
-    #[must_use]
-    pub fn held(&self) -> Totals {
-        self.inner.shared.with(|index| index.held())
-    }
-
-    /// How much there is.
-    #[must_use]
-    pub fn stats(&self) -> Stats {
-        let now_ns = self.inner.shared.now_ns();
-        self.inner.shared.with(|index| index.stats(now_ns))
-    }
-
     /// Has other limits from now on, and tells how many bytes it may take: a log has room for two of its segments, whose
     /// size stays as it is. What is over a limit already stays where new entries are refused, and gives way at once where
     /// the oldest do; a file that has been prepared for the next segment stays until it is used.
@@ -265,6 +262,13 @@ impl Log {
 
 impl Inner {
     fn close(&self) {
+        if let Some(closing) = self.end() {
+            closing.run();
+        }
+    }
+
+    /// Takes nothing more. What is returned is what is left to be done, the first time.
+    fn end(&self) -> Option<Closing> {
         let shared = &self.shared;
         shared.with(|index| index.closed = true);
         lock(&shared.line).closed = true;
@@ -272,15 +276,51 @@ impl Inner {
         lock(&shared.chores).closed = true;
         shared.untidy.notify_all();
         let threads = std::mem::take(&mut *lock(&self.threads));
-        if threads.is_empty() {
-            return;
+        (!threads.is_empty()).then(|| Closing { shared: Arc::clone(shared), threads })
+    }
+}
+
+/// A log that takes nothing more, and is to be closed. That waits for the disk.
+struct Closing {
+    shared: Arc<Shared>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Closing {
+    fn run(self) {
+        for thread in self.threads {
+            // Whoever drops the last handle may be one of them: an observer, for instance.
+            if thread.thread().id() != thread::current().id() {
+                // A panic has been reported where it happened.
+                let _ = thread.join();
+            }
         }
-        // Whoever drops the last handle may be one of them: an observer, for instance.
-        for thread in threads.into_iter().filter(|other| other.thread().id() != thread::current().id()) {
-            // A panic has been reported where it happened.
-            let _ = thread.join();
+        finish(&self.shared);
+    }
+
+    /// The same in a thread of its own, which is waited for no longer than [`PATIENCE`]: whoever drops the last handle
+    /// may be needed by others, who have nothing to do with a disk that hangs. When it answers, the log is closed.
+    fn run_aside(self) {
+        if self.threads.iter().any(|thread| thread.thread().id() == thread::current().id()) {
+            return self.run();
         }
-        finish(shared);
+        let (give, given) = sync_channel::<Self>(1);
+        let (tell, told) = sync_channel(1);
+        let close = move || {
+            if let Ok(closing) = given.recv() {
+                closing.run();
+                // Nobody listens if it took too long.
+                let _ = tell.send(());
+            }
+        };
+        match thread::Builder::new().name("log-closer".into()).stack_size(STACK).spawn(close) {
+            Ok(_) => {
+                // It waits for it, and tells when it is done.
+                let _ = give.send(self);
+                let _ = told.recv_timeout(PATIENCE);
+            }
+            Err(_) => self.run(),
+        }
     }
 }
 
@@ -294,7 +334,9 @@ fn finish(shared: &Shared) {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        self.close();
+        if let Some(closing) = self.end() {
+            closing.run_aside();
+        }
     }
 }
 

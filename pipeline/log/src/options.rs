@@ -1,6 +1,8 @@
 //! What can be chosen about a log.
 
 use crate::report::{Observer, Silent};
+use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -39,6 +41,32 @@ pub struct Options {
     pub consumers: Vec<ConsumerOptions>,
     /// Who is told of losses and mishaps. Default: nobody.
     pub observer: Arc<dyn Observer>,
+    /// Other paths under which the next process looks for the directory, through links that may be pointed elsewhere.
+    /// Default: none.
+    pub also_at: AlsoAt,
+}
+
+/// Says under which other paths a directory is looked for. Asked about once a second.
+#[derive(Clone, Default)]
+pub struct AlsoAt(Option<Arc<Paths>>);
+
+type Paths = dyn Fn() -> Vec<PathBuf> + Send + Sync;
+
+impl AlsoAt {
+    /// Those that this says, each time.
+    pub fn of(paths: impl Fn() -> Vec<PathBuf> + Send + Sync + 'static) -> Self {
+        Self(Some(Arc::new(paths)))
+    }
+
+    pub(crate) fn paths(&self) -> Vec<PathBuf> {
+        self.0.as_ref().map(|paths| paths()).unwrap_or_default()
+    }
+}
+
+impl fmt::Debug for AlsoAt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("AlsoAt").field(&self.paths()).finish()
+    }
 }
 
 impl Default for Options {
@@ -54,6 +82,7 @@ impl Default for Options {
             cursor_bytes: 16 << 20,
             consumers: vec![ConsumerOptions::default()],
             observer: Arc::new(Silent),
+            also_at: AlsoAt::default(),
         }
     }
 }

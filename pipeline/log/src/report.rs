@@ -37,6 +37,15 @@ impl Totals {
         }
     }
 
+    /// What is left of it without the other, if that is no more in any way.
+    pub(crate) fn checked_less(self, other: Self) -> Option<Self> {
+        Some(Self {
+            entries: self.entries.checked_sub(other.entries)?,
+            items: self.items.checked_sub(other.items)?,
+            bytes: self.bytes.checked_sub(other.bytes)?,
+        })
+    }
+
     /// Whether there is nothing.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -177,6 +186,21 @@ pub enum Notice {
         /// What the system says.
         error: String,
     },
+    /// A file cannot be opened, for a reason that says nothing about it: nobody may open more, or not this one. It is tried
+    /// until it can be; what is in it, and what comes after it, waits. Told once, until [`Notice::ReadsOn`].
+    Unopened {
+        /// The file.
+        file: String,
+        /// What the system says.
+        error: String,
+        /// What to do.
+        remedy: &'static str,
+    },
+    /// A file that could not be opened keeps nobody waiting any more: it can be, or it is done with.
+    ReadsOn {
+        /// The file.
+        file: String,
+    },
     /// A segment could not be read while opening. What is in it is handed out when it can be read the next time, or
     /// counted as lost when it is gone then.
     Unreadable {
@@ -214,13 +238,17 @@ pub enum Notice {
         /// How many stretches of it.
         places: u64,
     },
-    /// Whole segments had been there before this one, of which no cursor knew yet, and are gone. Of entries in them, it
-    /// is known how many there were at most, and not how many items. The loss is told on its own.
+    /// Whole segments had been there before this one, of which no cursor knew yet, and are gone. The loss is told on its
+    /// own.
     Gap {
         /// The segment that was begun after them.
         before: String,
-        /// How many entries.
+        /// How many entries had been in them, at most.
         entries: u64,
+        /// How many items those had, as far as it can still be known.
+        items: u64,
+        /// How many of the entries are not in the items.
+        unknown: u64,
     },
     /// The directory cannot be written to. What is there is handed out; nothing is remembered.
     ReadOnly {
@@ -264,6 +292,10 @@ impl fmt::Display for Notice {
                 write!(f, "removing {file} failed and will be tried again: {error}")
             }
             Self::ReadFailed { file, error } => write!(f, "reading {file} failed: {error}"),
+            Self::Unopened { file, error, remedy } => {
+                write!(f, "{file} cannot be opened: {error}; what is in it waits until it can be: {remedy}")
+            }
+            Self::ReadsOn { file } => write!(f, "{file} could not be opened, and is no longer waited for"),
             Self::Unreadable { file, error, entries } => write!(
                 f,
                 "{file} cannot be read: {error}; {entries} entries are known to wait in it, and are kept until it can be \
@@ -277,11 +309,16 @@ impl fmt::Display for Notice {
                 write!(f, "{bytes} bytes at the end of {file} were not completely written and are cut off")
             }
             Self::Damage { file, places } => write!(f, "{file} is damaged in {places} places"),
-            Self::Gap { before, entries } => write!(
-                f,
-                "{entries} entries that were on disk before {before} was begun are gone; how many items they had is \
-                 not known"
-            ),
+            Self::Gap { before, entries, items, unknown } => {
+                write!(
+                    f,
+                    "{entries} entries with {items} items that were on disk before {before} was begun are gone"
+                )?;
+                match unknown {
+                    0 => Ok(()),
+                    _ => write!(f, "; how many items {unknown} of them had is not known, and not in that"),
+                }
+            }
             Self::ReadOnly { error } => write!(f, "the directory cannot be written to: {error}"),
             Self::Displaced(displaced) => write!(f, "the directory {displaced}"),
             Self::InPlace => f.write_str("the directory is in its place again"),

@@ -90,11 +90,17 @@ pub(crate) fn segment_name(number: u64) -> String {
     format!("{number:020}.seg")
 }
 
-/// The number in the name of a segment's file.
+/// The number in the name of a segment's file. The last of all numbers is no segment's: none could follow it.
 pub(crate) fn segment_number(name: &str) -> Option<u64> {
     let digits = name.strip_suffix(".seg")?;
-    let number = digits.parse().ok()?;
+    let number = digits.parse().ok().filter(|number| *number < u64::MAX)?;
     (segment_name(number) == name).then_some(number)
+}
+
+/// Whether no log gets as far as that number. Whose name has it, and is no segment, is somebody else's file, and takes
+/// the numbers behind it from nobody.
+pub(crate) fn is_far(number: u64) -> bool {
+    number > u64::MAX / 2
 }
 
 #[cfg(test)]
@@ -103,9 +109,10 @@ mod tests {
 
     #[test]
     fn only_our_own_names_are_segments() {
-        for number in [0, 1, u64::MAX] {
+        for number in [0, 1, u64::MAX - 1] {
             assert_eq!(segment_number(&segment_name(number)), Some(number));
         }
+        assert_eq!(segment_number(&segment_name(u64::MAX)), None);
         for name in ["1.seg", "+0000000000000000001.seg", "99999999999999999999.seg", "x.seg", ".seg"] {
             assert_eq!(segment_number(name), None, "{name}");
         }

@@ -152,17 +152,26 @@ impl Writer {
         }
     }
 
-    /// A segment from which something had to be cut off has lost the room that was reserved for it.
+    /// A segment from which something had to be cut off has lost the room that was reserved for it, and one for which
+    /// there was little room when it was begun has little. What was granted may count on the rest of it: the head of
+    /// another segment is paid for only by what does not fit into a whole one.
     fn grow(&mut self, framed_len: u64) {
         let Some(active) = &mut self.active else { return };
+        let need = (active.frames_end() + framed_len + trailer::LENGTH as u64).next_multiple_of(ALIGN);
         let want = self.shared.segment_size.max(active.file_len);
-        if active.frames_end() + framed_len + trailer::LENGTH as u64 > want || want == active.file_len {
+        if need > want || want == active.file_len {
             return;
         }
-        let (number, more) = (active.number, want - active.file_len);
-        let fits = self.shared.with(|index| more <= index.available());
-        if fits && active.file.allocate(want).is_ok() {
+        let mut available = self.shared.with(|index| index.available());
+        if active.file_len + available < need && self.shared.with(|index| !index.doomed.is_empty()) {
+            let shared = &self.shared;
+            lock(&shared.keeper).make_room(shared);
+            available = shared.with(|index| index.available());
+        }
+        let want = want.min(active.file_len + available) & !(ALIGN - 1);
+        if want >= need && active.file.allocate(want).is_ok() {
             active.file_len = want;
+            let number = active.number;
             self.shared.with(|index| index.resize_segment(number, want));
         }
     }
@@ -180,9 +189,12 @@ impl Writer {
         };
         let salt = Salt::new(self.shared.clock.random());
         let Place { number, file, file_len, named, reused } = self.file(need, want)?;
-        let (created_ns, prior) = (self.shared.now_ns(), self.shared.with(|index| index.next_sequence - 1));
-        let header = segment::Header { number, base, prior, created_ns, salt, reused }.encode();
-        let contents = Trailer { end: base, totals: Totals::default(), oldest_ns: u64::MAX, newest_ns: 0 };
+        let created_ns = self.shared.now_ns();
+        let (prior, tally, void_before) =
+            self.shared.with(|index| (index.next_sequence - 1, Some(index.tally), index.void_before(number)));
+        let header =
+            segment::Header { number, base, prior, created_ns, salt, reused, tally, void_before }.encode();
+        let contents = Trailer::beginning_at(base);
         let identity = file.identity().ok();
         self.shared.with(|index| {
             index.begun = identity.map(|identity| (number, identity));
@@ -277,7 +289,12 @@ impl Writer {
             slices.push(IoSlice::new(queued.padding()));
         }
         if let Err(error) = write_all(active.file.as_ref(), &mut slices, begin) {
-            return Err(self.undo(&error));
+            let refusal = self.undo(&error);
+            if begin == 0 {
+                // What is in the file may be there again after a crash, and the next one is not to begin where it does.
+                self.next_sequence = first + part.len() as u64;
+            }
+            return Err(refusal);
         }
         if self.shared.options.fsync {
             let begun = self.shared.monotonic();

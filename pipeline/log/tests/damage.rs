@@ -142,7 +142,7 @@ impl Damage {
 
     /// Without either copy of its header, nothing in a segment can be used.
     fn costs(&self, name: &str, frame: &Range<usize>) -> bool {
-        self.hits(name, frame) || self.hits(name, &(0..64)) && self.hits(name, &(2048..2112))
+        self.hits(name, frame) || self.hits(name, &(0..104)) && self.hits(name, &(2048..2152))
     }
 }
 

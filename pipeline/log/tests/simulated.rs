@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 use support::sim::{Fault, Rng, Sim};
-use support::{HandClock, Told, entry, id_of};
+use support::{HandClock, Told, each_seed, entry, id_of};
 
 const MAX_SIZE: u64 = 512 << 10;
 
@@ -51,6 +51,8 @@ struct World {
     rng: Rng,
     order: Order,
     fsync: bool,
+    /// No call has failed.
+    is_sound: bool,
 }
 
 fn options(told: &Arc<Told>, order: Order, fsync: bool) -> Options {
@@ -97,6 +99,7 @@ impl World {
             rng,
             order,
             fsync: true,
+            is_sound: true,
         }
     }
 
@@ -127,7 +130,10 @@ impl World {
                 Poll::Ready(Ok(Appended { .. })) => {
                     self.oracle.owed.insert(id);
                 }
-                Poll::Ready(Err(_)) => {
+                Poll::Ready(Err(refusal)) => {
+                    let has_failed = !self.is_sound || self.sim.crashed();
+                    let is_full = matches!(refusal, Refusal::Full { .. });
+                    assert!(has_failed || !is_full, "room that was granted suffices: {:?}", self.log.stats());
                     self.oracle.refused.insert(id);
                     self.oracle.maybe.insert(id);
                 }
@@ -279,7 +285,7 @@ fn run(world: &mut World, steps: u64) {
 
 #[test]
 fn random_operations_keep_every_promise() {
-    for seed in 0..200 {
+    each_seed(0..200, |seed| {
         let mut world = World::new(seed);
         for _ in 0..4 {
             run(&mut world, 120);
@@ -293,12 +299,12 @@ fn random_operations_keep_every_promise() {
             world.restart(sim);
         }
         world.settle();
-    }
+    });
 }
 
 #[test]
 fn a_crash_at_every_call_loses_nothing_that_was_acknowledged() {
-    for seed in 0..6 {
+    each_seed(0..6, |seed| {
         let mut whole = World::new(seed);
         run(&mut whole, 90);
         let calls = whole.sim.calls();
@@ -318,12 +324,13 @@ fn a_crash_at_every_call_loses_nothing_that_was_acknowledged() {
             world.restart(sim);
             world.settle();
         }
-    }
+    });
 }
 
 #[test]
 fn an_error_at_every_call_is_survived() {
-    for (seed, fault) in [(0, Fault::Io), (1, Fault::NoSpace), (2, Fault::Short), (3, Fault::Io)] {
+    each_seed(0..4, |seed| {
+        let fault = [Fault::Io, Fault::NoSpace, Fault::Short][seed as usize % 3];
         let mut whole = World::new(seed);
         run(&mut whole, 120);
         let calls = whole.sim.calls();
@@ -334,6 +341,7 @@ fn an_error_at_every_call_is_survived() {
                 continue;
             }
             world.sim.fail_at(nth - begun, fault);
+            world.is_sound = false;
             run(&mut world, 120);
             if nth % 3 == 0 {
                 let sim = world.sim.after_power_loss(&mut world.rng);
@@ -341,13 +349,14 @@ fn an_error_at_every_call_is_survived() {
             }
             world.settle();
         }
-    }
+    });
 }
 
 #[test]
 fn many_errors_are_survived() {
-    for seed in 0..100 {
+    each_seed(0..200, |seed| {
         let mut world = World::new(seed);
+        world.is_sound = false;
         for nth in 0..300 {
             if world.rng.chance(8) {
                 let fault = [Fault::Io, Fault::NoSpace, Fault::Short][world.rng.below(3) as usize];
@@ -358,14 +367,47 @@ fn many_errors_are_survived() {
         let sim = world.sim.after_power_loss(&mut world.rng);
         world.restart(sim);
         world.settle();
-    }
+    });
+}
+
+#[test]
+fn many_errors_are_survived_by_one_process_after_another() {
+    each_seed(0..100, |seed| {
+        let mut world = World::new(seed);
+        world.is_sound = false;
+        for _ in 0..4 {
+            for nth in 0..200 {
+                if world.rng.chance(12) {
+                    let fault = [Fault::Io, Fault::NoSpace, Fault::Short][world.rng.below(3) as usize];
+                    world.sim.fail_at(nth, fault);
+                }
+            }
+            if world.rng.chance(2) {
+                let nth = world.rng.below(200);
+                world.sim.fail_at(nth, Fault::Crash);
+            }
+            run(&mut world, 90);
+            world.hear();
+            let sim = if world.rng.chance(3) {
+                world.sim.after_kill()
+            } else {
+                world.sim.after_power_loss(&mut world.rng)
+            };
+            if world.rng.chance(2) {
+                sim.fail_at(world.rng.below(40), Fault::Crash);
+            }
+            world.restart(sim);
+        }
+        world.settle();
+    });
 }
 
 #[test]
 fn a_full_device_refuses_new_work_and_goes_on_handing_out() {
-    for seed in 0..20 {
+    each_seed(0..20, |seed| {
         let mut world = World::new(seed);
         world.sim.set_capacity(Some(200 << 10));
+        world.is_sound = false;
         run(&mut world, 300);
         let refusal = loop {
             let entry = entry(world.oracle.next_id, 5_000);
@@ -406,12 +448,12 @@ fn a_full_device_refuses_new_work_and_goes_on_handing_out() {
         let sim = world.sim.after_kill();
         world.restart(sim);
         world.settle();
-    }
+    });
 }
 
 #[test]
 fn what_is_dropped_to_make_room_is_counted_once() {
-    for seed in 0..50 {
+    each_seed(0..50, |seed| {
         let mut rng = Rng::new(seed);
         let (sim, clock, told) = (Sim::default(), HandClock::new(seed), Arc::<Told>::default());
         sim.assert_below(MAX_SIZE);
@@ -461,5 +503,5 @@ fn what_is_dropped_to_make_room_is_counted_once() {
         assert_eq!((acked + lost.0, acked_items + lost.1), (taken, taken_items), "seed {seed}");
         steps.close();
         assert_eq!(log.stats().held, Default::default());
-    }
+    });
 }

@@ -323,9 +323,8 @@ impl Running {
     }
 }
 
-/// Receive windows are memory that peers may fill at any time, so they are leased from the budget: a connection
-/// begins with [`WINDOW_MIN`], which is not charged, and may grow as long as all leases together stay within a quarter
-/// of the budget.
+/// How far ahead peers may send is leased: a connection begins with [`WINDOW_MIN`], and may grow as long as all leases
+/// together stay within a quarter of the budget. Which of them hold a part of it is up to what becomes of the bytes.
 #[derive(Debug)]
 pub struct Windows {
     budget: Budget,
@@ -346,9 +345,26 @@ impl Windows {
         Arc::new(Self { budget, leased: AtomicU64::new(0) })
     }
 
-    /// A lease of the largest window up to `most` bytes that there is room for, if any.
+    /// A lease of the largest buffer up to `most` bytes that there is room for, if any. It is charged as long as it
+    /// lasts: a peer may fill it at any time, and nobody else charges what lies there.
     #[must_use]
-    pub fn lease(self: &Arc<Self>, most: u32) -> Option<Lease> {
+    pub fn lease_buffer(self: &Arc<Self>, most: u32) -> Option<Lease> {
+        self.lease(most).map(|(mut lease, charge)| {
+            lease.charge = charge;
+            lease
+        })
+    }
+
+    /// A lease of the largest window up to `most` bytes that there is room for, if any, for whoever charges what comes
+    /// through it before it is kept. That there is room now is all that is asked for: to hold it would keep it from
+    /// those very bytes, and from everybody else for as long as a connection is open.
+    #[must_use]
+    pub fn lease_window(self: &Arc<Self>, most: u32) -> Option<Lease> {
+        self.lease(most).map(|(lease, _)| lease)
+    }
+
+    /// A lease that holds nothing, and what it could hold.
+    fn lease(self: &Arc<Self>, most: u32) -> Option<(Lease, Charge)> {
         let room = self.budget.limit() / 4;
         let mut size = most;
         while size >= LEASE_MIN {
@@ -356,7 +372,7 @@ impl Windows {
             if self.leased.fetch_add(wanted, Relaxed) + wanted <= room
                 && let Some(charge) = self.budget.try_charge_sparing(wanted)
             {
-                return Some(Lease { windows: Arc::clone(self), size, _charge: charge });
+                return Some((Lease { windows: Arc::clone(self), size, charge: Charge::none() }, charge));
             }
             self.leased.fetch_sub(wanted, Relaxed);
             size /= 2;
@@ -370,7 +386,7 @@ impl Windows {
 pub struct Lease {
     windows: Arc<Windows>,
     size: u32,
-    _charge: Charge,
+    charge: Charge,
 }
 
 impl Lease {
@@ -410,12 +426,32 @@ mod tests {
     fn leases_stay_within_a_quarter_of_the_budget_and_come_back() {
         let budget = Budget::new(64 << 20);
         let windows = Windows::new(budget.clone());
-        let leases: Vec<_> = std::iter::from_fn(|| windows.lease(WINDOW_MAX)).collect();
+        let lease = |nth: usize| {
+            if nth.is_multiple_of(2) {
+                windows.lease_buffer(WINDOW_MAX)
+            } else {
+                windows.lease_window(WINDOW_MAX)
+            }
+        };
+        let leases: Vec<_> = (0..).map_while(lease).collect();
         let total: u64 = leases.iter().map(|lease| u64::from(lease.size())).sum();
         assert_eq!(total, 16 << 20);
-        assert_eq!(budget.used(), total);
+        assert_eq!(budget.used(), total / 2, "of buffers, and not of windows");
         drop(leases);
         assert_eq!(budget.used(), 0);
-        assert_eq!(windows.lease(WINDOW_MAX).map(|lease| lease.size()), Some(WINDOW_MAX));
+        assert_eq!(lease(0).map(|lease| lease.size()), Some(WINDOW_MAX));
+    }
+
+    #[test]
+    fn no_window_grows_while_there_is_no_room_for_what_comes_through_it() {
+        let budget = Budget::new(64 << 20);
+        let windows = Windows::new(budget.clone());
+        // An eighth is left to what is small.
+        let held = budget.try_charge((56 << 20) - (1 << 20)).expect("room");
+        assert_eq!(windows.lease_window(WINDOW_MAX).map(|lease| lease.size()), Some(1 << 20));
+        let more = budget.try_charge(1 << 20).expect("room");
+        assert!(windows.lease_window(WINDOW_MAX).is_none());
+        drop((held, more));
+        assert_eq!(windows.lease_window(WINDOW_MAX).map(|lease| lease.size()), Some(WINDOW_MAX));
     }
 }

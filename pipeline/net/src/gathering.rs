@@ -27,6 +27,8 @@ pub(crate) struct Gathering {
     charge: Charge,
     /// How much may arrive.
     most: usize,
+    /// No more may because the budget has room for no more.
+    by_budget: bool,
 }
 
 /// Why something that arrived is not kept.
@@ -36,32 +38,51 @@ pub(crate) enum NotKept {
     TooMuch,
     /// The budget is used up.
     OverBudget,
+    /// It is more than these bytes, which are all that the budget ever has room for.
+    NeverFits(usize),
+}
+
+/// What a connection over HTTP/1.1 holds itself: its buffers, those of TLS, and what it reads ahead. One of gRPC holds
+/// less, as its window is not charged.
+const CONNECTION: u64 = 192 << 10;
+
+/// The largest body that a budget ever has room for, as those that are large leave a part of it to others, and what they
+/// come over is charged, too.
+pub(crate) fn largest(budget: &Budget) -> usize {
+    let small = budget.limit().min(OFFLOAD_ABOVE as u64);
+    let large = budget.most_sparing().saturating_sub(CONNECTION);
+    usize::try_from(large.max(small)).unwrap_or(usize::MAX)
 }
 
 impl Gathering {
-    /// A body that says that it has `len` bytes. `None` if the budget has not room for all of it now: then it is
-    /// better refused at once.
-    pub(crate) fn announced(len: usize, budget: &Budget) -> Option<Self> {
-        let mut charge = budget.try_charge(0)?;
+    /// A body that says that it has `len` bytes. If the budget has not room for all of it now, it is better refused at
+    /// once.
+    pub(crate) fn announced(len: usize, budget: &Budget) -> Result<Self, NotKept> {
+        let largest = largest(budget);
+        if len > largest {
+            return Err(NotKept::NeverFits(largest));
+        }
+        let mut charge = budget.try_charge(0).ok_or(NotKept::OverBudget)?;
         if !grow(&mut charge, 0, len) {
-            return None;
+            return Err(NotKept::OverBudget);
         }
         charge.shrink_to(0);
-        Some(Self { whole: Vec::new(), charge, most: len })
+        Ok(Self { whole: Vec::new(), charge, most: len, by_budget: false })
     }
 
-    /// A body that does not say how long it is, of at most `most` bytes. `None` if the budget is used up.
-    pub(crate) fn unannounced(most: usize, budget: &Budget) -> Option<Self> {
-        let mut charge = budget.try_charge(FIRST_MIN.min(most) as u64)?;
+    /// A body that does not say how long it is, of at most `limit` bytes.
+    pub(crate) fn unannounced(limit: usize, budget: &Budget) -> Result<Self, NotKept> {
+        let largest = largest(budget);
+        let mut charge = budget.try_charge(FIRST_MIN.min(limit) as u64).ok_or(NotKept::OverBudget)?;
         charge.shrink_to(0);
-        Some(Self { whole: Vec::new(), charge, most })
+        Ok(Self { whole: Vec::new(), charge, most: limit.min(largest), by_budget: largest < limit })
     }
 
     /// Adds what has arrived.
     pub(crate) fn add(&mut self, chunk: &[u8]) -> Result<(), NotKept> {
         let len = self.whole.len().saturating_add(chunk.len());
         if len > self.most {
-            return Err(NotKept::TooMuch);
+            return Err(if self.by_budget { NotKept::NeverFits(self.most) } else { NotKept::TooMuch });
         }
         let room = self.charge.bytes() as usize;
         if len > room {
@@ -110,15 +131,33 @@ mod tests {
     fn an_announcement_holds_next_to_nothing_but_must_fit() {
         let budget = Budget::new(1 << 20);
         let announce = |len| Gathering::announced(len, &budget);
-        let mut announced: Vec<_> = (0..50).map(|_| announce(900 << 10).expect("there is room")).collect();
+        let mut announced: Vec<_> = (0..50).map(|_| announce(700 << 10).expect("there is room")).collect();
         assert_eq!(budget.used(), 0);
         for gathering in &mut announced {
             gathering.add(b"x").expect("there is room");
         }
         assert_eq!(budget.used(), 50 * FIRST_MIN as u64);
-        assert!(announce(2 << 20).is_none());
+        assert!(matches!(announce(700 << 10), Err(NotKept::OverBudget)));
         drop(announced);
-        assert!(announce(1 << 20).is_some());
+        assert!(announce(700 << 10).is_ok());
+    }
+
+    #[test]
+    fn what_the_budget_never_has_room_for_is_told_from_what_it_has_not_now() {
+        let budget = Budget::new(1 << 20);
+        let largest = (7 << 17) - CONNECTION as usize;
+        let announced = |len| Gathering::announced(len, &budget).map(drop);
+        assert_eq!(announced(largest), Ok(()));
+        assert_eq!(announced(largest + 1), Err(NotKept::NeverFits(largest)));
+        let held = budget.try_charge(CONNECTION + 1).expect("room");
+        assert_eq!(announced(largest), Err(NotKept::OverBudget));
+        drop(held);
+        for (limit, problem) in [(2 << 20, NotKept::NeverFits(largest)), (1 << 19, NotKept::TooMuch)] {
+            let mut gathering = Gathering::unannounced(limit, &budget).expect("room");
+            let refused = (0..).find_map(|_| gathering.add(&[0; 10_000]).err());
+            assert_eq!(refused, Some(problem));
+        }
+        assert_eq!(budget.refused(), 1, "only what could have fitted");
     }
 
     #[test]
@@ -143,14 +182,15 @@ mod tests {
 
     #[test]
     fn a_body_that_outgrows_the_budget_is_refused_and_released() {
-        let budget = Budget::new(10_000);
-        let mut gathering = Gathering::unannounced(50_000, &budget).expect("there is room");
+        let budget = Budget::new(20_000);
+        let used = budget.try_charge(10_000).expect("room");
+        let mut gathering = Gathering::unannounced(20_000, &budget).expect("there is room");
         gathering.add(&[0; 4000]).expect("there is room");
         gathering.add(&[0; 4000]).expect("there is room");
         assert_eq!(gathering.add(&[0; 4000]), Err(NotKept::OverBudget));
         let other = budget.try_charge(budget.limit() - budget.used()).expect("there is room");
-        assert!(Gathering::unannounced(50_000, &budget).is_none());
-        drop((gathering, other));
+        assert!(Gathering::unannounced(20_000, &budget).is_err());
+        drop((gathering, other, used));
         assert_eq!(budget.used(), 0);
     }
 

@@ -13,6 +13,7 @@ pub mod admin;
 pub mod admission;
 mod coalesce;
 pub mod compression;
+mod confided;
 pub mod config;
 pub mod connect;
 pub mod connections;
@@ -31,4 +32,5 @@ pub mod tcp;
 pub mod tls;
 
 pub use compression::Encoding;
+pub use confided::{Confided, QUOTE_MAX};
 pub use endpoint::Endpoint;

@@ -120,7 +120,7 @@ async fn nothing_is_lost_while_destinations_freeze_move_and_change_their_certifi
                     let parts = [bytes::Bytes::copy_from_slice(&id.to_be_bytes()), vec![0; 4000].into()];
                     loop {
                         let calling = channel.unary(&uri, channel.headers(), &parts);
-                        match timeout(Duration::from_millis(1500), calling).await {
+                        match timeout(Duration::from_secs(5), calling).await {
                             Ok(Ok(_)) => break,
                             // Every failure is one that is worth another attempt.
                             Ok(Err(error)) => assert_eq!(error.status().code, Code::Unavailable, "{error}"),

@@ -5,18 +5,19 @@
 mod support;
 
 use bytes::Bytes;
+use http::HeaderValue;
+use http::header::AUTHORIZATION;
 use millrace_engine::Tasks;
 use millrace_engine::health::Health;
-use millrace_net::Endpoint;
 use millrace_net::grpc::{Balancing, CallError, Channel, ChannelOptions, Code, KeepAlive};
+use millrace_net::{Endpoint, QUOTE_MAX};
 use std::future::Future;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
-use support::hostile::{Answer, Freezing, Name, answer, asleep, mute, once, verbose};
-use support::{Fixture, framed, serve, serve_at};
-use tokio::net::{TcpListener, UnixListener};
+use support::hostile::{Answer, Freezing, Name, answer, asleep, echoing, mute, once, verbose};
+use support::{Fixture, Nobody, framed, serve, serve_at};
+use tokio::net::UnixListener;
 use tokio::time::timeout;
 
 const PROMPT: &str = "/test.Service/Prompt";
@@ -50,7 +51,7 @@ fn begun(server: &Fixture) -> usize {
 
 /// Repeats until it holds.
 async fn until<F: Future<Output = bool>>(what: &str, mut holds: impl FnMut() -> F) {
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + Duration::from_secs(60);
     while !holds().await {
         assert!(Instant::now() < deadline, "{what}");
         tokio::task::yield_now().await;
@@ -62,11 +63,6 @@ async fn pass(time: Duration) {
     tokio::time::pause();
     tokio::time::sleep(time).await;
     tokio::time::resume();
-}
-
-/// A port on which nobody listens.
-async fn nobody() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap()
 }
 
 /// Calls until each of the servers has got one.
@@ -96,7 +92,8 @@ async fn calls_go_round_over_all_addresses_of_a_name() {
 #[tokio::test]
 async fn pick_first_makes_one_connection_to_the_first_that_answers() {
     let (first, second) = (serve(BUDGET, None).await, serve(BUDGET, None).await);
-    let name = Name::of(&[nobody().await, first.address, second.address]);
+    let nobody = Nobody::new();
+    let name = Name::of(&[nobody.address(), first.address, second.address]);
     let channel = channel(ChannelOptions { balancing: Balancing::PickFirst, ..options(&name) });
     for _ in 0..10 {
         call(&channel, PROMPT).await.unwrap();
@@ -106,13 +103,13 @@ async fn pick_first_makes_one_connection_to_the_first_that_answers() {
 
 #[tokio::test]
 async fn an_address_that_refuses_is_left_out_and_taken_in_when_it_is_there() {
-    let (server, late) = (serve(BUDGET, None).await, nobody().await);
-    let name = Name::of(&[server.address, late]);
+    let (server, nobody) = (serve(BUDGET, None).await, Nobody::new());
+    let name = Name::of(&[server.address, nobody.address()]);
     let channel = channel(options(&name));
     for _ in 0..10 {
         call(&channel, PROMPT).await.unwrap();
     }
-    let late = serve_at(late, BUDGET, None).await;
+    let late = serve_at(nobody.address(), BUDGET, None).await;
     until("the late one gets no calls", || async {
         call(&channel, PROMPT).await.unwrap();
         begun(&late) > 0
@@ -193,7 +190,8 @@ async fn a_server_that_never_answers_costs_one_call_and_is_then_left_out() {
     let channel = channel(options(&name));
     let mut given_up = 0;
     for _ in 0..60 {
-        if timeout(Duration::from_millis(1100), call(&channel, PROMPT)).await.is_err() {
+        // So long is not held against a server that is only slow.
+        if timeout(Duration::from_secs(4), call(&channel, PROMPT)).await.is_err() {
             given_up += 1;
         }
     }
@@ -211,9 +209,9 @@ async fn an_impatient_caller_says_nothing_about_a_server() {
             given_up += 1;
         }
     }
-    // The first calls may come before there is a connection to both.
-    assert!(given_up > 5, "{given_up}");
-    assert_eq!(given_up, taken.load(SeqCst));
+    // The first calls may come before there is a connection to both, and the other one be slow as well.
+    let taken = taken.load(SeqCst);
+    assert!((6..=given_up).contains(&taken), "{taken} of {given_up}");
 }
 
 #[tokio::test]
@@ -361,12 +359,13 @@ async fn a_server_that_stops_in_good_order_under_load_loses_no_call() {
 
 #[tokio::test]
 async fn a_call_that_may_wait_waits_for_the_server() {
-    let address = nobody().await;
-    let channel = channel(ChannelOptions { wait_for_ready: true, ..options(&Name::of(&[address])) });
+    let nobody = Nobody::new();
+    let name = Name::of(&[nobody.address()]);
+    let channel = channel(ChannelOptions { wait_for_ready: true, ..options(&name) });
     let waiting = begin(&channel, PROMPT);
     pass(Duration::from_secs(120)).await;
     assert!(!waiting.is_finished());
-    let _server = serve_at(address, BUDGET, None).await;
+    let _server = serve_at(nobody.address(), BUDGET, None).await;
     timeout(Duration::from_secs(60), waiting).await.unwrap().unwrap().unwrap();
 }
 
@@ -419,4 +418,23 @@ async fn a_channel_that_is_dropped_closes_its_connections() {
     timeout(Duration::from_secs(10), server.running.stop(Instant::now() + Duration::from_secs(60)))
         .await
         .unwrap();
+}
+
+#[tokio::test]
+async fn credentials_that_a_server_repeats_go_no_further() {
+    let long: &str = Box::leak("x".repeat(QUOTE_MAX - 20).into_boxed_str());
+    // In headers, the percent sign is an escape of its own.
+    for (words, said) in [
+        ("%0Ano such token:%1B%20", "no such token: ***".to_owned()),
+        ("", "***".to_owned()),
+        (long, format!("{long}***")),
+    ] {
+        let mut credentials = HeaderValue::from_static("Bearer s3cret/t0ken");
+        credentials.set_sensitive(true);
+        let mut options = options(&Name::of(&[echoing(words).await]));
+        options.headers.insert(AUTHORIZATION, credentials);
+        let refused = call(&channel(options), PROMPT).await.unwrap_err();
+        assert!(matches!(refused, CallError::Answered(_)), "{refused}");
+        assert_eq!((refused.status().code, &*refused.status().message), (Code::Unauthenticated, &*said));
+    }
 }

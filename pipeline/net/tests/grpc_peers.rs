@@ -64,7 +64,7 @@ async fn requests_reset_as_fast_as_they_are_made_leave_nothing_behind() {
     drop(peer);
 
     server.charged(|bytes| bytes == 0).await;
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + Duration::from_secs(60);
     while tokio::runtime::Handle::current().metrics().num_alive_tasks() > before {
         assert!(Instant::now() < deadline, "tasks are left behind");
         tokio::task::yield_now().await;
@@ -118,7 +118,8 @@ async fn frames_that_carry_nothing_in_masses_end_the_connection() {
 async fn a_client_that_does_not_answer_pings_is_given_up() {
     let server = serve_to(|options| {
         options.keepalive.time = Duration::from_millis(50);
-        options.keepalive.timeout = Duration::from_millis(50);
+        // For whoever answers, but not at once: here everybody has one thread.
+        options.keepalive.timeout = Duration::from_secs(3);
     })
     .await;
     // One that answers stays.

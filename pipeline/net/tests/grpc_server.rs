@@ -38,7 +38,7 @@ async fn stopping_answers_what_is_under_way_and_takes_nothing_new() {
 
     // when the server stops
     let (address, service) = (server.address, server.service);
-    let stopped = tokio::spawn(server.running.stop(Instant::now() + Duration::from_secs(20)));
+    let stopped = tokio::spawn(server.running.stop(Instant::now() + Duration::from_secs(60)));
     // … the listener is closed first
     while TcpStream::connect(address).await.is_ok() {
         tokio::task::yield_now().await;
@@ -163,7 +163,7 @@ async fn a_message_is_charged_as_it_arrives_until_its_client_goes() {
 }
 
 #[tokio::test]
-async fn large_messages_earn_a_larger_window_while_the_connection_lasts() {
+async fn large_messages_earn_a_larger_window() {
     // given a connection that has sent a message larger than half the first window
     let server = serve(64 * MIB, None).await;
     let mut client = server.connect().await;
@@ -172,16 +172,13 @@ async fn large_messages_earn_a_larger_window_while_the_connection_lasts() {
     // when its next request comes
     assert_eq!(client.call(PROMPT, b"small").await.unwrap().code, 0);
 
-    // then a lease is charged, and the client may send that much ahead
-    server.charged(|bytes| bytes == 2 * MIB).await;
+    // then the client may send that much ahead, for which nothing is charged before it comes
     let mut wide = client.begin(GATED, &[]).await;
     wide.body.reserve_capacity(1 << 20);
     while wide.body.capacity() < 1 << 20 {
         std::future::poll_fn(|context| wide.body.poll_capacity(context)).await.unwrap().unwrap();
     }
-
-    client.hang_up();
-    server.charged(|bytes| bytes == 0).await;
+    assert_eq!(server.budget.used(), 0);
 }
 
 #[tokio::test]
@@ -191,7 +188,10 @@ async fn windows_stay_small_where_the_budget_has_no_room() {
     for _ in 0..3 {
         assert_eq!(client.call(PROMPT, &[7; 200_000]).await.unwrap().code, 0);
     }
-    assert_eq!(server.budget.used(), 0);
+    let mut narrow = client.begin(GATED, &[]).await;
+    narrow.body.reserve_capacity(1 << 20);
+    std::future::poll_fn(|context| narrow.body.poll_capacity(context)).await.unwrap().unwrap();
+    assert!((1..1 << 16).contains(&narrow.body.capacity()), "{}", narrow.body.capacity());
 }
 
 #[tokio::test]
@@ -322,14 +322,14 @@ async fn a_closed_gate_turns_away_before_the_message() {
 
 #[tokio::test]
 async fn an_old_connection_takes_nothing_new_and_finishes_what_is_under_way() {
-    let server = serve_to(|options| options.keepalive.max_age = Some(Duration::from_millis(100))).await;
+    let server = serve_to(|options| options.keepalive.max_age = Some(Duration::from_secs(1))).await;
     let mut client = server.connect().await;
     let mut under_way = client.begin(GATED, &[]).await;
     under_way.send(&framed(b"x"));
     under_way.end();
     server.begun(1).await;
     // Until the server's farewell has arrived.
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + Duration::from_secs(60);
     while client.requests.clone().ready().await.is_ok() {
         assert!(Instant::now() < deadline);
         tokio::time::sleep(Duration::from_millis(5)).await;
@@ -342,7 +342,7 @@ async fn an_old_connection_takes_nothing_new_and_finishes_what_is_under_way() {
 #[tokio::test]
 async fn what_is_under_way_on_an_old_connection_has_its_grace_and_no_more() {
     let server = serve_to(|options| {
-        options.keepalive.max_age = Some(Duration::from_millis(50));
+        options.keepalive.max_age = Some(Duration::from_secs(1));
         options.keepalive.max_age_grace = Some(Duration::from_millis(50));
     })
     .await;

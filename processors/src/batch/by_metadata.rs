@@ -113,6 +113,11 @@ impl Stage for ByMetadata {
         }
     }
 
+    fn metadata(&self) -> Vec<String> {
+        let own = self.keys.names().map(str::to_owned);
+        own.chain(self.shards.next.metadata()).collect()
+    }
+
     fn as_any(&self) -> Option<&dyn Any> {
         Some(self)
     }

@@ -152,6 +152,10 @@ impl Stage for Single {
         Some(self)
     }
 
+    fn metadata(&self) -> Vec<String> {
+        self.shard.metadata()
+    }
+
     fn drain(&self, deadline: Instant) -> BoxFuture<'_, ()> {
         self.shard.drain(deadline)
     }

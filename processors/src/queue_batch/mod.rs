@@ -4,7 +4,7 @@
 //! By default whoever hands something in waits until what comes after has taken the batch that it went into, and hears
 //! what became of it. Nothing is acknowledged that only waits here.
 
-use millrace_config::{Checker, Validate};
+use millrace_config::{Checker, Diagnostics, Node, Validate, decode_over};
 use millrace_delivery::{BatchNames, Exporter, QueueConfig};
 use millrace_engine::Entry;
 use millrace_engine::component::{BuildError, Context, Factory, ProcessorConfig, Stability};
@@ -25,15 +25,20 @@ pub const FACTORY: Factory<dyn ProcessorConfig> = Factory {
     signals: &Signal::ALL,
     stability: Stability::Alpha,
     schema: millrace_config::Shape::over::<Config>(DEFAULTS),
-    plan: |node, path, diags| {
-        Some(Box::new(millrace_config::decode_over::<Config>(DEFAULTS, node, path, diags)?))
-    },
+    plan: |node, path, diags| Some(Box::new(decode_over::<Config>(DEFAULTS, node, path, diags)?)),
 };
 
 /// The section `processors::queue_batch`: the keys of `sending_queue`.
 #[derive(Debug, Clone, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(transparent)]
 pub struct Config(QueueConfig);
+
+/// The queue of such a section, if it is one.
+#[must_use]
+pub fn queue(section: &Node) -> Option<QueueConfig> {
+    let config = decode_over::<Config>(DEFAULTS, section, "", &mut Diagnostics::new());
+    config.map(|Config(queue)| queue)
+}
 
 impl Validate for Config {
     fn validate(&self, at: &mut Checker<'_>) {

@@ -14,9 +14,9 @@ use millrace_wire::{Signal, edit};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::{TcpListener, TcpSocket, UnixListener};
 
 fn context() -> Context {
     let shared = Shared::new(Registry::new(Level::Detailed), &Health::starting(), 64 << 20, 64 << 20, "test");
@@ -374,8 +374,10 @@ async fn functions_dynos_and_pods_are_known_by_their_environment() {
 
 #[tokio::test]
 async fn a_service_that_is_not_there_is_an_error_only_if_it_is_to_be() {
-    let nobody =
-        TcpListener::bind("127.0.0.1:0").await.expect("a free port").local_addr().expect("it listened");
+    // Bound, so that nobody else is given the port, and not listening.
+    let held = TcpSocket::new_v4().expect("a socket");
+    held.bind(([127, 0, 0, 1], 0).into()).expect("a free port");
+    let nobody = held.local_addr().expect("bound");
     for detector in ["ec2", "gcp", "azure", "docker"] {
         let yaml = format!(
             "detectors: [{detector}], {detector}: {{endpoint: 'http://{nobody}'}}, retry: {{enabled: false}}"
@@ -410,10 +412,8 @@ async fn a_service_that_does_not_answer_is_given_up() {
         "{{detectors: [azure], azure: {{endpoint: 'http://{}'}}, timeout: 50ms}}",
         silent.local_addr().expect("it listens")
     );
-    let began = Instant::now();
     let error = detect(&yaml, variables(&[])).await.expect_err("nobody answers");
     assert!(error.contains("no answer within 50ms"), "{error}");
-    assert!(began.elapsed() < Duration::from_secs(5));
 }
 
 fn stamped(attributes: &Attributes, override_existing: bool, json: &str) -> String {

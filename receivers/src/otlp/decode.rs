@@ -32,8 +32,10 @@ pub(super) struct Decoded {
 pub(super) enum Undecodable {
     /// It is not OTLP.
     Malformed(String),
-    /// What it would become has no room.
+    /// What it would become has no room now.
     OverBudget,
+    /// There is never room for what it would become. Says so.
+    NeverFits(String),
 }
 
 /// Decodes a body that `charge` covers.
@@ -86,9 +88,7 @@ fn from_text(
     let mut room = 0;
     for growth in JSON_GROWTH {
         let wanted = body.len() * growth;
-        if !charge.try_grow((wanted - room) as u64) {
-            return Err(Undecodable::OverBudget);
-        }
+        grow(&mut charge, (wanted - room) as u64)?;
         room = wanted;
         match from_json(signal, &body, &json::Options { policy, max_bytes: room }) {
             Ok(Parsed { payload, repaired_strings }) => {
@@ -106,10 +106,25 @@ fn from_text(
 /// Makes a charge cover a payload that repairing has made longer than its body was.
 fn cover(charge: &mut Charge, payload: &Payload) -> Result<(), Undecodable> {
     let missing = (payload.bytes().len() as u64).saturating_sub(charge.bytes());
-    if missing > 0 && !charge.try_grow(missing) {
-        return Err(Undecodable::OverBudget);
+    if missing > 0 {
+        grow(charge, missing)?;
     }
     Ok(())
+}
+
+/// Makes a charge cover so many bytes more.
+fn grow(charge: &mut Charge, bytes: u64) -> Result<(), Undecodable> {
+    if charge.try_grow(bytes) {
+        return Ok(());
+    }
+    if charge.can_never_grow(bytes) {
+        let message = format!(
+            "request too large: decoding it takes {} bytes, more than the collector's memory budget",
+            charge.bytes().saturating_add(bytes)
+        );
+        return Err(Undecodable::NeverFits(message));
+    }
+    Err(Undecodable::OverBudget)
 }
 
 #[cfg(test)]
@@ -147,8 +162,13 @@ mod tests {
     #[tokio::test]
     async fn json_that_grows_beyond_the_budget_is_refused() {
         let text = dense(200_000);
+        let budget = Budget::new(16 << 20);
+        let other = budget.try_charge((16 << 20) - 3 * text.len() as u64).expect("room");
+        assert!(matches!(json(text.clone(), &budget).await, Err(Undecodable::OverBudget)));
+        drop(other);
+        assert_eq!(budget.used(), 0);
         let budget = Budget::new(3 * text.len() as u64);
-        assert!(matches!(json(text, &budget).await, Err(Undecodable::OverBudget)));
+        assert!(matches!(json(text, &budget).await, Err(Undecodable::NeverFits(_))));
         assert_eq!(budget.used(), 0);
     }
 

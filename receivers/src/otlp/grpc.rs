@@ -66,6 +66,7 @@ impl Unary for Service {
     fn refused(&self, status: &Status) {
         match status.code {
             Code::Unauthenticated => self.intake.count_unauthenticated(Transport::Grpc),
+            Code::ResourceExhausted => self.intake.count_too_large(Transport::Grpc),
             _ => self.intake.count_refused(Transport::Grpc),
         }
     }

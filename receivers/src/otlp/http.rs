@@ -175,7 +175,12 @@ async fn exchange(
     let body = match receive(&head.headers, &mut body, &shared.accepted, &shared.budget).await {
         Ok(body) => body,
         Err(error) => {
-            shared.intake.count_refused(Transport::Http);
+            match error {
+                BodyError::TooLarge(_) | BodyError::NeverFits(_) => {
+                    shared.intake.count_too_large(Transport::Http);
+                }
+                _ => shared.intake.count_refused(Transport::Http),
+            }
             let is_over = matches!(error, BodyError::CutOff(_) | BodyError::TooSlow(_));
             let answer = refusal(format, &body_status(&error));
             return last_unless_whole(&head, (!is_over).then_some(body), answer).await;
@@ -205,6 +210,7 @@ fn body_status(error: &BodyError) -> Status {
         BodyError::Failed(_) => return Status::new(Code::Internal, error.to_string()),
         BodyError::UnknownEncoding { .. }
         | BodyError::TooLarge(_)
+        | BodyError::NeverFits(_)
         | BodyError::Damaged(_)
         | BodyError::CutOff(_) => return Status::new(Code::InvalidArgument, error.to_string()),
     };

@@ -49,6 +49,7 @@ pub(super) struct Intake {
     signals: [Option<SignalIntake>; 4],
     malformed: [[Counter; 2]; 2],
     refused_before_decoding: [Counter; 2],
+    too_large: [Counter; 2],
     unauthenticated: [Counter; 2],
     spans: Spans,
 }
@@ -103,6 +104,7 @@ impl Intake {
             signals,
             malformed: [refusals("protobuf"), refusals("json")],
             refused_before_decoding: refusals("transport"),
+            too_large: refusals("too_large"),
             unauthenticated: refusals("unauthenticated"),
             spans: Spans::new(context),
         }
@@ -116,6 +118,11 @@ impl Intake {
     /// A request was refused before its body could be looked at.
     pub(super) fn count_refused(&self, transport: Transport) {
         self.refused_before_decoding[transport as usize].add(1);
+    }
+
+    /// A request was refused because it is larger than what is configured, or than there is ever memory for.
+    pub(super) fn count_too_large(&self, transport: Transport) {
+        self.too_large[transport as usize].add(1);
     }
 
     /// A request was refused because it does not prove who sent it.
@@ -140,6 +147,10 @@ impl Intake {
                 Err(Undecodable::Malformed(message)) => {
                     self.malformed[format as usize][transport as usize].add(1);
                     return Err(Failure::permanent(Fault::Sender, Reason::Malformed, message));
+                }
+                Err(Undecodable::NeverFits(problem)) => {
+                    self.count_too_large(transport);
+                    return Err(Failure::permanent(Fault::Us, Reason::TooLarge, problem));
                 }
                 Err(Undecodable::OverBudget) => {
                     self.count_refused(transport);

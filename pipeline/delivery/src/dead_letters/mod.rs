@@ -10,33 +10,35 @@
 //! # Invariants
 //! - A request is counted as dead-lettered only when it is on disk. If it cannot be put there, it is lost by its reason,
 //!   as it would be without dead letters.
+//! - What has been given back and fails again finds room: what arrives meanwhile leaves it (`turnover.rs`).
 //! - What the store holds is in an account of its own, as kept. It leaves it by name: replayed, dropped, too old, evicted.
 
+mod access;
 mod overflow;
 mod record;
 mod replay;
+mod turnover;
 
+pub(crate) use access::Access;
 pub(crate) use overflow::Overflow;
 pub use record::{Cause, DEAD_LETTER, Unreadable};
 pub use replay::as_queued;
 
-use crate::config::{OnFull as WhenFull, QueueConfig};
 use crate::exporter::Exporter;
-use crate::queue::TAKE_DOWN;
+use crate::queue::{Queued, TAKE_DOWN};
 use crate::says::say;
-use crate::storage::{self, Texts, Watch};
-use millrace_config::ComponentId;
-use millrace_engine::component::{BuildError, Context};
-use millrace_engine::ledger::{DEAD_LETTERS, Term};
+use crate::storage::{self, Texts, Watch, Watched};
+use millrace_engine::component::Context;
+use millrace_engine::ledger::Term;
 use millrace_engine::storage::{NoPlace, Place};
 use millrace_engine::{Account, Batch, Cost, Failure};
-use millrace_log::{Caps, Consumer, Log, OnFull, Options, Refusal};
-use millrace_telemetry::Registration;
-use millrace_telemetry::catalogue::millrace as ours;
+use millrace_log::{Caps, Consumer, ConsumerOptions, Log, Options, Refusal};
 use millrace_wire::Signal;
+use overflow::Passing;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Instant;
 use tokio::time::timeout;
+use turnover::GivenBack;
 
 const TEXTS: Texts = Texts {
     found: "there are dead letters; `millrace dead-letters list` shows them",
@@ -50,67 +52,37 @@ pub(crate) struct DeadLetters {
     signal: Signal,
     log: Log,
     consumer: Consumer,
-    account: Arc<Account>,
     watch: Arc<Watch>,
-    /// Where they go when they are replayed: to the last one that is there. On a reload there are two for a while, and if
-    /// it fails the first one stays.
+    /// Where they go when they are replayed: to the one of those that are there that has begun to work last.
     exporters: Mutex<Vec<Weak<Exporter>>>,
     /// Held while somebody goes through them.
     turn: tokio::sync::Mutex<()>,
+    /// What has left them and may come back.
+    given_back: Mutex<Option<GivenBack>>,
 }
 
 impl DeadLetters {
-    /// Opens the store of the component of `context`, or joins those who have it open.
-    ///
-    /// # Errors
-    /// Why there is none, and what to do.
-    pub(crate) fn open(
-        context: &Context,
-        signal: Signal,
-        storage: &ComponentId,
-        config: &QueueConfig,
-    ) -> Result<Arc<Self>, BuildError> {
-        let place = storage::place(context, signal, storage, storage::DEAD_LETTERS)?;
-        let open = |place: &Place| Self::opened(context, signal, place, config);
-        let opened = place.open(open).map_err(|problem: NoPlace| context.error(problem))?;
-        place.answer_with(&opened);
-        Ok(opened)
-    }
-
     fn opened(
         context: &Context,
         signal: Signal,
         place: &Place,
-        config: &QueueConfig,
+        account: &Arc<Account>,
+        caps: Caps,
     ) -> Result<Self, NoPlace> {
-        let account = context.account_of(DEAD_LETTERS, signal);
-        let watch = Watch::new(context, &account, place, TEXTS);
-        let Caps { max_size, max_age, on_full } = caps(config);
-        let options = Options { max_size, max_age, on_full, ..Options::default() };
-        let (log, consumer) = storage::open(place, &watch, options)?;
+        let watch = Watch::new(context, account, place, TEXTS);
+        // Whoever looks for some of them has the others meanwhile, too, and those may be all that there are.
+        let consumers = vec![ConsumerOptions { max_outstanding: usize::MAX, ..ConsumerOptions::default() }];
+        let options = Options { max_size: caps.max_size, consumers, ..Options::default() };
+        let (log, consumer) = storage::open(&context.shared.openings, place, &watch, options)?;
         Ok(Self {
             signal,
             log,
             consumer,
-            account,
             watch,
             exporters: Mutex::default(),
             turn: tokio::sync::Mutex::default(),
+            given_back: Mutex::default(),
         })
-    }
-
-    /// From now on keeps to the limits of this configuration.
-    pub(crate) fn follow(&self, caps: Caps) {
-        let max_size = self.log.limit(caps);
-        if max_size > caps.max_size {
-            say!(
-                warn,
-                self.watch.holder(),
-                max_size,
-                "the new `millrace_dead_letters::max_size` is less than two files of the size that they have now; this is \
-                 the limit until the next start"
-            );
-        }
     }
 
     /// When everything ends: what of them is gone is lost.
@@ -123,14 +95,14 @@ impl DeadLetters {
         if timeout(TAKE_DOWN, tokio::task::spawn_blocking(move || log.take_stock())).await.is_err() {
             say!(
                 warn,
-                self.watch.holder(),
+                &self.watch.holder(),
                 "looking for dead letters that are gone takes too long; the next start will count them"
             );
         }
     }
 
-    /// What is replayed goes to this one, for as long as it is there.
-    pub(crate) fn replay_to(&self, exporter: Weak<Exporter>) {
+    /// What is replayed goes to this one, for as long as it is there and no other one begins to work.
+    fn replay_to(&self, exporter: Weak<Exporter>) {
         let mut exporters = self.exporters.lock().unwrap_or_else(PoisonError::into_inner);
         exporters.retain(|exporter| exporter.strong_count() > 0);
         exporters.push(exporter);
@@ -143,34 +115,47 @@ impl DeadLetters {
 
     /// Puts a batch aside. When this returns `true`, it is on disk; otherwise nothing of it is kept.
     pub(crate) async fn keep(&self, batch: &Batch, failure: &Failure, destination: &str) -> bool {
-        let cause = Cause::new(batch, failure, destination, Instant::now());
-        let entry = cause.entry(batch);
-        let cost = Cost { items: batch.cost().items, bytes: entry.framed_len() };
-        let room = match self.log.reserve(cost.bytes) {
-            Ok(room) => room,
-            Err(refusal) => return self.refused(&refusal, cost),
+        let watch = &self.watch;
+        let arrived = |kept| {
+            let watch = Arc::clone(watch);
+            move || watch.keep(kept).record(Term::In, kept)
         };
-        let account = Arc::clone(&self.account);
-        // Called only if it is taken, and before it can be handed out.
-        let placed = move |_| {
-            account.record(Term::In, cost);
-            account.keep(cost);
-        };
-        match self.log.append_with(room, entry, placed).await {
-            Ok(_) => {
-                self.watch.works();
-                true
-            }
-            Err(refusal) => self.refused(&refusal, cost),
-        }
+        let appended = self.append(batch, failure, destination, arrived).await;
+        appended.map_or_else(|refusal| self.refused(&refusal, batch.cost().items), |()| true)
     }
 
-    fn refused(&self, refusal: &Refusal, cost: Cost) -> bool {
+    /// The same with a request from a queue in memory, that nobody waits for. It is the caller's until it is on disk.
+    async fn keep_moved(&self, queued: &Queued, failure: &Failure, destination: &str) -> Result<(), Refusal> {
+        let passing = |kept| {
+            let passing = Passing::moved(queued, &self.watch, failure.clone(), kept);
+            move || passing.placed()
+        };
+        self.append(&queued.batch, failure, destination, passing).await
+    }
+
+    /// Writes it down. What `arriving` makes for its size is called only if it is taken, and before it can be handed out.
+    async fn append<A: FnOnce() + Send + 'static>(
+        &self,
+        batch: &Batch,
+        failure: &Failure,
+        destination: &str,
+        arriving: impl FnOnce(Cost) -> A,
+    ) -> Result<(), Refusal> {
+        let entry = Cause::new(batch, failure, destination, Instant::now()).entry(batch);
+        let kept = Cost { items: batch.cost().items, bytes: entry.framed_len() };
+        let room = self.reserve(kept.bytes)?;
+        let placed = arriving(kept);
+        self.log.append_with(room, entry, move |_| placed()).await?;
+        self.watch.works();
+        Ok(())
+    }
+
+    fn refused(&self, refusal: &Refusal, dropped_items: u64) -> bool {
         say!(
             error,
-            self.watch.holder(),
+            &self.watch.holder(),
             error = %refusal,
-            dropped_items = cost.items,
+            dropped_items,
             "a request that cannot be delivered could not be put aside either; dropping it"
         );
         if matches!(refusal, Refusal::DiskFull | Refusal::Disk(_)) {
@@ -180,27 +165,8 @@ impl DeadLetters {
     }
 }
 
-/// The limits that a configuration sets.
-pub(crate) fn caps(config: &QueueConfig) -> Caps {
-    let letters = &config.millrace_dead_letters;
-    Caps {
-        max_size: letters.max_size,
-        max_age: (!letters.max_age.is_zero()).then(|| letters.max_age.get()),
-        on_full: match config.millrace_on_full {
-            WhenFull::Refuse | WhenFull::DropOldest => OnFull::DropOldest,
-            // What was acknowledged and never tried does not give way to what comes later.
-            WhenFull::DeadLetter => OnFull::Refuse,
-        },
+impl Watched for DeadLetters {
+    fn watch(&self) -> &Watch {
+        &self.watch
     }
-}
-
-/// Makes a store visible until the registrations are dropped.
-pub(crate) fn watch(context: &Context, letters: &Arc<DeadLetters>) -> Vec<Registration> {
-    let observe = |def, read| storage::observe(context, &letters.account, letters, def, read);
-    vec![
-        observe(&ours::DEAD_LETTERS, |letters| letters.log.stats().held.entries as f64),
-        observe(&ours::DEAD_LETTER_ITEMS, |letters| letters.log.stats().held.items as f64),
-        observe(&ours::STORAGE_DISPLACED, |letters| f64::from(u8::from(letters.log.stats().displaced))),
-        observe(&ours::DEAD_LETTER_BYTES, |letters| letters.log.stats().disk_bytes as f64),
-    ]
 }

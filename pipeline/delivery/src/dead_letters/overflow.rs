@@ -1,10 +1,14 @@
-//! What does not fit into a queue on disk, put aside instead of being refused (`millrace_on_full: dead_letter`).
+//! One queue's way to the dead letters, above all of what does not fit into it and is put aside instead of being refused
+//! (`millrace_on_full: dead_letter`).
 //!
-//! Nothing that is here has been tried, and all of it has been acknowledged. So it is not dropped to make room for
+//! Nothing of that has been tried, and all of it has been acknowledged. So it is not dropped to make room for
 //! more: when the dead letters are full as well, what arrives is refused.
 
 use super::{Cause, DeadLetters};
+use crate::queue::Queued;
 use crate::says::say;
+use crate::storage::Watch;
+use crate::ticket::Ticket;
 use millrace_engine::ledger::{Held, Term};
 use millrace_engine::{Account, Batch, Cost, Failure, Fault, Reason};
 use millrace_log::{Refusal, Room, framed_len};
@@ -33,17 +37,36 @@ impl Overflow {
     /// Room for so many requests of that cost, all or nothing.
     pub(crate) fn reserve(&self, cost: Cost, copies: u32) -> Result<Vec<Room>, Failure> {
         let length = framed_len(META_USUAL, cost.bytes);
-        let room = |_| self.letters.log.reserve(length).map_err(|refusal| self.refused(&refusal));
+        let room = |_| self.letters.reserve_for_new(length).map_err(|refusal| self.refused(&refusal));
         (0..copies).map(room).collect()
     }
 
     /// Puts a request aside. When this returns `Ok`, it is on disk.
     pub(crate) async fn put(&self, account: &Arc<Account>, room: Room, batch: &Batch) -> Result<(), Failure> {
+        self.append(room, batch, |kept| Passing::new(account, &self.letters.watch, batch.cost(), kept)).await
+    }
+
+    /// The same with one that has come in before, to a queue in memory, and that nobody waits for. It is the caller's
+    /// until it is on disk.
+    pub(crate) async fn put_moved(&self, room: Room, queued: &Queued) -> Result<(), Failure> {
+        let moved = |kept| Passing::moved(queued, &self.letters.watch, was_full(), kept);
+        self.append(room, &queued.batch, moved).await
+    }
+
+    /// Puts such a request aside that cannot be delivered. It is the caller's until it is on disk.
+    pub(crate) async fn give_up(&self, queued: &Queued, failure: &Failure) -> Result<(), Refusal> {
+        self.letters.keep_moved(queued, failure, &self.destination).await
+    }
+
+    async fn append(
+        &self,
+        room: Room,
+        batch: &Batch,
+        passing: impl FnOnce(Cost) -> Passing,
+    ) -> Result<(), Failure> {
         let letters = &self.letters;
-        let full = Failure::transient(Fault::Us, Reason::QueueFull, "the queue on disk was full");
-        let entry = Cause::new(batch, &full, &self.destination, Instant::now()).entry(batch);
-        let kept = Cost { items: batch.cost().items, bytes: entry.framed_len() };
-        let passing = Passing::new(account, &letters.account, batch.cost(), kept);
+        let entry = Cause::new(batch, &was_full(), &self.destination, Instant::now()).entry(batch);
+        let passing = passing(Cost { items: batch.cost().items, bytes: entry.framed_len() });
         match letters.log.append_with(room, entry, move |_| passing.placed()).await {
             Ok(_) => {
                 letters.watch.works();
@@ -63,7 +86,7 @@ impl Overflow {
         if requests > 0 {
             say!(
                 info,
-                self.letters.watch.holder(),
+                &self.letters.watch.holder(),
                 requests,
                 "the queue has room again; what was put aside meanwhile waits for `millrace dead-letters replay --reason \
                  queue_full`"
@@ -76,7 +99,7 @@ impl Overflow {
         if self.aside.fetch_add(1, Relaxed) == 0 {
             say!(
                 warn,
-                self.letters.watch.holder(),
+                &self.letters.watch.holder(),
                 "the queue is full; putting what arrives aside (`millrace dead-letters list` shows it)"
             );
         }
@@ -107,38 +130,56 @@ impl Overflow {
     }
 }
 
+/// Why it is here.
+fn was_full() -> Failure {
+    Failure::transient(Fault::Us, Reason::QueueFull, "the queue on disk was full")
+}
+
 /// A request on its way from the exporter's account into that of the dead letters. The log has it, so that it is
 /// accounted for whether or not whoever brought it waits for the answer.
-struct Passing {
-    from: Arc<Account>,
-    to: Arc<Account>,
+pub(super) struct Passing {
+    /// Gone when it is on disk.
+    from: Option<From>,
+    to: Arc<Watch>,
     cost: Cost,
     kept: Cost,
-    /// Gone when it is on disk.
-    held: Option<Held>,
+}
+
+/// Where it comes from.
+enum From {
+    /// From outside.
+    Outside(Held),
+    /// From a queue in memory, which has it until it is on disk, and why it is here.
+    Memory(Arc<Ticket>, Failure),
 }
 
 impl Passing {
-    fn new(from: &Arc<Account>, to: &Arc<Account>, cost: Cost, kept: Cost) -> Self {
+    fn new(from: &Arc<Account>, to: &Arc<Watch>, cost: Cost, kept: Cost) -> Self {
         from.record(Term::In, cost);
-        let held = Some(from.hold_shared(cost));
-        Self { from: Arc::clone(from), to: Arc::clone(to), cost, kept, held }
+        Self { from: Some(From::Outside(from.hold_shared(cost))), to: Arc::clone(to), cost, kept }
+    }
+
+    pub(super) fn moved(queued: &Queued, to: &Arc<Watch>, why: Failure, kept: Cost) -> Self {
+        let from = From::Memory(Arc::clone(&queued.ticket), why);
+        Self { from: Some(from), to: Arc::clone(to), cost: queued.batch.cost(), kept }
     }
 
     /// It is on disk, and nobody has it yet.
-    fn placed(mut self) {
-        self.to.record(Term::In, self.kept);
-        self.to.keep(self.kept);
-        self.from.record(Term::DeadLettered, self.cost);
-        self.held = None;
+    pub(super) fn placed(mut self) {
+        self.to.keep(self.kept).record(Term::In, self.kept);
+        match self.from.take() {
+            Some(From::Outside(held)) => held.account().record(Term::DeadLettered, self.cost),
+            Some(From::Memory(ticket, why)) => ticket.dead_lettered(self.cost.items, &why),
+            None => {}
+        }
     }
 }
 
 impl Drop for Passing {
     fn drop(&mut self) {
-        if self.held.is_some() {
+        if let Some(From::Outside(held)) = &self.from {
             // Whoever brought it is told.
-            self.from.record(Term::Refused, self.cost);
+            held.account().record(Term::Refused, self.cost);
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Going through the dead letters of a running exporter: giving them back to it, or dropping them.
 
 use super::record::Cause;
+use super::turnover::Allowance;
 use super::{DeadLetters, Unreadable};
 use crate::queue;
 use crate::storage::cost;
@@ -18,8 +19,9 @@ impl Custodian for DeadLetters {
     fn go_through(self: Arc<Self>, task: Task, which: Selection) -> BoxFuture<'static, Outcome> {
         Box::pin(async move {
             let _turn = self.turn.lock().await;
-            let mut visit =
-                Visit { letters: &self, task, which, outcome: Outcome::default(), left: Vec::new() };
+            let allowance = Allowance::of(&self);
+            let (outcome, left) = (Outcome::default(), Vec::new());
+            let mut visit = Visit { letters: &self, task, which, allowance, outcome, left };
             // Those that come meanwhile, perhaps because of this, are not among so many of the oldest.
             let there = self.log.stats().held.entries;
             for _ in 0..there {
@@ -32,11 +34,31 @@ impl Custodian for DeadLetters {
     }
 }
 
+/// Why nobody takes what is given back.
+const BETWEEN: &str = "the exporter is starting or stopping";
+/// Why no more is given back.
+const NO_WAY_BACK: &str = "the dead letters are nearly full, and what the destination does not take would find no room \
+                           among them; ask again when it has taken what was given back";
+
+/// What is in the way of giving one back.
+struct Obstacle {
+    problem: String,
+    /// It goes by by itself.
+    is_for_now: bool,
+}
+
+impl Obstacle {
+    fn for_now(problem: &str) -> Self {
+        Self { problem: problem.to_owned(), is_for_now: true }
+    }
+}
+
 /// One walk through the store.
 struct Visit<'a> {
     letters: &'a Arc<DeadLetters>,
     task: Task,
     which: Selection,
+    allowance: Allowance,
     outcome: Outcome,
     /// Looked at, and not touched.
     left: Vec<u64>,
@@ -82,37 +104,45 @@ impl Visit<'_> {
     }
 
     async fn replay(&mut self, lease: Lease, payload: Bytes) {
-        let result = match read(self.letters.signal, payload) {
-            Ok(batch) => self.hand_in(batch).await,
-            Err(problem) => Err(problem),
-        };
-        match result {
+        match self.give_back(&lease, payload).await {
             Ok(()) => self.ended(lease, Term::Out),
-            Err(problem) => {
+            Err(Obstacle { problem, is_for_now }) => {
                 self.left.push(lease.sequence);
                 self.outcome.stopped = Some(problem);
+                self.outcome.is_for_now = is_for_now;
             }
         }
     }
 
     /// As from a receiver: when it is taken, it is the exporter's again.
-    async fn hand_in(&self, batch: Batch) -> Result<(), String> {
-        let exporter = self.letters.exporter().ok_or_else(|| "the exporter is stopping".to_owned())?;
-        exporter.put_back(batch).await.map_err(|failure| failure.to_string())
+    async fn give_back(&mut self, lease: &Lease, payload: Bytes) -> Result<(), Obstacle> {
+        let batch =
+            read(self.letters.signal, payload).map_err(|problem| Obstacle { problem, is_for_now: false })?;
+        let exporter = self.letters.exporter().ok_or_else(|| Obstacle::for_now(BETWEEN))?;
+        if !self.allowance.takes(self.letters, lease.sequence) {
+            return Err(Obstacle::for_now(NO_WAY_BACK));
+        }
+        self.letters.gives_back(lease.framed_len);
+        exporter
+            .put_back(batch)
+            .await
+            .map_err(|failure| Obstacle { is_for_now: failure.is_transient(), problem: failure.to_string() })
     }
 
     /// It is done with, and left by that name.
     fn ended(&mut self, lease: Lease, term: Term) {
         let cost = cost(&lease);
         if self.letters.consumer.ack(lease.sequence) {
-            self.letters.account.record(term, cost);
-            self.letters.account.release(cost);
+            self.letters.watch.leaves(term, cost);
         }
         self.outcome.requests += 1;
         self.outcome.items += cost.items;
     }
 
     async fn end(self) -> Outcome {
+        if self.task == Task::Replay {
+            self.letters.has_given_back();
+        }
         for sequence in self.left {
             let _ = self.letters.consumer.defer(sequence);
         }

@@ -56,6 +56,27 @@ impl Source {
         }
     }
 
+    /// Completes when another one has what waits here, which is never so in memory: there it is handed over.
+    fn passed_on(&self) -> impl Future<Output = ()> + use<> {
+        let passed_on = match self {
+            Self::Memory(_) => None,
+            Self::Disk(source) => Some(source.passed_on()),
+        };
+        async move {
+            match passed_on {
+                Some(passed_on) => passed_on.await,
+                None => std::future::pending().await,
+            }
+        }
+    }
+
+    fn is_passed_on(&self) -> bool {
+        match self {
+            Self::Memory(_) => false,
+            Self::Disk(source) => source.is_passed_on(),
+        }
+    }
+
     fn note_oldest_taken(&self, arrived: Option<Instant>) {
         match self {
             Self::Memory(space) => space.note_oldest_taken(arrived),
@@ -112,6 +133,7 @@ impl Dispatcher {
         let courier = Arc::clone(&self.courier);
         let mut cut_off = pin!(courier.reached(Phase::CutOff));
         let mut draining = pin!(courier.reached(Phase::Draining));
+        let mut passed_on = pin!(self.source.passed_on());
         let in_order = self.courier.destination.holds();
         let mut is_draining = false;
         let mut timer = Timer::new();
@@ -128,6 +150,11 @@ impl Dispatcher {
             tokio::select! {
                 biased;
                 () = &mut cut_off => return self.abandon().await,
+                () = &mut passed_on, if open => {
+                    open = false;
+                    courier.advance(Phase::Draining);
+                    self.give_back();
+                }
                 () = &mut draining, if !is_draining => {
                     is_draining = true;
                     if let Some(heir) = courier.heir.get() {
@@ -146,6 +173,8 @@ impl Dispatcher {
                     Taken::Request(request) => self.take(request),
                     // What waits for company to be sent would wait for what there is no room for.
                     Taken::NoRoom => self.flush(),
+                    // It goes back in a moment.
+                    Taken::End if self.source.is_passed_on() => {}
                     Taken::End => {
                         open = false;
                         self.flush();
@@ -189,7 +218,7 @@ impl Dispatcher {
         self.sending.insert(sent);
         let courier = Arc::clone(&self.courier);
         self.sends.spawn(async move {
-            deliver(&courier, batch, Parts::new(parts)).await;
+            deliver(&courier, batch, &mut Parts::new(parts)).await;
             sent
         });
     }
@@ -211,9 +240,17 @@ impl Dispatcher {
             .collect()
     }
 
+    /// Gives back what has been taken from the disk and is not being sent: its tickets say that it stays there.
+    fn give_back(&mut self) {
+        drop(self.what_is_left());
+        if let Source::Disk(source) = &mut self.source {
+            source.give_back();
+        }
+    }
+
     /// Takes down every send and drops what is left; the tickets say that it is lost.
     async fn abandon(mut self) {
-        if self.courier.heir.get().is_some() {
+        if self.courier.heir.is_known() {
             // They notice, and hand over what they have.
             let ended = async { while self.sends.join_next().await.is_some() {} };
             let _ = tokio::time::timeout(NOTICE, ended).await;
@@ -224,12 +261,19 @@ impl Dispatcher {
     }
 }
 
+impl Drop for Dispatcher {
+    fn drop(&mut self) {
+        // What it had has been handed over by now, or is accounted for.
+        self.courier.heir.end();
+    }
+}
+
 fn oldest(parts: &[(Arc<Ticket>, millrace_engine::Cost)]) -> Option<Instant> {
     parts.iter().map(|(ticket, _)| ticket.arrived()).min()
 }
 
-pub(super) async fn deliver(courier: &Courier, batch: Batch, mut parts: Parts) {
-    if courier.tasks.watch("send", courier.deliver(batch, &mut parts)).await.is_none() {
+pub(super) async fn deliver(courier: &Courier, batch: Batch, parts: &mut Parts) {
+    if courier.tasks.watch("send", courier.deliver(batch, parts)).await.is_none() {
         let failure = panicked();
         courier.dropped(parts.unattended(u64::MAX), &failure);
         courier.measures.failed(parts.rest_failed(&failure), &failure);

@@ -2,6 +2,7 @@
 
 mod disk;
 mod dispatcher;
+mod heir;
 mod moving;
 mod partitions;
 mod space;
@@ -9,11 +10,11 @@ mod space;
 #[cfg(fuzzing)]
 pub use disk::fuzzing;
 pub(crate) use disk::{Lent, entry};
-pub(crate) use space::{Queued, Space, now};
+pub(crate) use heir::Heir;
+pub(crate) use space::{Queued, now};
 
-use crate::config::{OnFull, QueueConfig};
+use crate::config::QueueConfig;
 use crate::courier::{Courier, Phase};
-use crate::dead_letters::Overflow;
 use crate::measures::Gauges;
 use crate::says::say;
 use crate::ticket::{Request, Ticket};
@@ -22,9 +23,11 @@ use dispatcher::{Dispatcher, Source};
 use millrace_config::ComponentId;
 use millrace_engine::component::{BuildError, Context};
 use millrace_engine::{Batch, Cost, Failure, Fault, Permit, Reason, Reservation, Until};
+use millrace_log::Log;
 use millrace_telemetry::Registration;
 use millrace_wire::Signal;
 use moving::Moving;
+use space::{Space, full};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -76,7 +79,7 @@ impl Queue {
             }
             Some(storage) => {
                 let line = line(context, signal, config, storage, declared, courier)?;
-                visible = watch_store(context, line.store());
+                visible = watch_store(context, line.store(), &courier.account);
                 let source = disk::Source::new(&line);
                 (Place::Disk(line), Source::Disk(Box::new(source)))
             }
@@ -101,11 +104,27 @@ impl Queue {
         }
     }
 
-    /// Room in the queue itself for a batch of that cost, and not among the dead letters.
-    pub(crate) fn reserve_in_line(&self, cost: Cost) -> Reservation<'_> {
-        match &self.place {
+    /// Room in the queue itself for a batch of that cost, and not among the dead letters, if there is some and nobody
+    /// waits for it: who gives back what was put aside can come again.
+    ///
+    /// # Errors
+    /// Why there is none now.
+    pub(crate) fn reserve_in_line(&self, cost: Cost) -> Result<Permit, Failure> {
+        let reservation = match &self.place {
             Place::Memory(space) => space.reserve(cost, 1),
             Place::Disk(line) => line.reserve_in_line(cost),
+        };
+        match reservation {
+            Reservation::Now(decided) => decided,
+            Reservation::Later(_) => Err(full()),
+        }
+    }
+
+    /// What it is on disk, if it is there.
+    pub(crate) fn log(&self) -> Option<&Log> {
+        match &self.place {
+            Place::Memory(_) => None,
+            Place::Disk(line) => Some(&line.store().log),
         }
     }
 
@@ -184,11 +203,15 @@ impl Queue {
                 );
             }
         }
-        if let Some(moving) = self.moving.get()
-            && timeout_at(deadline.into(), moving.ended()).await.is_err()
-        {
-            courier.advance(Phase::CutOff);
-            let _ = timeout(TAKE_DOWN, moving.ended()).await;
+        if let Some(moving) = self.moving.get() {
+            // It may have begun in the meantime.
+            moving.hurry();
+            if timeout_at(deadline.into(), moving.ended()).await.is_err() {
+                courier.advance(Phase::CutOff);
+                if timeout(TAKE_DOWN, moving.ended()).await.is_err() {
+                    moving.abandon().await;
+                }
+            }
         }
         let Place::Disk(line) = &self.place else { return };
         if timeout(TAKE_DOWN, line.tidy()).await.is_err() {
@@ -198,7 +221,7 @@ impl Queue {
                 "writing down what has been sent takes too long; some of it may be sent once more"
             );
         }
-        if self.is_abandoned.load(Relaxed) {
+        if self.is_abandoned.load(Relaxed) && !line.is_passed_on() {
             line.tell_what_stays();
         }
     }
@@ -210,21 +233,12 @@ impl Queue {
             Place::Memory(space) => space,
             Place::Disk(line) => return self.is_abandoned.store(!line.is_passed_on(), Relaxed),
         };
-        if let Some(moving) = self.moving.get() {
-            let ended = async {
-                self.ended().await;
-                moving.ended().await;
-            };
-            // What cannot be moved by then is drained.
-            let _ = timeout_at(until.into(), ended).await;
-            return;
-        }
-        if self.wait_for_result || courier.heir.get().is_some() {
+        if !self.is_moving() && (self.wait_for_result || courier.heir.is_known()) {
             return;
         }
         space.close();
         let left = space.size();
-        if left > 0 {
+        if left > 0 && !self.is_moving() {
             let seconds = until.saturating_duration_since(now()).as_secs_f64();
             say!(
                 info,
@@ -234,8 +248,15 @@ impl Queue {
                 "No longer part of the configuration. Still sending what waits in memory."
             );
         }
+        let ended = async {
+            self.ended().await;
+            // It may have begun in the meantime.
+            if let Some(moving) = self.moving.get() {
+                moving.ended().await;
+            }
+        };
         // What is left then is drained.
-        let _ = timeout_at(until.into(), self.ended()).await;
+        let _ = timeout_at(until.into(), ended).await;
     }
 
     /// Waits for the end of the task. Giving up half-way changes nothing.
@@ -256,28 +277,36 @@ impl Queue {
     /// Has the queue in its place go on with what waits here. One on disk finds there what is on disk, and what is in
     /// memory is put there. What is on disk is not taken into memory, and who waits for a result hears it from here.
     pub(crate) fn hand_over(&self, courier: &Arc<Courier>, heir: &Self) {
-        match (&self.place, &heir.place) {
-            (Place::Memory(own), Place::Memory(heir)) => {
-                let Ok(()) = courier.heir.set(Arc::clone(heir)) else { return };
-                own.hand_over(heir);
-                courier.advance(Phase::Draining);
+        match (&self.place, &heir.place, self.moving.get()) {
+            (_, Place::Disk(heir), Some(moving)) => moving.go_to_disk(heir),
+            (_, Place::Memory(heir), Some(moving)) => moving.go_to_memory(heir),
+            (Place::Memory(own), Place::Memory(heir), None) => {
+                if courier.heir.set(heir) {
+                    own.hand_over(heir);
+                    courier.advance(Phase::Draining);
+                }
             }
-            (Place::Memory(own), Place::Disk(heir)) if !self.wait_for_result => {
+            (Place::Memory(own), Place::Disk(heir), None) if !self.wait_for_result => {
                 let gathered = own.like();
-                let Ok(()) = courier.heir.set(Arc::clone(&gathered)) else { return };
-                own.hand_over(&gathered);
-                self.moving.get_or_init(|| Moving::start(courier, &gathered, heir, self.consumers));
-                courier.advance(Phase::Draining);
+                if courier.heir.set(&gathered) {
+                    own.hand_over(&gathered);
+                    self.moving.get_or_init(|| Moving::start(courier, &gathered, heir, self.consumers));
+                    courier.advance(Phase::Draining);
+                }
             }
-            (Place::Disk(own), Place::Disk(heir)) => own.pass_on_to(heir),
-            (Place::Memory(_) | Place::Disk(_), _) => {}
+            // Where both are of the same store, the heir has had what is there since it began.
+            (Place::Memory(_) | Place::Disk(_), ..) => {}
         }
     }
 
-    /// Begins to work, perhaps in the place of another.
-    pub(crate) fn begin(&self) {
-        if let Place::Disk(line) = &self.place {
-            line.begin();
+    /// Begins to work, perhaps in the place of another: what waits beyond the room that there is now gives way at once,
+    /// where it is the oldest that do.
+    pub(crate) fn begin(&self, courier: &Courier) {
+        let Place::Disk(line) = &self.place else { return };
+        line.begin();
+        if line.is_to_give_way() {
+            let line = Arc::clone(line);
+            courier.tasks.spawn("making room in a queue", async move { line.give_way().await });
         }
     }
 
@@ -297,12 +326,15 @@ fn line(
     declared: &[String],
     courier: &Courier,
 ) -> Result<Arc<Line>, BuildError> {
-    let by_queue = config.batch.as_option().map(|batch| &batch.partition.metadata_keys);
-    let declared = Declared::new(by_queue.into_iter().flatten().chain(declared).map(String::as_str));
-    let store = Store::open(context, signal, storage, config.millrace_on_full, &courier.account)?;
-    let overflow = courier.dead_letters.clone().filter(|_| config.millrace_on_full == OnFull::DeadLetter);
-    let overflow = overflow.map(|(letters, destination)| Overflow::new(letters, destination));
-    Ok(Line::new(store, config, declared, overflow))
+    let declared = Declared::new(declared.iter().map(String::as_str)).map_err(|name| {
+        context.error(format!(
+            "`{name}` of the clients is needed behind this queue (`from_context` or `metadata_keys`), but what they send \
+             in confidence is not written to disk, and everything would be sent without it: remove `storage`, or send with \
+             a credential of the collector's own"
+        ))
+    })?;
+    let store = Store::open(context, signal, storage, &courier.account)?;
+    Ok(Line::new(store, config, declared, courier))
 }
 
 impl Drop for Queue {

@@ -39,6 +39,10 @@ struct Line {
     closed: bool,
     /// Where requests go that still come here.
     heir: Option<Arc<Space>>,
+    /// How many may still hand over what they have accepted.
+    givers: usize,
+    /// Nobody takes anything out any more.
+    ended: bool,
 }
 
 /// A request in the queue.
@@ -142,8 +146,8 @@ impl Space {
         Ok(())
     }
 
-    /// The next request, or `None` once the queue is closed and empty. One task calls this; giving up half-way loses
-    /// nothing.
+    /// The next request, or `None` once the queue is closed and empty, and nobody hands over anything more. One task calls
+    /// this; giving up half-way loses nothing.
     pub(crate) async fn next(&self) -> Option<Queued> {
         loop {
             {
@@ -151,7 +155,8 @@ impl Space {
                 if let Some(request) = line.requests.pop_front() {
                     return Some(request);
                 }
-                if line.closed {
+                if line.closed && line.givers == 0 {
+                    line.ended = true;
                     return None;
                 }
             }
@@ -197,13 +202,17 @@ impl Space {
     }
 
     /// Puts requests of another queue in front of all others. They have been accepted: they are taken even if there is
-    /// no room for them, and nothing new is until there is.
+    /// no room for them, and nothing new is until there is. If it has ended, their tickets say what becomes of them.
     pub(crate) fn take_over(self: &Arc<Self>, requests: impl IntoIterator<Item = Queued>) {
         let requests: Vec<_> = requests.into_iter().map(|request| self.housed(request)).collect();
         let mut line = self.line();
         if let Some(heir) = line.heir.clone() {
             drop(line);
             return heir.take_over(requests);
+        }
+        if line.ended {
+            drop(line);
+            return drop(requests);
         }
         for request in requests.into_iter().rev() {
             line.requests.push_front(request);
@@ -225,8 +234,23 @@ impl Space {
 
     /// Takes out what is still waiting, when there is no time left to send it; its tickets say that it is lost.
     pub(crate) fn abandon(&self) {
-        let abandoned = std::mem::take(&mut self.line().requests);
+        let abandoned = {
+            let mut line = self.line();
+            line.ended = true;
+            std::mem::take(&mut line.requests)
+        };
         drop(abandoned);
+    }
+
+    /// Somebody more may hand over what it has.
+    pub(super) fn expect_more(&self) {
+        self.line().givers += 1;
+    }
+
+    /// One of those has nothing more.
+    pub(super) fn expect_no_more(&self) {
+        self.line().givers -= 1;
+        self.arrived.notify_one();
     }
 
     /// Notes how old the oldest request is that has been taken out of the line and is not done with.

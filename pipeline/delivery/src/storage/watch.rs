@@ -1,35 +1,58 @@
 //! What the log tells: losses into the account, mishaps into logs, metrics and health.
 
 use super::totals;
-use crate::says::say;
+use crate::says::{Evictions, say};
 use millrace_engine::component::Context;
 use millrace_engine::health::State;
-use millrace_engine::ledger::{Holder, Term};
+use millrace_engine::ledger::{Holder, Loan, PlaceId, Shelf, Term};
 use millrace_engine::storage::Place;
 use millrace_engine::{Account, Cost, Health, Reason};
 use millrace_log::{Loss, LossReason, Notice, Observer, Recovered, Totals};
 use millrace_telemetry::catalogue::millrace as ours;
-use millrace_telemetry::{Histogram, Labels, Registry};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use millrace_telemetry::{Counter, Def, Histogram, Labels, Registry};
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::sync::atomic::{
+    AtomicBool,
+    Ordering::{Relaxed, SeqCst},
+};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// Has nothing of the log, which has this.
 pub(crate) struct Watch {
-    /// Whose it is, as the log says it.
-    holder: Holder,
-    account: Arc<Account>,
+    /// Whose it is now.
+    name: Mutex<Arc<Name>>,
+    shelf: Shelf,
     place: Place,
     is_failing: AtomicBool,
     /// The directory is not where the next process looks for it: nothing that still gets there makes it well.
     is_displaced: AtomicBool,
+    /// A file cannot be opened, and what is in it waits: nothing that is written makes it well.
+    is_unopened: AtomicBool,
     /// Whether something was dropped that may be in memory still.
     has_dropped: AtomicBool,
+    evictions: Evictions,
     registry: Registry,
     health: Health,
+    texts: Texts,
+}
+
+/// A component under one of the names that it has in turn.
+struct Name {
+    /// As the log says it.
+    holder: Holder,
     labels: Labels,
     sync_duration: Histogram,
-    texts: Texts,
+    /// Those of what has happened, by what that was. The registry forgets what nobody can change any more, and this may
+    /// go on under a name that is no longer configured.
+    counters: Mutex<BTreeMap<&'static str, Counter>>,
+}
+
+/// Something that is kept, which has somebody to watch it.
+pub(crate) trait Watched: Send + Sync + 'static {
+    fn watch(&self) -> &Watch;
 }
 
 /// What is said of it, where that depends on what it is.
@@ -57,29 +80,85 @@ pub(crate) fn labels(account: &Account) -> Labels {
     labels
 }
 
+impl Name {
+    /// Dead letters have an account beside that of their component, which is of that `kind`.
+    fn of(kind: &'static str, account: &Account, registry: &Registry) -> Self {
+        let labels = labels(account);
+        Self {
+            holder: Holder { kind, ..account.holder().clone() },
+            sync_duration: registry.histogram(&ours::STORAGE_SYNC_DURATION, &labels),
+            labels,
+            counters: Mutex::default(),
+        }
+    }
+}
+
 impl Watch {
     pub(crate) fn new(context: &Context, account: &Arc<Account>, place: &Place, texts: Texts) -> Arc<Self> {
         let registry = &context.shared.registry;
-        let labels = labels(account);
         Arc::new(Self {
-            sync_duration: registry.histogram(&ours::STORAGE_SYNC_DURATION, &labels),
-            // Dead letters have an account beside that of their component.
-            holder: Holder { kind: context.kind, ..account.holder().clone() },
-            account: Arc::clone(account),
+            name: Mutex::new(Arc::new(Name::of(context.kind, account, registry))),
+            shelf: Shelf::new(&context.shared.ledger, account),
             place: place.clone(),
             is_failing: AtomicBool::new(false),
             is_displaced: AtomicBool::new(false),
+            is_unopened: AtomicBool::new(false),
             has_dropped: AtomicBool::new(false),
+            evictions: Evictions::new(),
             registry: registry.clone(),
             health: context.shared.health.clone(),
-            labels,
             texts,
         })
     }
 
     /// Whose it is, as the log says it.
-    pub(crate) fn holder(&self) -> &Holder {
-        &self.holder
+    pub(crate) fn holder(&self) -> Holder {
+        self.name().holder.clone()
+    }
+
+    /// From now on it is that account's, and is called as that: a reload may have found another name for the type of the
+    /// component that keeps it.
+    pub(crate) fn go_over_to(&self, account: &Arc<Account>) {
+        if self.is_of(account) {
+            return;
+        }
+        let name = Arc::new(Name::of(self.name().holder.kind, account, &self.registry));
+        *self.name.lock().unwrap_or_else(PoisonError::into_inner) = name;
+        self.shelf.go_over_to(account);
+    }
+
+    /// Whether what is here is in that account.
+    pub(crate) fn is_of(&self, account: &Arc<Account>) -> bool {
+        Arc::ptr_eq(&self.shelf.account(), account)
+    }
+
+    /// So much is kept here from now on. Gives the account in which it is; where it came from is to be recorded there.
+    pub(crate) fn keep(&self, cost: Cost) -> Arc<Account> {
+        self.shelf.keep(cost)
+    }
+
+    /// So much is here no longer, and left by that name.
+    pub(crate) fn leaves(&self, by: Term, cost: Cost) {
+        self.shelf.release(cost).record(by, cost);
+    }
+
+    /// So much is handed out.
+    pub(crate) fn lend(&self, cost: Cost) -> Loan {
+        self.shelf.lend(cost)
+    }
+
+    /// It comes back.
+    pub(crate) fn put_back(&self, loan: &Loan) {
+        self.shelf.put_back(loan);
+    }
+
+    fn name(&self) -> Arc<Name> {
+        Arc::clone(&self.name.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// What the folder is known by, now that it is there. One that cannot be looked at is not found again.
+    fn id(&self) -> Option<PlaceId> {
+        fs::metadata(self.place.folder()).ok().map(|folder| (folder.dev(), folder.ino()))
     }
 
     /// Whoever has sent it so far is gone, and nobody is there instead.
@@ -89,7 +168,7 @@ impl Watch {
         }
         say!(
             warn,
-            &self.holder,
+            &self.holder(),
             requests = held.entries,
             items = held.items,
             bytes = held.bytes,
@@ -102,9 +181,11 @@ impl Watch {
     /// Something has been put on disk.
     pub(crate) fn works(&self) {
         if self.is_failing.load(Relaxed) && !self.is_displaced.load(Relaxed) {
-            self.is_failing.store(false, Relaxed);
-            say!(info, &self.holder, "the disk takes what it should again");
-            self.place.works();
+            self.is_failing.store(false, SeqCst);
+            say!(info, &self.holder(), "the disk takes what it should again");
+            if !self.is_unopened.load(SeqCst) {
+                self.place.works();
+            }
         }
     }
 
@@ -113,7 +194,7 @@ impl Watch {
         if !self.is_failing.swap(true, Relaxed) {
             say!(
                 error,
-                &self.holder,
+                &self.holder(),
                 folder = %self.place.folder().display(),
                 error,
                 "the disk does not take what it should; {}",
@@ -128,8 +209,24 @@ impl Watch {
         self.is_displaced.store(true, Relaxed);
         self.is_failing.store(true, Relaxed);
         let folder = self.place.folder();
-        say!(error, &self.holder, folder = %folder.display(), "{notice}; {}", self.texts.displaced);
+        say!(error, &self.holder(), folder = %folder.display(), "{notice}; {}", self.texts.displaced);
         self.place.fails(&notice.to_string());
+    }
+
+    /// What is on disk cannot be got at.
+    fn unopened(&self, notice: &Notice) {
+        self.is_unopened.store(true, SeqCst);
+        say!(error, &self.holder(), folder = %self.place.folder().display(), "{notice}");
+        self.place.fails(&notice.to_string());
+    }
+
+    /// It can be again.
+    fn reads_on(&self, notice: &Notice) {
+        self.is_unopened.store(false, SeqCst);
+        say!(info, &self.holder(), folder = %self.place.folder().display(), "{notice}");
+        if !self.is_failing.load(SeqCst) {
+            self.place.works();
+        }
     }
 
     /// Whether what is in memory now has nobody who goes on with it.
@@ -144,30 +241,29 @@ impl Watch {
 
     /// The oldest was dropped, to make room.
     pub(crate) fn evicted(&self, lost: Cost) {
+        self.evictions.tell(&self.name().holder, lost.items);
         self.count_lost(LossReason::Evicted, 1);
-        self.account.record(Term::Lost(Reason::Evicted), lost);
-        self.account.release(lost);
+        self.leaves(Term::Lost(Reason::Evicted), lost);
     }
 
     /// What was read cannot be used.
     pub(crate) fn unusable(&self, lost: Cost, problem: &str) {
         say!(
             error,
-            &self.holder,
+            &self.holder(),
             error = problem,
             dropped_items = lost.items,
             "a request on disk cannot be used; dropping it"
         );
         self.count_lost(LossReason::Damaged, 1);
-        self.account.record(Term::Lost(Reason::Damaged), lost);
-        self.account.release(lost);
+        self.leaves(Term::Lost(Reason::Damaged), lost);
     }
 
     /// What was read was written by a newer version.
     pub(crate) fn unknown(&self, sequence: u64) {
         say!(
             error,
-            &self.holder,
+            &self.holder(),
             folder = %self.place.folder().display(),
             sequence,
             "a request on disk was written by a newer version; leaving it there"
@@ -177,10 +273,10 @@ impl Watch {
     fn tell_loss(&self, loss: &Loss) {
         self.count_lost(loss.reason, loss.lost.entries);
         let Loss { reason, lost, unknown } = loss;
-        self.account.lose_unknown(*unknown);
+        self.shelf.account().lose_unknown(*unknown);
         say!(
             error,
-            &self.holder,
+            &self.holder(),
             folder = %self.place.folder().display(),
             reason = reason.as_str(),
             requests = lost.entries,
@@ -192,13 +288,19 @@ impl Watch {
     }
 
     fn count_lost(&self, reason: LossReason, entries: u64) {
-        let labels = self.labels.clone().with("reason", reason.as_str());
-        self.registry.counter(&ours::STORAGE_LOST, &labels).add(entries);
+        self.count(&ours::STORAGE_LOST, "reason", reason.as_str(), entries);
     }
 
     fn count_failure(&self, operation: &'static str) {
-        let labels = self.labels.clone().with("operation", operation);
-        self.registry.counter(&ours::STORAGE_FAILURES, &labels).add(1);
+        self.count(&ours::STORAGE_FAILURES, "operation", operation, 1);
+    }
+
+    /// No reason is called as an operation is.
+    fn count(&self, def: &'static Def, label: &'static str, what: &'static str, number: u64) {
+        let name = self.name();
+        let mut counters = name.counters.lock().unwrap_or_else(PoisonError::into_inner);
+        let counter = || self.registry.counter(def, &name.labels.clone().with(label, what));
+        counters.entry(what).or_insert_with(counter).add(number);
     }
 }
 
@@ -207,11 +309,10 @@ impl Observer for Watch {
     fn opened(&self, recovered: &Recovered) {
         // What cannot be read now is there still, and is found or missed by the next process.
         let held = totals(recovered.held) + totals(recovered.unreadable);
-        self.account.record(Term::Opening, held);
-        self.account.keep(held);
+        let there = recovered.losses.iter().fold(held, |there, loss| there + totals(loss.lost));
+        self.shelf.found(self.id(), there);
         for loss in &recovered.losses {
-            self.account.record(Term::Opening, totals(loss.lost));
-            self.account.record(Term::Lost(reason(loss.reason)), totals(loss.lost));
+            self.leaves(Term::Lost(reason(loss.reason)), totals(loss.lost));
             self.tell_loss(loss);
         }
         for notice in &recovered.notices {
@@ -220,7 +321,7 @@ impl Observer for Watch {
         if !recovered.held.is_empty() {
             say!(
                 info,
-                &self.holder,
+                &self.holder(),
                 requests = recovered.held.entries,
                 items = recovered.held.items,
                 bytes = recovered.held.bytes,
@@ -234,19 +335,20 @@ impl Observer for Watch {
     fn lost(&self, loss: &Loss) {
         self.has_dropped.store(true, Relaxed);
         self.tell_loss(loss);
-        self.account.record(Term::Lost(reason(loss.reason)), totals(loss.lost));
-        self.account.release(totals(loss.lost));
+        self.leaves(Term::Lost(reason(loss.reason)), totals(loss.lost));
     }
 
     fn synced(&self, took: Duration) {
-        self.sync_duration.record(took.as_secs_f64());
+        self.name().sync_duration.record(took.as_secs_f64());
     }
 
     fn noticed(&self, notice: &Notice) {
         match notice {
             Notice::WriteFailed { .. } | Notice::ReadOnly { .. } => self.count_failure("write"),
             Notice::DiskFull => self.count_failure("space"),
-            Notice::ReadFailed { .. } | Notice::Unreadable { .. } => self.count_failure("read"),
+            Notice::ReadFailed { .. } | Notice::Unopened { .. } | Notice::Unreadable { .. } => {
+                self.count_failure("read");
+            }
             Notice::UnlinkFailed { .. } => self.count_failure("remove"),
             Notice::CursorFailed { .. } | Notice::CursorCut { .. } => self.count_failure("cursor"),
             Notice::Displaced(_) | Notice::Vanished { .. } => self.count_failure("place"),
@@ -254,8 +356,10 @@ impl Observer for Watch {
         }
         match notice {
             Notice::Displaced(_) => return self.displaced(notice),
+            Notice::Unopened { .. } => return self.unopened(notice),
+            Notice::ReadsOn { .. } => return self.reads_on(notice),
             Notice::Unreadable { .. } => {
-                say!(error, &self.holder, folder = %self.place.folder().display(), "{notice}");
+                say!(error, &self.holder(), folder = %self.place.folder().display(), "{notice}");
                 return;
             }
             Notice::InPlace => {
@@ -270,9 +374,9 @@ impl Observer for Watch {
         let folder = self.place.folder();
         if matches!(notice, Notice::TornTail { .. }) {
             // What a kill leaves: nobody was told that it was there.
-            say!(info, &self.holder, folder = %folder.display(), "{notice}");
+            say!(info, &self.holder(), folder = %folder.display(), "{notice}");
         } else {
-            say!(warn, &self.holder, folder = %folder.display(), "{notice}");
+            say!(warn, &self.holder(), folder = %folder.display(), "{notice}");
         }
     }
 }

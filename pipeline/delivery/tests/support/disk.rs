@@ -5,18 +5,19 @@ use millrace_delivery::{Delivery, Exporter, QueueConfig, Sender};
 use millrace_engine::component::{BuildError, Context, Extension, Shared};
 use millrace_engine::status::Instance;
 use millrace_engine::storage::{Custodian, Directory, NoPlace, Owner, Place, Rules};
-use millrace_engine::{BoxFuture, Health, Status, Storage};
+use millrace_engine::{BoxFuture, Health, Stage, Status, Storage};
 use millrace_telemetry::metrics::{Level, Registry};
 use millrace_wire::Signal;
 use std::convert::Infallible;
 use std::future::Future;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
 
 /// How long anything may take that is expected to happen.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(90);
 
 pub const RULES: Rules = Rules {
     max_bytes: None,
@@ -24,6 +25,7 @@ pub const RULES: Rules = Rules {
     max_age: None,
     sync: true,
     commit_delay: Duration::ZERO,
+    lock_timeout: Duration::ZERO,
 };
 
 /// A directory that outlives processes.
@@ -61,7 +63,15 @@ impl Disk {
         shared.offers.publish([(instance.id, Arc::new(extension) as _)]);
     }
 
+    /// An exporter at work.
     pub fn start(&self, delivery: &Delivery, sender: Arc<dyn Sender>) -> Trial {
+        let trial = self.build(delivery, sender);
+        trial.exporter.begin();
+        trial
+    }
+
+    /// One that has been built, and that has not begun to work.
+    pub fn build(&self, delivery: &Delivery, sender: Arc<dyn Sender>) -> Trial {
         let context = self.context();
         let exporter = Exporter::start(&context, Signal::Logs, delivery, sender);
         Trial { exporter: exporter.unwrap_or_else(|error| panic!("{error}")), context }
@@ -96,8 +106,14 @@ struct Places {
 }
 
 impl Storage for Places {
+    fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
     fn place(&self, owner: &Owner) -> Result<Place, NoPlace> {
-        let name = format!("{}-{}.{}", owner.id, owner.signal, owner.what);
+        // What was kept under another name of its type is found under that.
+        let id = owner.namesakes.first().unwrap_or(&owner.id);
+        let name = format!("{id}-{}.{}", owner.signal, owner.what);
         Ok(Place::new(&self.directory, name, self.rules, self.status.clone()))
     }
 }

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test uses its part")]
 
 pub mod disk;
+pub mod moves;
 pub mod process;
 pub mod sender;
 

@@ -1,6 +1,6 @@
 //! A process to live in.
 
-use millrace_config::Optional;
+use millrace_config::{Duration as Configured, Optional};
 use millrace_delivery::{Delivery, Exporter, QueueConfig, RetryConfig, Sender};
 use millrace_engine::component::{Context, Shared};
 use millrace_engine::ledger::Term;
@@ -43,14 +43,33 @@ impl Trial {
     pub fn new(delivery: &Delivery, sender: Arc<dyn Sender>) -> Self {
         let context = context();
         let exporter = Exporter::start(&context, Signal::Logs, delivery, sender).expect("it starts");
+        exporter.begin();
         Self { context, exporter }
     }
 
     /// Another exporter of the same id in the same process.
     pub fn beside(&self, delivery: &Delivery, sender: Arc<dyn Sender>) -> Self {
+        let other = self.built_beside(delivery, sender);
+        other.exporter.begin();
+        other
+    }
+
+    /// The same, before it begins to work.
+    pub fn built_beside(&self, delivery: &Delivery, sender: Arc<dyn Sender>) -> Self {
         let exporter =
             Exporter::start(&self.context, Signal::Logs, delivery, sender).expect("it can be started");
         Self { context: self.context.clone(), exporter }
+    }
+
+    /// The same, but that its type is called otherwise, and so is it.
+    pub fn renamed(&self, id: &str, delivery: &Delivery, sender: Arc<dyn Sender>) -> Self {
+        let mut context = self.context.clone();
+        if context.shared.namesakes.is_empty() {
+            context.shared.namesakes = [context.id].into();
+        }
+        context.id = id.parse().expect("an id");
+        let exporter = Exporter::start(&context, Signal::Logs, delivery, sender).expect("it can be started");
+        Self { context, exporter }
     }
 
     pub fn account(&self) -> Arc<Account> {
@@ -103,4 +122,16 @@ impl Trial {
         let lines = page.lines().filter(|line| line.starts_with(&format!("{name}{{")));
         lines.map(|line| line.rsplit(' ').next().expect("a value").parse::<f64>().expect("a number")).sum()
     }
+}
+
+/// What is refused for a while is tried again, and again.
+pub fn patient(queue: QueueConfig) -> Delivery {
+    let retry = RetryConfig { initial_interval: Configured::from_millis(5), ..RetryConfig::default() };
+    Delivery { retry, ..queued(queue) }
+}
+
+/// As a reload does with what has a successor.
+pub fn hand_over(old: &Trial, new: &Trial) {
+    let stage = |trial: &Trial| Arc::clone(&trial.exporter) as Arc<dyn Stage>;
+    stage(old).hand_over(&stage(new));
 }

@@ -145,6 +145,11 @@ impl Drop for UnderWay<'_> {
     }
 }
 
+/// A destination that is down.
+pub fn dead() -> Arc<Scripted> {
+    Scripted::new(std::iter::repeat_n(Go::Fail(later()), 1_000_000))
+}
+
 pub fn later() -> Failure {
     Failure::transient(Fault::Destination, Reason::Unreachable, "nobody there")
 }

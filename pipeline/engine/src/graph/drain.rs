@@ -1,20 +1,35 @@
 //! Draining every stage as soon as all that feed it are done.
 
-use super::{Graph, Node, leaving_time_for};
+use super::{Graph, Haste, Node, leaving_time_for};
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared, join_all};
-use std::future::Future;
 use std::time::Instant;
+use tokio::sync::watch;
+
+/// What drains stages, each to be polled until it is over.
+pub(super) struct Drains<'a> {
+    /// Those that feed others.
+    pub(super) feeding: Vec<Shared<BoxFuture<'a, ()>>>,
+    /// Those that feed nobody.
+    pub(super) last: Vec<Shared<BoxFuture<'a, ()>>>,
+}
 
 impl Graph {
-    /// Drains the stages that `of` selects; the others go on. Until `hurry` they may linger, but leave enough time for
-    /// being drained.
-    pub(super) async fn drain(
+    /// Drains all stages.
+    pub(super) async fn drain(&self, deadline: Instant) {
+        let (_, haste) = watch::channel(Haste::All);
+        let Drains { feeding, last } = self.drains(deadline, |_| true, &haste);
+        join_all(feeding.into_iter().chain(last)).await;
+    }
+
+    /// Drains those of which `is_over` says so, by their indices; the others go on. As long as there is no haste with
+    /// them they may linger, but leave enough time for being drained.
+    pub(super) fn drains(
         &self,
         deadline: Instant,
-        of: impl Fn(&Node) -> bool,
-        hurry: impl Future<Output = ()> + Clone + Send,
-    ) {
+        is_over: impl Fn(usize) -> bool,
+        haste: &watch::Receiver<Haste>,
+    ) -> Drains<'_> {
         let fed_by = fed_by(&self.nodes);
         let heights = heights(&self.nodes);
         let mut drains: Vec<Option<Shared<BoxFuture<'_, ()>>>> = vec![None; self.nodes.len()];
@@ -22,8 +37,8 @@ impl Graph {
         for (at, node) in self.nodes.iter().enumerate().rev() {
             let upstream: Vec<_> = fed_by[at].iter().filter_map(|&feeder| drains[feeder].clone()).collect();
             let behind = heights[at] - 1;
-            let is_over = of(node);
-            let hurry = hurry.clone();
+            let is_over = is_over(at);
+            let hurry = hurried(haste.clone(), if behind > 0 { Haste::Feeding } else { Haste::All });
             let drain = async move {
                 join_all(upstream).await;
                 if is_over {
@@ -41,8 +56,17 @@ impl Graph {
             };
             drains[at] = Some(drain.boxed().shared());
         }
-        join_all(drains.into_iter().flatten()).await;
+        let (feeding, last): (Vec<_>, Vec<_>) =
+            drains.into_iter().flatten().zip(heights).partition(|(_, height)| *height > 1);
+        let drains = |of: Vec<(_, _)>| of.into_iter().map(|(drain, _)| drain).collect();
+        Drains { feeding: drains(feeding), last: drains(last) }
     }
+}
+
+/// Waits for that much haste.
+async fn hurried(mut haste: watch::Receiver<Haste>, enough: Haste) {
+    // Nobody is left who could say so only where nobody needs it any more.
+    let _ = haste.wait_for(|haste| *haste >= enough).await;
 }
 
 /// For each node, the nodes that feed it.

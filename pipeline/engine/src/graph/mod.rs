@@ -4,9 +4,12 @@
 mod build;
 mod drain;
 mod kept;
+mod names;
 mod replace;
+mod retire;
 
 pub use kept::Print;
+pub use retire::{Destinations, Earlier, Haste, Progress, Retirement};
 
 use crate::component::{
     BuildError, ConnectorConfig, ExporterConfig, ExtensionConfig, ProcessorConfig, ReceiverConfig, Shared,
@@ -15,10 +18,10 @@ use crate::stage::{BoxFuture, Stage};
 use crate::status::Instance;
 use crate::tasks::Tasks;
 use build::Builder;
-use futures_util::FutureExt;
 use futures_util::future::{join, join_all};
 use kept::Parts;
 use millrace_config::{ComponentId, Config};
+use names::Names;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::future::{Future, ready};
@@ -66,6 +69,7 @@ pub struct Graph {
     parts: Parts,
     /// From the back to the front: what a stage feeds comes before it.
     nodes: Vec<Node>,
+    names: Names,
     shared: Shared,
     tasks: Tasks,
 }
@@ -103,7 +107,7 @@ impl Graph {
         builder.receivers()?;
         let (parts, nodes) = builder.finish();
         let tasks = shared.tasks.clone();
-        Ok(Self { parts, nodes, shared, tasks })
+        Ok(Self { parts, nodes, names: Names::of(plans), shared, tasks })
     }
 
     /// Has extensions and receivers get hold of what they need, so that starting them does not fail.
@@ -120,25 +124,37 @@ impl Graph {
         Ok(())
     }
 
-    /// Starts extensions, then receivers; the stages between them run since they were built. What has been kept runs
-    /// already. To be called after [`Graph::prepare`].
+    /// Starts extensions, has the stages begin, which run since they were built, then starts receivers. What has been kept
+    /// runs already. To be called after [`Graph::prepare`].
     ///
     /// # Errors
     /// The first component that cannot start. What had been started is to be stopped with [`Graph::stop`].
     pub async fn start(&self) -> Result<(), BuildError> {
-        let components = self.shared.health.components();
+        self.start_extensions().await?;
+        self.begin();
+        self.start_receivers().await
+    }
+
+    async fn start_extensions(&self) -> Result<(), BuildError> {
         for aid in self.parts.extensions.iter().filter(|aid| !aid.is_kept) {
             aid.extension.start().await?;
         }
-        components.started(|one| one.kind == EXTENSION);
+        self.shared.health.components().started(|one| one.kind == EXTENSION);
+        Ok(())
+    }
+
+    fn begin(&self) {
         for node in self.nodes.iter().filter(|node| !node.is_kept) {
             node.stage.begin();
         }
-        components.started(is_between);
+        self.shared.health.components().started(is_between);
+    }
+
+    async fn start_receivers(&self) -> Result<(), BuildError> {
         for intake in self.parts.receivers.iter().filter(|intake| !intake.is_kept) {
             intake.receiver.start().await?;
         }
-        components.started(|one| one.kind == RECEIVER);
+        self.shared.health.components().started(|one| one.kind == RECEIVER);
         Ok(())
     }
 
@@ -148,24 +164,29 @@ impl Graph {
     /// cannot use up what the queues need. Each stage drains as soon as all that feed it have, beside all others, so
     /// that a dead destination costs nobody else time, and leaves enough of it to those that come after.
     pub async fn stop(&self, deadline: Instant) {
-        self.stop_beside(deadline, ready(())).await;
+        self.stop_beside(deadline, ready(()), ready(())).await;
     }
 
-    /// The same while the graph before this one is still being retired. It may feed what it has left to this one for as
-    /// long as receivers may, and send what it has left itself for as long as everybody.
-    pub async fn stop_beside(&self, deadline: Instant, retiring: impl Future<Output = ()> + Send) {
+    /// The same while graphs before this one are still being retired. They may feed what they have left to this one for
+    /// as long as receivers may, which is over when `have_fed` is, and send what they have left themselves for as long as
+    /// everybody, which is over when `are_gone` is.
+    pub async fn stop_beside(
+        &self,
+        deadline: Instant,
+        have_fed: impl Future<Output = ()> + Send,
+        are_gone: impl Future<Output = ()> + Send,
+    ) {
         let components = self.shared.health.components();
         components.stopping(|one| one.kind == RECEIVER);
         let half = half(deadline);
         let receivers = self.parts.receivers.iter();
         let receivers = receivers.map(|intake| self.within(half, "receiver", intake.receiver.stop(half)));
-        let retiring = retiring.boxed().shared();
-        // What has not been retired by then is refused by what it feeds, and counted.
-        let _ = join(join_all(receivers), timeout_at(half.into(), retiring.clone())).await;
+        // What has not been fed by then is refused by what it feeds, and counted.
+        let _ = join(join_all(receivers), timeout_at(half.into(), have_fed)).await;
         components.stopped(|one| one.kind == RECEIVER);
         components.stopping(is_between);
         let latest = deadline.max(now()) + GRACE;
-        let _ = join(self.drain(deadline, |_| true, ready(())), timeout_at(latest.into(), retiring)).await;
+        let _ = join(self.drain(deadline), timeout_at(latest.into(), are_gone)).await;
         components.stopped(is_between);
         components.stopping(|one| one.kind == EXTENSION);
         for aid in self.parts.extensions.iter().rev() {

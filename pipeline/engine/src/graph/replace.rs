@@ -4,17 +4,14 @@
 //! start, new requests take the new way; those under way finish on the old one. What the old graph holds is handed to
 //! the stages of the new one that were built in place of its own, or passed on by the old ones.
 
-use super::{EXTENSION, Graph, Plans, half};
+use super::{EXTENSION, Graph, Plans, Retirement};
 use crate::component::{BuildError, Shared};
 use crate::entry::address;
 use crate::status::Instance;
-use futures_util::FutureExt;
-use futures_util::future::join_all;
 use millrace_config::Config;
 use millrace_telemetry::Labels;
 use std::collections::{BTreeMap, BTreeSet};
-use std::future::Future;
-use std::time::Instant;
+use std::sync::Arc;
 
 impl Graph {
     /// Builds what is to take the place of this graph, keeping of it what has not changed.
@@ -26,40 +23,31 @@ impl Graph {
     }
 
     /// Begins to work in the place of `before`, after [`Graph::prepare`]. From here on there is no way back; `before`
-    /// is to be retired.
+    /// is to be retired ([`Graph::retirement`]).
     ///
     /// # Errors
     /// The first component that could not start although it was prepared. The others work.
     pub async fn take_over(&self, before: &Self, config: &Config) -> Result<(), BuildError> {
         let components = self.shared.health.components();
         components.replace(config, &self.shared.drafts, &self.kept());
-        let started = self.start().await;
+        // Also where one cannot start: nobody else has what the others are there for.
+        let aided = self.start_extensions().await;
+        self.begin();
+        let started = aided.and(self.start_receivers().await);
         let mine: BTreeMap<_, _> = self.nodes.iter().map(|node| (&node.key, node)).collect();
         for old in before.nodes.iter().filter(|old| !self.has(old)) {
-            if let Some(new) = mine.get(&old.key) {
+            let renamed = || mine.get(&self.names.renamed(&before.names, &old.key)?);
+            if let Some(new) = mine.get(&old.key).or_else(renamed) {
                 old.stage.hand_over(&new.stage);
             }
         }
         started
     }
 
-    /// Ends what of this graph is not part of `successor`, which works in its place, by `deadline`: requests under way
-    /// are answered, stages pass on what they hold from the front to the back, with all their patience until `hurry`.
-    pub async fn retire(&self, successor: &Self, deadline: Instant, hurry: impl Future<Output = ()> + Send) {
-        let half = half(deadline);
-        let receivers =
-            self.parts.receivers.iter().filter(|old| {
-                successor.parts.receivers.iter().all(|new| !new.generation.is(&old.generation))
-            });
-        join_all(receivers.map(|old| self.within(half, "receiver", old.receiver.stop(half)))).await;
-        self.drain(deadline, |node| !successor.has(node), hurry.boxed().shared()).await;
-        let extensions =
-            self.parts.extensions.iter().rev().filter(|old| {
-                successor.parts.extensions.iter().all(|new| !new.generation.is(&old.generation))
-            });
-        for old in extensions {
-            self.within(deadline, EXTENSION, old.extension.stop()).await;
-        }
+    /// What of this graph is not part of `successor`, which works in its place; it is to be ended.
+    #[must_use]
+    pub fn retirement(self: &Arc<Self>, successor: &Self) -> Retirement {
+        Retirement::of(self, successor)
     }
 
     /// What every component of this graph shares.
@@ -99,7 +87,7 @@ impl Graph {
         }
     }
 
-    fn has(&self, node: &super::Node) -> bool {
+    pub(super) fn has(&self, node: &super::Node) -> bool {
         self.nodes.iter().any(|own| address(&own.stage) == address(&node.stage))
     }
 

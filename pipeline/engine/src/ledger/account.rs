@@ -38,6 +38,8 @@ pub struct Account {
     exposed: Mutex<Vec<Registration>>,
     /// Requests that were lost, and in no term, as nobody knows how many items they had.
     unknown: AtomicU64,
+    /// Of what has been found on disk, the items that another account has left there.
+    again: AtomicU64,
 }
 
 impl Account {
@@ -49,6 +51,7 @@ impl Account {
             cells: Sharded::new(2 * (TERMS + 2)),
             exposed: Mutex::default(),
             unknown: AtomicU64::new(0),
+            again: AtomicU64::new(0),
         })
     }
 
@@ -81,16 +84,31 @@ impl Account {
         Held { account: Arc::clone(self), cost }
     }
 
-    /// Counts `cost` as kept on disk: held, and there again when the process has ended.
-    ///
-    /// What lies on disk has no guard beside it. Whoever keeps the disk's books says when it comes and goes.
-    pub fn keep(&self, cost: Cost) {
+    /// From now on `cost` is in the account `to`, unless that is this one.
+    pub fn hand_over(&self, to: &Self, cost: Cost) {
+        if !std::ptr::eq(self, to) {
+            self.record(Term::Merged, cost);
+            to.record(Term::Created, cost);
+        }
+    }
+
+    /// Counts `cost` as kept on disk ([`super::Shelf`]).
+    pub(super) fn keep(&self, cost: Cost) {
         self.add(KEPT, cost);
     }
 
-    /// Of what was kept on disk, `cost` is there no longer. Where it went is recorded by its name.
-    pub fn release(&self, cost: Cost) {
+    /// Of what was kept on disk, `cost` is there no longer.
+    pub(super) fn release(&self, cost: Cost) {
         self.take(KEPT, cost);
+    }
+
+    /// So many items of what has been found on disk are in another account as kept there.
+    pub(super) fn found_again(&self, items: u64) {
+        self.again.fetch_add(items, Relaxed);
+    }
+
+    pub(super) fn is_found_again(&self) -> u64 {
+        self.again.load(Relaxed)
     }
 
     /// So many requests are lost of which nobody knows how many items they had.

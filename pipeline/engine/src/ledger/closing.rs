@@ -76,8 +76,11 @@ impl Closing {
         self.dead_lettered += account.total(Term::DeadLettered).items;
         // What was put aside has left its exporter, and waits for nothing.
         if holder.kind != DEAD_LETTERS {
-            self.opening += account.total(Term::Opening).items;
-            self.kept += account.kept().items;
+            // What has been left on disk and found again was not there from the start, and is kept once. Until the
+            // account that it was left in has been added, this may be too little, and wrap.
+            let again = account.is_found_again();
+            self.opening += account.total(Term::Opening).items - again;
+            self.kept = self.kept.wrapping_add(account.kept().items).wrapping_sub(again);
             self.lost += account.lost().items;
         }
         // What a receiver still holds has not been acknowledged: its sender has it.

@@ -9,11 +9,15 @@
 
 mod account;
 mod closing;
+mod shelf;
 
 pub use account::{Account, DEAD_LETTERS, Held, Holder};
 pub use closing::Closing;
+pub use shelf::{Loan, PlaceId, Shelf};
 
 use crate::Reason;
+use shelf::Left;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// How an item left a component, or why there is one more.
@@ -106,8 +110,8 @@ struct Accounts {
     open: Vec<Arc<Account>>,
     /// What became of everything in accounts that nobody writes to any more.
     closed: Closing,
-    /// What these have left on disk, in items: whoever comes in their place finds it there.
-    left_on_disk: Vec<(Holder, u64)>,
+    /// What has been left on disk: whoever opens the place finds it there.
+    left_on_disk: BTreeMap<PlaceId, Left>,
 }
 
 impl Ledger {
@@ -132,10 +136,20 @@ impl Ledger {
             .into_iter()
             .partition(|account| Arc::strong_count(account) == 1);
         accounts.open = open;
-        unused.iter().for_each(|account| accounts.close(account));
+        unused.iter().for_each(|account| accounts.closed.add(account));
         drop(accounts);
         // Without the lock: what exposes them goes with them.
         drop::<Vec<_>>(unused);
+    }
+
+    /// So much is left in a place.
+    fn leave(&self, place: PlaceId, left: Left) {
+        self.accounts_now().left_on_disk.insert(place, left);
+    }
+
+    /// What has been left there is found again.
+    fn take_left(&self, place: PlaceId) -> Option<Left> {
+        self.accounts_now().left_on_disk.remove(&place)
     }
 
     fn accounts_now(&self) -> MutexGuard<'_, Accounts> {
@@ -154,38 +168,9 @@ impl Ledger {
         let accounts = self.accounts_now();
         let mut closing = accounts.closed.clone();
         for account in &accounts.open {
-            accounts.add(account, &mut closing);
+            closing.add(account);
         }
         closing
-    }
-}
-
-impl Accounts {
-    fn close(&mut self, account: &Account) {
-        let mut closed = std::mem::take(&mut self.closed);
-        let found = self.add(account, &mut closed);
-        self.closed = closed;
-        let holder = account.holder();
-        let left =
-            self.left_by(holder) - found + if holder.kind == DEAD_LETTERS { 0 } else { account.kept().items };
-        self.left_on_disk.retain(|(other, _)| other != holder);
-        if left > 0 {
-            self.left_on_disk.push((holder.clone(), left));
-        }
-    }
-
-    /// Adds what stands in an account. What it has found on disk was not there from the start if an account before it
-    /// has left it: it is counted once, and this says how much that is.
-    fn add(&self, account: &Account, closing: &mut Closing) -> u64 {
-        closing.add(account);
-        let found = account.total(Term::Opening).items.min(self.left_by(account.holder()));
-        closing.opening -= found;
-        closing.kept -= found;
-        found
-    }
-
-    fn left_by(&self, holder: &Holder) -> u64 {
-        self.left_on_disk.iter().find(|(other, _)| other == holder).map_or(0, |(_, items)| *items)
     }
 }
 
@@ -361,31 +346,6 @@ mod tests {
         let third = ledger.open(holder);
         third.record(Term::Out, Cost { items: 1, bytes: 0 });
         assert_eq!((ledger.closing().delivered, ledger.closing().imbalances.len()), (4, 1));
-    }
-
-    #[test]
-    fn what_a_component_left_on_disk_is_counted_once_when_it_comes_back() {
-        let (ledger, first) = account();
-        let cost = |items| Cost { items, bytes: items * 700 };
-        first.record(Term::In, cost(10));
-        first.keep(cost(10));
-        let holder = first.holder().clone();
-        drop(first);
-        ledger.close_unused();
-        assert_eq!((ledger.closing().opening, ledger.closing().kept), (0, 10), "it is there");
-        let second = ledger.open(holder.clone());
-        second.record(Term::Opening, cost(10));
-        second.keep(cost(10));
-        second.release(cost(4));
-        second.record(Term::Out, cost(4));
-        assert_eq!((ledger.closing().opening, ledger.closing().kept), (0, 6));
-        drop(second);
-        ledger.close_unused();
-        let third = ledger.open(holder);
-        third.record(Term::Opening, cost(6));
-        third.record(Term::Out, cost(6));
-        let closing = ledger.closing();
-        assert_eq!((closing.opening, closing.kept, closing.delivered), (0, 0, 10));
     }
 
     #[test]

@@ -7,12 +7,16 @@ use millrace_engine::component::Shared;
 use millrace_telemetry::metrics::{Level, Registry};
 use millrace_wire::Signal;
 
-/// Knows one component of each kind.
+/// Knows one component of each kind, and `prober`, which `probe` was called once.
 struct AllKnown;
 
 impl Catalog for AllKnown {
     fn canonical(&self, _: Kind, type_name: &str) -> Option<Known> {
-        let canonical = ["source", "hold", "probe", "link"].into_iter().find(|name| *name == type_name);
+        if type_name == "prober" {
+            return Some(Known { canonical: "probe", deprecated: true });
+        }
+        let canonical =
+            ["source", "hold", "probe", "link", "late"].into_iter().find(|name| *name == type_name);
         canonical.map(|canonical| Known { canonical, deprecated: false })
     }
 

@@ -269,7 +269,8 @@ impl<T> Connection<T> {
         self.widen_connection(window);
     }
 
-    fn widen_connection(&mut self, window: u32) {
+    /// Lets the peer send that much ahead on all streams together.
+    pub fn widen_connection(&mut self, window: u32) {
         if let Some(wider) = window.min(MAX_31).checked_sub(self.room_target).filter(|wider| *wider > 0) {
             put_number(&mut self.out, kind::WINDOW_UPDATE, 0, wider);
             self.room += i64::from(wider);

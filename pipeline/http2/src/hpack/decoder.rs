@@ -7,24 +7,35 @@ use crate::settings::TABLE_FIRST;
 
 /// A header block that is none. The connection cannot go on: both sides no longer have the same table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Damaged;
+pub struct Damaged;
 
 /// Numbers are lengths and indices, and none of those is larger.
 const NUMBER_MAX: usize = 1 << 24;
 
 /// What is known of the peer's headers.
 #[derive(Debug)]
-pub(crate) struct Decoder {
+pub struct Decoder {
     table: Table,
 }
 
+impl Default for Decoder {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Decoder {
-    pub(crate) const fn new() -> Self {
+    /// One that knows nothing yet.
+    #[must_use]
+    pub const fn new() -> Self {
         Self { table: Table::new() }
     }
 
     /// Reads a whole block. `field` is told each name, its value, and whether it is a secret.
-    pub(crate) fn decode(
+    ///
+    /// # Errors
+    /// A block that cannot be read.
+    pub fn decode(
         &mut self,
         mut block: &[u8],
         mut field: impl FnMut(&[u8], &[u8], bool),

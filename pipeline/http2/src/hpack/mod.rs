@@ -6,6 +6,5 @@ mod huffman;
 mod statics;
 mod table;
 
-use decoder::Damaged;
-pub(crate) use decoder::Decoder;
+pub use decoder::{Damaged, Decoder};
 pub(crate) use encoder::{TABLE_SIZE_ZERO, put_field, put_status};

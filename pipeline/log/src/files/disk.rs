@@ -1,6 +1,7 @@
 //! The real file system.
 
 use super::{Access, Displacement, File, Files, Guard, Identity, Listed, place};
+use crate::options::AlsoAt;
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, openat, renameat, statat, unlinkat};
 use rustix::io::retry_on_intr;
 use std::fs::{self, DirBuilder, TryLockError};
@@ -9,7 +10,7 @@ use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, fchown};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-const LOCK: &str = "lock";
+pub(crate) const LOCK: &str = "lock";
 
 /// What the directory is called in itself.
 const ITSELF: &str = ".";
@@ -19,6 +20,7 @@ const ITSELF: &str = ".";
 pub struct Disk {
     path: PathBuf,
     directory: Arc<fs::File>,
+    also_at: AlsoAt,
 }
 
 impl Disk {
@@ -38,7 +40,13 @@ impl Disk {
     pub fn open(path: &Path) -> io::Result<Self> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let directory = rustix::fs::open(path, flags, Mode::empty())?;
-        Ok(Self { path: path.to_owned(), directory: Arc::new(directory.into()) })
+        Ok(Self { path: path.to_owned(), directory: Arc::new(directory.into()), also_at: AlsoAt::default() })
+    }
+
+    /// It is looked for under those paths, too, when it is asked whether it is in its place.
+    #[must_use]
+    pub fn also_at(self, also_at: AlsoAt) -> Self {
+        Self { also_at, ..self }
     }
 
     fn at(&self, name: &str, flags: OFlags) -> io::Result<fs::File> {
@@ -155,7 +163,11 @@ impl Files for Disk {
     }
 
     fn displacement(&self) -> io::Result<Option<Displacement>> {
-        place::displacement(&self.directory, &self.path)
+        let displaced = place::displacement(&self.directory, &self.path)?;
+        if displaced.is_some() {
+            return Ok(displaced);
+        }
+        Ok(self.also_at.paths().iter().find_map(|path| place::redirection(&self.directory, path)))
     }
 }
 

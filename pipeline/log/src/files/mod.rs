@@ -1,10 +1,12 @@
 //! What the log needs of a file system. Small, so that a test can be one.
 
 mod disk;
+mod opening;
 mod place;
 
 pub use disk::Disk;
-pub(crate) use disk::is_read_only;
+pub(crate) use disk::{LOCK, is_read_only};
+pub(crate) use opening::{is_of_the_file, remedy};
 pub use place::{Displacement, Identity};
 
 use std::io::{self, IoSlice};

@@ -33,6 +33,13 @@ pub enum Displacement {
         /// Its present path.
         to: Option<PathBuf>,
     },
+    /// A path under which it is looked for leads elsewhere, or nowhere: through a link that was pointed there.
+    Redirected {
+        /// That path.
+        path: PathBuf,
+        /// Its present path.
+        to: Option<PathBuf>,
+    },
     /// It has no name any more, and neither have the files that were in it.
     Removed,
     /// The file that keeps other processes out has been removed, and one of them is in.
@@ -42,7 +49,7 @@ pub enum Displacement {
 impl Displacement {
     /// Whether the directory is still this process's own, wherever it is.
     pub(crate) fn is_ours(&self) -> bool {
-        matches!(self, Self::Moved { .. } | Self::Replaced { .. })
+        matches!(self, Self::Moved { .. } | Self::Replaced { .. } | Self::Redirected { .. })
     }
 }
 
@@ -51,6 +58,13 @@ impl fmt::Display for Displacement {
         let (what, to) = match self {
             Self::Moved { to } => ("has been moved away", to),
             Self::Replaced { to } => ("has been moved away or hidden, and another one is in its place", to),
+            Self::Redirected { path, to } => {
+                write!(f, "is no longer where {} leads", path.display())?;
+                if let Some(to) = to {
+                    write!(f, " (it is {})", to.display())?;
+                }
+                return f.write_str("; point the link back, or restart the collector to go on elsewhere");
+            }
             Self::Removed => {
                 return f
                     .write_str("has been removed while in use; restart the collector to begin a new one");
@@ -82,6 +96,17 @@ pub(super) fn displacement(directory: &File, path: &Path) -> io::Result<Option<D
         Err(Errno::NOENT | Errno::NOTDIR) => Ok(Some(Displacement::Moved { to: present_path(directory) })),
         Err(error) => Err(error.into()),
     }
+}
+
+/// What has come of `path`, which led to `directory`; `None` if it still does, or that cannot be known.
+pub(super) fn redirection(directory: &File, path: &Path) -> Option<Displacement> {
+    let leads_here = match stat(path) {
+        Ok(there) => opened(directory).ok()? == identity(&there),
+        Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => false,
+        Err(_) => return None,
+    };
+    let redirected = || Displacement::Redirected { path: path.to_owned(), to: present_path(directory) };
+    (!leads_here).then(redirected)
 }
 
 /// What has a name in the directory.
@@ -121,6 +146,7 @@ fn present_path(_directory: &File) -> Option<PathBuf> {
 mod tests {
     use super::*;
     use crate::files::{Disk, Files};
+    use crate::options::AlsoAt;
     use std::fs;
 
     #[test]
@@ -147,6 +173,32 @@ mod tests {
         fs::remove_dir_all(&path).expect("removed");
         fs::create_dir_all(&path).expect("another one, on the same inode if it can be");
         assert_eq!(disk.displacement().expect("known"), Some(Displacement::Removed));
+    }
+
+    #[test]
+    fn a_link_that_is_pointed_elsewhere_is_noticed_until_it_leads_back() {
+        let parent = tempfile::tempdir().expect("a directory");
+        let parent = parent.path().canonicalize().expect("it is there");
+        let (path, link) = (parent.join("here"), parent.join("link"));
+        let point = |to: &str| {
+            let _ = fs::remove_file(&link);
+            std::os::unix::fs::symlink(parent.join(to), &link).expect("made");
+        };
+        fs::create_dir(parent.join("there")).expect("made");
+        let paths = vec![link.join("log")];
+        let disk = Disk::create(&path.join("log")).expect("created");
+        let disk = disk.also_at(AlsoAt::of(move || paths.clone()));
+        for elsewhere in ["there", "nowhere", "link"] {
+            point("here");
+            assert_eq!(disk.displacement().expect("known"), None);
+            point(elsewhere);
+            let redirected = Displacement::Redirected { path: link.join("log"), to: Some(path.join("log")) };
+            assert_eq!(disk.displacement().expect("known"), Some(redirected), "{elsewhere}");
+        }
+        // What it comes to itself goes before.
+        fs::rename(&path, parent.join("away")).expect("moved");
+        let moved = Displacement::Moved { to: Some(parent.join("away/log")) };
+        assert_eq!(disk.displacement().expect("known"), Some(moved));
     }
 
     #[test]

@@ -3,9 +3,16 @@
 
 use super::{VERSION, put, u16_at, u32_at, u64_at};
 use crate::report::Totals;
+use crate::tally::Tally;
 
 /// The length of a slot's header.
-pub(crate) const HEADER: usize = 64;
+pub(crate) const HEADER: usize = 104;
+
+/// The length of the shortest one: of those that do not say how much was taken.
+const HEADER_MIN: usize = 64;
+
+/// Where the header says how much was taken.
+const TALLY: usize = 64;
 
 const MAGIC: [u8; 8] = *b"\x89MRCUR\r\n";
 
@@ -25,6 +32,8 @@ pub(crate) struct Cursor {
     pub(crate) parts: Vec<Part>,
     /// All of them are listed. Set when it is written.
     pub(crate) whole: bool,
+    /// How much had been taken below `next_sequence`, if it is known.
+    pub(crate) tally: Option<Tally>,
 }
 
 /// What there is in a segment for the consumer.
@@ -80,6 +89,7 @@ impl Cursor {
         put(&mut bytes, 44, &body_crc.to_le_bytes());
         let whole = parts as usize == self.parts.len();
         bytes[48] = u8::from(whole);
+        Tally::encode(self.tally, &mut bytes, TALLY);
         let crc = crc32c::crc32c(&bytes[..HEADER - 4]);
         put(&mut bytes, HEADER - 4, &crc.to_le_bytes());
         (bytes, whole)
@@ -87,11 +97,11 @@ impl Cursor {
 
     /// The cursor in a slot.
     pub(crate) fn decode(slot: &[u8]) -> Decoded {
-        if slot.len() < HEADER || slot[..8] != MAGIC {
+        if slot.len() < HEADER_MIN || slot[..8] != MAGIC {
             return Decoded::Nothing;
         }
         let header_len = usize::from(u16_at(slot, 10));
-        let Some(header) = slot.get(..header_len).filter(|header| header.len() >= HEADER) else {
+        let Some(header) = slot.get(..header_len).filter(|header| header.len() >= HEADER_MIN) else {
             return Decoded::Nothing;
         };
         if u32_at(header, header_len - 4) != crc32c::crc32c(&header[..header_len - 4]) {
@@ -111,6 +121,7 @@ impl Cursor {
             next_sequence: u64_at(header, 32),
             parts,
             whole: header[48] == 1,
+            tally: Tally::decode(&header[..header_len - 4], TALLY),
         })
     }
 
@@ -132,11 +143,18 @@ impl Cursor {
     /// Whether an entry in a segment of which that `part` is said is done with.
     pub(crate) fn is_done(&self, part: Option<&Part>, sequence: u64) -> bool {
         let said = match part {
-            Some(part) => part.is_done(sequence),
+            Some(part) => part.is_done(sequence) || self.is_elsewhere(part, sequence),
             // Its segment was complete, and is not listed.
             None => self.whole && sequence < self.next_sequence,
         };
         said || sequence < self.low
+    }
+
+    /// Whether a number was in another segment than that of which `part` is said, or given up: others had followed it by
+    /// then, and it was not in it.
+    fn is_elsewhere(&self, part: &Part, sequence: u64) -> bool {
+        let heard = part.end <= sequence && sequence < self.heard() && !part.is_unknown();
+        heard && !self.unknown().any(|(begin, end)| (begin..end).contains(&sequence))
     }
 
     /// Whether all entries from `base` to `end` in a segment are done with, or none; `None`: some.
@@ -224,7 +242,8 @@ mod tests {
             Part { segment: 3, base: 100, end: 300, left: left(134, 5, 6), done: vec![0b101, u64::MAX] },
             Part { segment: 5, base: 1000, end: 1003, left: left(3, 8, 9), done: vec![] },
         ];
-        Cursor { generation: 7, low: 101, next_sequence: 2000, parts, whole: true }
+        let tally = Some(Tally { since: 9, taken: left(10, 11, 12) });
+        Cursor { generation: 7, low: 101, next_sequence: 2000, parts, whole: true, tally }
     }
 
     #[test]
@@ -243,6 +262,16 @@ mod tests {
         assert!(!whole);
         let Decoded::Cursor(read) = Cursor::decode(&bytes) else { panic!("a cursor") };
         assert_eq!(read.parts, cursor().parts[..1]);
+    }
+
+    #[test]
+    fn a_cursor_that_does_not_say_how_much_was_taken_is_read() {
+        let (long, _) = cursor().encode(usize::MAX);
+        let mut short = [&long[..HEADER_MIN], &long[HEADER..]].concat();
+        put(&mut short, 10, &(HEADER_MIN as u16).to_le_bytes());
+        let crc = crc32c::crc32c(&short[..HEADER_MIN - 4]);
+        put(&mut short, HEADER_MIN - 4, &crc.to_le_bytes());
+        assert_eq!(Cursor::decode(&short), Decoded::Cursor(Cursor { tally: None, ..cursor() }));
     }
 
     #[test]

@@ -1,15 +1,25 @@
 //! The first block of a segment file. It holds the header twice, so that one damaged sector does not cost the segment.
 
 use super::{Salt, VERSION, put, u16_at, u32_at, u64_at};
+use crate::tally::Tally;
 
 /// The length of the header that is written.
-pub(crate) const HEADER: usize = 64;
+pub(crate) const HEADER: usize = 104;
+
+/// The length of the shortest one: of those that do not say how much was taken before.
+const HEADER_MIN: usize = 64;
 
 /// Where the frames begin.
 pub(crate) const BLOCK: u64 = 4096;
 
 /// Where the copies of the header are.
 const COPIES: [usize; 2] = [0, 2048];
+
+/// Where a header says how much was taken before.
+const TALLY: usize = 64;
+
+/// Where it says how many segments before it are void.
+const VOID: usize = 96;
 
 const MAGIC: [u8; 8] = *b"\x89MRSEG\r\n";
 
@@ -32,13 +42,17 @@ pub(crate) struct Header {
     pub(crate) salt: Salt,
     /// What lies behind the frames is an earlier segment's, and not zeros.
     pub(crate) reused: bool,
+    /// How much had been taken when the segment was begun, if it says so.
+    pub(crate) tally: Option<Tally>,
+    /// Of the numbers of segments directly before this one's, so many are of none into which anything has been taken.
+    pub(crate) void_before: u32,
 }
 
 /// What can be made of the first block of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Decoded {
     Header(Header),
-    /// All zeros: prepared, and never written to.
+    /// All zeros, but for what may be the beginning of one copy of the header: prepared, and nothing has been synced.
     Blank,
     /// The file of an earlier segment, prepared for another one that has not been begun.
     Prepared,
@@ -65,6 +79,8 @@ impl Header {
         put(&mut bytes, 48, &self.salt.marker.to_le_bytes());
         put(&mut bytes, 52, &self.salt.seed.to_le_bytes());
         put(&mut bytes, 56, &flags.to_le_bytes());
+        Tally::encode(self.tally, &mut bytes, TALLY);
+        put(&mut bytes, VOID, &self.void_before.to_le_bytes());
         let crc = crc32c::crc32c(&bytes[..HEADER - 4]);
         put(&mut bytes, HEADER - 4, &crc.to_le_bytes());
         let mut block = vec![0; BLOCK as usize];
@@ -72,6 +88,12 @@ impl Header {
             put(&mut block, copy, &bytes);
         }
         block
+    }
+
+    /// Whether it says that nothing has been taken into the segment of that number, and nothing will be.
+    pub(crate) fn voids(&self, number: u64) -> bool {
+        let before = self.number.checked_sub(number);
+        before.is_some_and(|before| (1..=u64::from(self.void_before)).contains(&before))
     }
 
     /// What the first block of the segment of that number says. Either copy is enough.
@@ -88,26 +110,40 @@ impl Header {
         match newer {
             Some(version) => Decoded::Newer(version),
             None if prepared => Decoded::Prepared,
-            None if block.iter().all(|byte| *byte == 0) => Decoded::Blank,
+            None if is_blank(block) => Decoded::Blank,
             None => Decoded::Damaged,
         }
     }
+}
+
+/// Whether nothing is there of a header, or no more than a write that was cut short has left when the power took the
+/// sector before: the second copy, without its checksum.
+fn is_blank(block: &[u8]) -> bool {
+    let is_zero = |bytes: &[u8]| bytes.iter().all(|byte| *byte == 0);
+    let [_, second] = COPIES;
+    let Some((before, copy)) = block.split_at_checked(second) else { return is_zero(block) };
+    let begins = copy.iter().zip(MAGIC).take_while(|(byte, magic)| *byte == magic).count();
+    let length = copy.get(10..12).map_or(0, |bytes| usize::from(u16_at(bytes, 0)));
+    let rest = if begins == MAGIC.len() { length.clamp(14, HEADER) - 4 } else { begins };
+    is_zero(before) && is_zero(copy.get(rest..).unwrap_or_default())
 }
 
 /// The first block of a file in which nothing counts any more, and nothing has been begun. It says so whatever the
 /// file is called: it is written before the file is renamed.
 pub(crate) fn prepared(number: u64) -> Vec<u8> {
     let salt = Salt { marker: 0, seed: 0 };
-    Header { number, base: 0, prior: 0, created_ns: 0, salt, reused: false }.block(PREPARED)
+    let void_before = 0;
+    Header { number, base: 0, prior: 0, created_ns: 0, salt, reused: false, tally: None, void_before }
+        .block(PREPARED)
 }
 
 /// In every version, the header's length is at 10, and the last four bytes of it are the checksum of the others.
 fn decode_copy(bytes: &[u8]) -> Decoded {
-    if bytes.len() < HEADER || bytes[..8] != MAGIC {
+    if bytes.len() < HEADER_MIN || bytes[..8] != MAGIC {
         return Decoded::Damaged;
     }
     let length = usize::from(u16_at(bytes, 10));
-    let Some(bytes) = bytes.get(..length).filter(|bytes| bytes.len() >= HEADER) else {
+    let Some(bytes) = bytes.get(..length).filter(|bytes| bytes.len() >= HEADER_MIN) else {
         return Decoded::Damaged;
     };
     if u32_at(bytes, length - 4) != crc32c::crc32c(&bytes[..length - 4]) {
@@ -131,31 +167,59 @@ fn decode_copy(bytes: &[u8]) -> Decoded {
         created_ns: u64_at(bytes, 40),
         salt: Salt { marker: u32_at(bytes, 48), seed: u32_at(bytes, 52) },
         reused: flags & REUSED != 0,
+        tally: Tally::decode(&bytes[..length - 4], TALLY),
+        void_before: if length >= VOID + 8 { u32_at(bytes, VOID) } else { 0 },
     })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::report::Totals;
 
     fn header() -> Header {
         let salt = Salt { marker: 5, seed: 6 };
-        Header { number: 1, base: 2, prior: 3, created_ns: 4, salt, reused: false }
+        let tally = Some(Tally { since: 7, taken: Totals { entries: 8, items: 9, bytes: 10 } });
+        Header { number: 1, base: 2, prior: 3, created_ns: 4, salt, reused: false, tally, void_before: 11 }
     }
 
     #[test]
     fn the_bytes_are_those_of_the_page() {
         let block = header().encode();
         assert_eq!(block.len(), 4096);
-        assert_eq!(block[..16], *b"\x89MRSEG\r\n\x01\x00\x40\x00\x00\x10\x00\x00");
+        assert_eq!(block[..16], *b"\x89MRSEG\r\n\x01\x00\x68\x00\x00\x10\x00\x00");
         assert_eq!((u64_at(&block, 16), u64_at(&block, 24), u64_at(&block, 32)), (1, 2, 3));
         assert_eq!((u64_at(&block, 40), u32_at(&block, 48), u32_at(&block, 52)), (4, 5, 6));
-        assert_eq!(block[..64], block[2048..2112]);
+        assert_eq!((u64_at(&block, 64), u64_at(&block, 72)), (7, 8));
+        assert_eq!((u64_at(&block, 80), u64_at(&block, 88), u32_at(&block, 96)), (9, 10, 11));
+        assert_eq!(block[..104], block[2048..2152]);
+    }
+
+    #[test]
+    fn a_header_that_does_not_say_how_much_was_taken_before_is_read() {
+        let mut block = header().encode();
+        for copy in COPIES {
+            put(&mut block, copy + 10, &(HEADER_MIN as u16).to_le_bytes());
+            let crc = crc32c::crc32c(&block[copy..copy + 60]);
+            put(&mut block, copy + 60, &crc.to_le_bytes());
+        }
+        let silent = Header { tally: None, void_before: 0, ..header() };
+        assert_eq!(Header::decode(&block, 1), Decoded::Header(silent));
+        let unknown = Header { tally: None, ..header() };
+        assert_eq!(Header::decode(&unknown.encode(), 1), Decoded::Header(unknown));
+    }
+
+    #[test]
+    fn a_header_voids_as_many_segments_before_it_as_it_says() {
+        let voids = |number, void_before, of| Header { number, void_before, ..header() }.voids(of);
+        assert_eq!([7, 8, 9, 10, 11].map(|of| voids(10, 2, of)), [false, true, true, false, false]);
+        assert!(!voids(10, 0, 9));
+        assert!(!voids(1, u32::MAX, u64::MAX - 1), "none has a number below that");
     }
 
     #[test]
     fn either_copy_is_enough() {
-        for damaged in [0, 8, 16, 63, 2048, 2100] {
+        for damaged in [0, 8, 16, 63, 103, 2048, 2151] {
             let mut block = header().encode();
             block[damaged] ^= 4;
             assert_eq!(Header::decode(&block, 1), Decoded::Header(header()), "byte {damaged}");
@@ -172,13 +236,13 @@ mod tests {
         let mut block = header().encode();
         for copy in COPIES {
             block[copy + 8] = 2;
-            let crc = crc32c::crc32c(&block[copy..copy + 60]);
-            put(&mut block, copy + 60, &crc.to_le_bytes());
+            let crc = crc32c::crc32c(&block[copy..copy + 100]);
+            put(&mut block, copy + 100, &crc.to_le_bytes());
         }
         assert_eq!(Header::decode(&block, 1), Decoded::Newer(2));
-        block[60] ^= 1;
+        block[100] ^= 1;
         assert_eq!(Header::decode(&block, 1), Decoded::Newer(2));
-        block[2108] ^= 1;
+        block[2148] ^= 1;
         assert_eq!(Header::decode(&block, 1), Decoded::Damaged);
     }
 
@@ -187,6 +251,24 @@ mod tests {
         assert_eq!(Header::decode(&[0; 4096], 1), Decoded::Blank);
         assert_eq!(Header::decode(&[], 1), Decoded::Blank);
         assert_eq!(Header::decode(&[0, 1], 1), Decoded::Damaged);
+        let whole = header().encode();
+        let mut short = vec![0; 4096];
+        short[2048..2048 + HEADER_MIN].copy_from_slice(&whole[..HEADER_MIN]);
+        (short[2048 + 10], short[2048 + 63]) = (HEADER_MIN as u8, 1);
+        assert_eq!(Header::decode(&short, 1), Decoded::Damaged, "with a checksum");
+        assert_eq!(Header::decode(&short[..2048 + 9], 1), Decoded::Blank);
+        for (len, begun) in
+            [(1, Decoded::Blank), (8, Decoded::Blank), (100, Decoded::Blank), (101, Decoded::Damaged)]
+        {
+            let mut block = vec![0; 4096];
+            block[2048..2048 + len].copy_from_slice(&whole[..len]);
+            assert_eq!(Header::decode(&block, 1), begun, "{len} bytes");
+            block[2048] ^= 1;
+            assert_eq!(Header::decode(&block, 1), Decoded::Damaged, "{len} bytes of something else");
+            let mut block = vec![0; 4096];
+            block[..len].copy_from_slice(&whole[..len]);
+            assert_eq!(Header::decode(&block, 1), Decoded::Damaged, "{len} bytes of the first");
+        }
     }
 
     #[test]

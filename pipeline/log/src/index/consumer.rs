@@ -6,6 +6,7 @@ use super::tail::Located;
 use crate::format::cursor::{Cursor, Part};
 use crate::options::{ConsumerOptions, Order};
 use crate::report::{LossReason, Totals};
+use crate::tally::Tally;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::time::Duration;
@@ -155,6 +156,7 @@ impl Reader {
         &self,
         segments: impl Iterator<Item = (&'s u64, &'s Segment)>,
         next_sequence: u64,
+        tally: Tally,
     ) -> Cursor {
         let mut parts = self.carried.clone();
         parts.extend(self.still_out());
@@ -176,7 +178,8 @@ impl Reader {
             });
         }
         parts.sort_by_key(|part| part.segment);
-        Cursor { generation: 0, low: low.unwrap_or(next_sequence), next_sequence, parts, whole: true }
+        let (low, tally) = (low.unwrap_or(next_sequence), Some(tally));
+        Cursor { generation: 0, low, next_sequence, parts, whole: true, tally }
     }
 
     /// Marks what a persisted cursor says is done with in a segment, and what is missing from it. `there` are its

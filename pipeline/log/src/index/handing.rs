@@ -64,6 +64,23 @@ impl Index {
         true
     }
 
+    /// How many bytes of entries a consumer is done with whose room is not given back, as others are in their segments:
+    /// when it is done with that one as well.
+    pub(crate) fn spent_with(&self, reader: usize, sequence: Option<u64>) -> u64 {
+        let reader = &self.readers[reader];
+        let one = sequence.and_then(|sequence| reader.leases.get(&sequence));
+        let spent = |(number, segment): (&u64, &Segment)| {
+            let progress = reader.progress.get(number);
+            let one = one.filter(|held| held.located.segment == *number);
+            let done = progress.map_or(0, |of| of.done.count()) + u64::from(one.is_some());
+            if segment.sealed && done == segment.span() {
+                return 0;
+            }
+            progress.map_or(0, |of| of.totals.bytes) + one.map_or(0, |held| held.located.lease.framed_len)
+        };
+        self.segments.iter().map(spent).sum()
+    }
+
     /// Done with.
     pub(super) fn settle(&mut self, reader: usize, number: u64, lease: Lease) {
         let Some(segment) = self.segments.get(&number) else { return };

@@ -23,6 +23,7 @@ use crate::format::cursor::Cursor;
 use crate::format::{Salt, segment, trailer};
 use crate::options::OnFull;
 use crate::report::{Loss, Notice, Stats, Totals};
+use crate::tally::Tally;
 use std::collections::BTreeMap;
 use std::time::Duration;
 use tail::Tail;
@@ -116,8 +117,14 @@ pub(crate) struct Index {
     /// Done with and not unlinked yet, by number.
     pub(crate) doomed: BTreeMap<u64, Doomed>,
     pub(crate) next_number: u64,
+    /// The number of the last segment that was begun by this process.
+    last_begun: u64,
+    /// Nothing that counts is in segments with numbers above this one.
+    pub(crate) last_filled: u64,
     /// One more than the last entry that has been appended.
     pub(crate) next_sequence: u64,
+    /// How much had been appended by then.
+    pub(crate) tally: Tally,
     tail: Tail,
     reserved: u64,
     pub(crate) readers: Vec<Reader>,
@@ -147,7 +154,10 @@ impl Index {
             spare: None,
             doomed: BTreeMap::new(),
             next_number: 1,
+            last_begun: 0,
+            last_filled: 0,
             next_sequence: 1,
+            tally: Tally::from(1),
             tail: Tail::default(),
             reserved: 0,
             readers,
@@ -166,22 +176,20 @@ impl Index {
 
     /// What is to be persisted for a consumer.
     pub(crate) fn cursor(&self, reader: usize) -> Cursor {
-        self.readers[reader].cursor(self.segments.iter(), self.next_sequence)
+        self.readers[reader].cursor(self.segments.iter(), self.next_sequence, self.tally)
     }
 
-    /// The lowest number that may still be handed out, acked or given back.
-    pub(crate) fn oldest(&self, reader: usize) -> u64 {
+    /// The lowest number that has not been handed out and may be.
+    pub(crate) fn untaken_from(&self, reader: usize) -> u64 {
         let reader = &self.readers[reader];
-        let open = |(number, segment): (&u64, &Segment)| {
+        let untaken = |(number, segment): (&u64, &Segment)| {
             let at = match reader.progress.get(number) {
-                Some(progress) => progress.done.first_clear(segment.span())?,
+                Some(progress) => progress.taken.first_clear(segment.span())?,
                 None => (segment.span() > 0).then_some(0)?,
             };
             Some(segment.base + at)
         };
-        let leased = reader.leases.keys().next().copied();
-        let open = self.segments.iter().find_map(open);
-        leased.into_iter().chain(open).min().unwrap_or(self.next_sequence)
+        self.segments.iter().find_map(untaken).unwrap_or(self.next_sequence)
     }
 
     /// What waits for the consumer for which most does.
@@ -191,6 +199,22 @@ impl Index {
             for (number, segment) in &self.segments {
                 let done = reader.progress.get(number).map_or(Totals::default(), |progress| progress.totals);
                 held.add(segment.totals.less(done));
+            }
+            held
+        };
+        self.readers.iter().map(held).max_by_key(|held| held.entries).unwrap_or_default()
+    }
+
+    /// The same of segments in which something below that number is left.
+    pub(crate) fn held_before(&self, sequence: u64) -> Totals {
+        let held = |reader: &Reader| {
+            let mut held = Totals::default();
+            for (number, segment) in self.segments.iter().take_while(|(_, segment)| segment.base < sequence) {
+                let progress = reader.progress.get(number);
+                let open = progress.map_or(Some(0), |progress| progress.done.first_clear(segment.span()));
+                if open.is_some_and(|open| open < segment.span() && segment.base + open < sequence) {
+                    held.add(segment.totals.less(progress.map_or(Totals::default(), |of| of.totals)));
+                }
             }
             held
         };

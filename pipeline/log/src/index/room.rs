@@ -26,6 +26,19 @@ impl Index {
         framed_len.saturating_add(self.share(framed_len, 3))
     }
 
+    /// The longest frame for which no more than that is reserved.
+    fn framed_for(&self, charge: u64) -> u64 {
+        let segment = u128::from(self.limits.segment_size - OVERHEAD);
+        let framed = u128::from(charge) * segment / (segment + u128::from(3 * OVERHEAD));
+        u64::try_from(framed).unwrap_or(u64::MAX)
+    }
+
+    /// What may be taken twice while entry after entry is put in again: room for two segments, as one is given back
+    /// only when nothing is left in it, and at most a quarter of everything.
+    pub(crate) fn turnover(&self) -> u64 {
+        (2 * self.limits.segment_size).min(self.limits.max_size / 4)
+    }
+
     /// What is on disk and will stay there for now, as far as limits go: not what is only preallocated, and not what is
     /// about to be unlinked.
     pub(super) fn committed(&self) -> u64 {
@@ -69,8 +82,22 @@ impl Index {
         self.limits.max_size.saturating_sub(self.committed().saturating_add(self.reserved))
     }
 
-    /// Takes room for a frame, or says why there is none. What is returned goes to [`Index::release`] once.
-    pub(crate) fn reserve(&mut self, framed_len: u64, now: Duration) -> Result<u64, Refusal> {
+    /// What is free when all has been dropped that may be.
+    fn free_if_evicted(&self) -> u64 {
+        let sealed =
+            || self.segments.values().filter(|segment| segment.sealed).map(|segment| segment.file_len);
+        match self.limits.on_full {
+            OnFull::Refuse => self.free(),
+            OnFull::DropOldest => {
+                let staying = self.committed().saturating_sub(sealed().sum());
+                self.limits.max_size.saturating_sub(staying.saturating_add(self.reserved))
+            }
+        }
+    }
+
+    /// Takes room for a frame, and leaves so much, or says why there is none. One that is larger than what there is
+    /// besides leaves less. What is returned goes to [`Index::release`] once.
+    pub(crate) fn reserve(&mut self, framed_len: u64, leave: u64, now: Duration) -> Result<u64, Refusal> {
         if self.closed {
             return Err(Refusal::Closed);
         }
@@ -83,14 +110,21 @@ impl Index {
         let limit = self.limits.max_size.saturating_sub(self.cursor_room + OVERHEAD);
         let charge = self.charge(framed_len);
         if charge > limit || framed_len > u64::from(u32::MAX) {
-            return Err(Refusal::TooLarge { bytes: framed_len, limit: limit.min(u64::from(u32::MAX)) });
+            let limit = self.framed_for(limit).min(u64::from(u32::MAX));
+            return Err(Refusal::TooLarge { bytes: framed_len, limit });
         }
-        while charge > self.free() {
-            if self.limits.on_full == OnFull::Refuse || !self.evict() {
-                self.ask_to_seal();
-                return Err(Refusal::Full { max_size: self.limits.max_size });
-            }
+        let most = self.free_if_evicted();
+        let leave = match self.limits.on_full {
+            OnFull::Refuse => leave.min(limit - charge),
+            OnFull::DropOldest => leave.min(most.saturating_sub(charge)),
+        };
+        // Nothing is dropped for a frame that does not fit all the same.
+        if charge > most.saturating_sub(leave) {
+            self.ask_to_seal();
+            return Err(Refusal::Full { max_size: self.limits.max_size });
         }
+        while charge > self.free().saturating_sub(leave) && self.evict() {}
+        debug_assert!(charge <= self.free(), "dropping all that may be makes so much room");
         self.reserved += charge;
         Ok(charge)
     }

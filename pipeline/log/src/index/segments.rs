@@ -14,6 +14,7 @@ impl Index {
     pub(crate) fn begin_segment(&mut self, number: u64, segment: Segment) {
         let spare = self.spare.take().filter(|spare| spare.number != number);
         self.segments.insert(number, segment);
+        self.last_begun = number;
         // It was prepared while another file was being made, and is on the disk.
         if let Some(spare) = spare {
             self.put_spare(spare);
@@ -36,6 +37,13 @@ impl Index {
         let number = self.next_number;
         self.next_number = number.checked_add(1)?;
         Some(number)
+    }
+
+    /// How many of the numbers directly before this one are of segments in which nothing counts, and never will: they
+    /// are not gone back to. A segment that is begun says so, since what is in such a file after a crash may be anything.
+    pub(crate) fn void_before(&self, number: u64) -> u32 {
+        let void = number.saturating_sub(self.last_filled.saturating_add(1));
+        u32::try_from(void).unwrap_or(u32::MAX)
     }
 
     /// The file of a segment has another size now.
@@ -74,7 +82,7 @@ impl Index {
 
     /// A file has been prepared. If the writer has not waited for it, it is not needed any more.
     pub(crate) fn put_spare(&mut self, spare: Spare) {
-        let late = self.segments.last_key_value().is_some_and(|(number, _)| *number > spare.number);
+        let late = self.last_begun > spare.number;
         if late || self.spare.is_some() {
             self.doomed.insert(spare.number, Doomed::of(spare.len));
         } else {
@@ -84,6 +92,7 @@ impl Index {
 
     /// Entries can be handed out from now on. They follow one another, in the segment `number`.
     pub(crate) fn publish(&mut self, number: u64, entries: impl Iterator<Item = Located>) {
+        self.last_filled = number;
         let Some(segment) = self.segments.get_mut(&number) else { return };
         let half = self.limits.segment_size / 2;
         let before = segment.used;
@@ -91,7 +100,9 @@ impl Index {
             let lease = located.lease;
             segment.end = lease.sequence + 1;
             segment.used = located.offset + lease.framed_len;
-            segment.totals.add(Totals::one(lease.items, lease.framed_len));
+            let totals = Totals::one(lease.items, lease.framed_len);
+            segment.totals.add(totals);
+            self.tally.taken.add(totals);
             segment.oldest_ns = segment.oldest_ns.min(lease.time_ns);
             segment.newest_ns = segment.newest_ns.max(lease.time_ns);
             self.next_sequence = segment.end;
@@ -298,18 +309,34 @@ mod tests {
         }
     }
 
+    fn index(segment_size: u64) -> Index {
+        let limits = Limits {
+            max_size: 1 << 20,
+            segment_size,
+            on_full: OnFull::Refuse,
+            max_age_ns: None,
+            cursor_bytes: 0,
+        };
+        Index::new(limits, Vec::new())
+    }
+
+    #[test]
+    fn segments_are_begun_in_the_order_of_their_numbers() {
+        let len = 1 << 16;
+        let mut index = index(len);
+        index.begin_segment(4, segment(len));
+        index.seal_segment(4, len);
+        assert!(index.segments.is_empty(), "done with already");
+        // It took a number before the other one was begun, and has taken long.
+        index.put_spare(Spare { number: 3, len, reused: false });
+        assert_eq!((index.spare, index.disk_bytes()), (None, 2 * len));
+    }
+
     #[test]
     fn a_file_that_is_prepared_while_another_is_begun_counts_until_it_is_used_or_removed() {
         let len = 1 << 16;
         for (prepared, begun, is_late) in [(3, 4, true), (5, 4, false)] {
-            let limits = Limits {
-                max_size: 1 << 20,
-                segment_size: len,
-                on_full: OnFull::Refuse,
-                max_age_ns: None,
-                cursor_bytes: 0,
-            };
-            let mut index = Index::new(limits, Vec::new());
+            let mut index = index(len);
             index.put_spare(Spare { number: prepared, len, reused: false });
             index.begin_segment(begun, segment(len));
             assert_eq!(index.disk_bytes(), 2 * len);

@@ -1,7 +1,8 @@
 //! Counting what ought to be there and is not.
 
+use super::Recovery;
+use super::contents::Expected;
 use super::unreadable::unheard;
-use super::{Expected, Recovery};
 use crate::format::cursor::Cursor;
 use crate::format::segment::Header;
 use crate::report::{Loss, LossReason, Notice, Totals};
@@ -69,12 +70,12 @@ impl Recovery<'_> {
 
     /// Counts what had been taken between the last segment that is there and one that was begun later, and of which no
     /// cursor can know: it was taken after all of them had been persisted. What one knows of is done with, or counted by
-    /// [`Recovery::miss`]. Numbers behind the header's `prior` had been given up. How many items it was, only the frames
-    /// knew.
+    /// [`Recovery::miss`]. Numbers behind the header's `prior` had been given up.
     pub(super) fn count_gap(&mut self, header: &Header) {
         let end = header.base.min(header.prior.saturating_add(1));
-        let entries = self.unheard_of(end);
-        if entries == 0 {
+        self.milestones.note(end, header.tally);
+        let (lost, unknown) = self.unheard_of(end);
+        if lost.is_empty() {
             return;
         }
         let between = self.accounted_in.saturating_add(1)..header.number;
@@ -82,17 +83,21 @@ impl Recovery<'_> {
             Some(reason) => reason,
             None => LossReason::Missing,
         };
-        self.lose(reason, Totals { entries, ..Totals::default() });
-        self.notices.push(Notice::Gap { before: segment_name(header.number), entries });
+        self.lose_some(Loss { reason, lost, unknown });
+        let Totals { entries, items, .. } = lost;
+        self.notices.push(Notice::Gap { before: segment_name(header.number), entries, items, unknown });
     }
 
-    /// How many numbers below `end` have been taken, by what the cursors say, and are accounted for nowhere.
-    fn unheard_of(&self, end: u64) -> u64 {
-        let unheard = |cursor: &Cursor| {
-            let stretches = unheard(cursor, self.accounted, end);
-            stretches.into_iter().map(|(begin, end)| end - begin).sum()
-        };
-        self.cursors.iter().flatten().map(unheard).max().unwrap_or_default()
+    /// What of the numbers below `end` has been taken, by what the cursors say, and is accounted for nowhere; and of how
+    /// many it is not known how much they had.
+    fn unheard_of(&self, end: u64) -> (Totals, u64) {
+        let unheard = |cursor: &Cursor| self.milestones.sum(unheard(cursor, self.accounted, end));
+        self.cursors
+            .iter()
+            .flatten()
+            .map(unheard)
+            .max_by_key(|(lost, unknown)| (lost.entries, u64::MAX - unknown))
+            .unwrap_or_default()
     }
 
     /// Numbers below `end` need not be looked for any more.
@@ -122,8 +127,8 @@ impl Recovery<'_> {
         let end = end
             .unwrap_or_default()
             .min(self.cursors.iter().flatten().map(Cursor::heard).min().unwrap_or_default());
-        let entries = self.unheard_of(end);
-        self.lose(LossReason::Missing, Totals { entries, ..Totals::default() });
+        let (lost, unknown) = self.unheard_of(end);
+        self.lose_some(Loss { reason: LossReason::Missing, lost, unknown });
         let mut missing: BTreeMap<u64, Totals> = BTreeMap::new();
         for part in self.cursors.iter().flatten().flat_map(|cursor| &cursor.parts) {
             let most = missing.entry(part.segment).or_default();

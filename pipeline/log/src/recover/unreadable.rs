@@ -2,6 +2,7 @@
 //! on naming them, and the numbers that may be in them, so that what is in one is then handed out or counted as lost,
 //! and neither is taken for done with.
 
+use super::listing::Headed;
 use super::{JUMP, Recovery};
 use crate::format::cursor::{Cursor, Part};
 use crate::format::segment::Decoded;
@@ -15,7 +16,7 @@ impl Recovery<'_> {
         &mut self,
         number: u64,
         base: Option<u64>,
-        later: &[(u64, u64, Result<Decoded, io::Error>)],
+        later: &[Headed],
         error: &io::Error,
     ) {
         let begin = self.accounted.max(base.unwrap_or_default());

@@ -3,7 +3,7 @@
 
 use super::{DAY, Opened, open, small};
 use crate::support::{id_of, items, sim::Sim};
-use millrace_log::{OnFull, Options};
+use millrace_log::{OnFull, Options, Refusal};
 use std::time::Duration;
 
 /// How many are put in, and how many of them are with the consumer.
@@ -95,4 +95,20 @@ fn what_has_come_back_before_the_process_ends_is_not_counted_again() {
         assert_eq!(after.lost().entries, 0, "{why:?}");
         assert_balanced(why, &opened, &after, 1 + delivered.len() as u64);
     }
+}
+
+/// It would have been refused with nothing left.
+#[test]
+fn nothing_is_dropped_for_what_does_not_fit_all_the_same() {
+    let sim = Sim::default();
+    let mut opened = open(&sim, Options { on_full: OnFull::DropOldest, ..small() });
+    opened.fill(0..150, 5_000);
+    let set_aside = opened.log.reserve(500_000).expect("the oldest make room");
+    let lost = opened.lost();
+    assert!(lost.entries > 0 && lost.entries < 120, "{lost:?}");
+    assert!(matches!(opened.log.reserve(600_000), Err(Refusal::Full { .. })));
+    assert_eq!(opened.lost(), lost);
+    drop(set_aside);
+    let _room = opened.log.reserve(600_000).expect("now they make room for it");
+    assert!(opened.lost().entries > lost.entries);
 }

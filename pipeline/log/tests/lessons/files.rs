@@ -2,8 +2,10 @@
 
 use crate::support::sim::{Fault, Sim};
 use crate::support::{self, entry, id_of};
-use crate::{open, segments, small};
-use millrace_log::{LossReason, Notice, Totals};
+use crate::{Opened, open, segments, small};
+use millrace_log::{Inspector, LossReason, Notice, Options, Totals};
+use std::sync::Arc;
+use std::time::Duration;
 
 #[test]
 fn a_file_that_is_used_again_shows_nothing_of_what_was_in_it() {
@@ -97,11 +99,16 @@ fn a_segment_in_the_middle_that_no_cursor_names_is_counted_whatever_became_of_it
                 _ => sim.put(&name, &vec![7; len]),
             }
             let opened = open(&sim, small());
-            let lost = opened.lost().entries;
+            let (lost, sum) = (opened.lost().entries, opened.lost().items);
             let ids = opened.drain();
             assert!(ids.len() < 40);
+            let gone = (0..40).filter(|id| !ids.contains(id));
             assert_eq!(lost, 40 - ids.len() as u64, "{how} {which}");
-            let told = |notice: &Notice| matches!(notice, Notice::Gap { entries, .. } if *entries == lost);
+            assert_eq!(sum, gone.map(|id| u64::from(support::items(id))).sum::<u64>(), "{how} {which}");
+            let told = |notice: &Notice| {
+                let Notice::Gap { entries, items, unknown, .. } = notice else { return false };
+                (*entries, *items, *unknown) == (lost, sum, 0)
+            };
             assert!(opened.recovered.notices.iter().any(told), "{how}: {:?}", opened.recovered.notices);
             let reason = if how == "removed" { LossReason::Missing } else { LossReason::Damaged };
             assert_eq!(opened.recovered.losses.iter().map(|loss| loss.reason).collect::<Vec<_>>(), [reason]);
@@ -176,6 +183,79 @@ fn numbers_that_were_given_up_are_not_missed() {
 }
 
 #[test]
+fn what_was_given_up_is_not_counted_with_what_is_gone() {
+    let sim = Sim::default();
+    let mut opened = open(&sim, small());
+    opened.fill(0..15, 5_000);
+    for id in 50..53 {
+        // The sync behind the write fails, and the file is let go; its end cannot be cut off either.
+        sim.fail_at(1, Fault::Io);
+        sim.fail_at(2, Fault::Io);
+        assert!(opened.try_append(entry(id, 100)).is_err());
+        opened.append(id - 30, 100);
+    }
+    opened.fill(30..50, 5_000);
+    let sim = sim.after_kill();
+    let names = segments(&sim);
+    for name in &names[..names.len() - 1] {
+        sim.remove(name);
+    }
+    let opened = open(&sim, small());
+    let ids = opened.drain();
+    let gone = (0..15).chain(20..23).chain(30..50).filter(|id| !ids.contains(id));
+    let items = gone.map(|id| u64::from(support::items(id))).sum::<u64>();
+    assert_eq!((opened.lost().entries, opened.lost().items), (38 - ids.len() as u64, items));
+    assert_eq!(opened.recovered.losses[0].unknown, 0);
+}
+
+#[test]
+fn a_file_with_a_number_that_no_segment_gets_to_does_not_end_the_log() {
+    let far = ["18446744073709551615.seg", "18446744073709551614.seg", "09223372036854775808.seg"];
+    let sim = killed(&Sim::default(), 5);
+    for name in far {
+        sim.put(name, b"somebody else's");
+    }
+    // What an earlier start has set aside.
+    sim.put("18446744073709551613.seg.damaged", b"somebody else's");
+    for id in 5..8 {
+        let mut opened = open(&sim, small());
+        for name in far {
+            let told = |notice: &Notice| matches!(notice, Notice::Foreign { file } if file == name);
+            assert_eq!(opened.recovered.notices.iter().filter(|notice| told(notice)).count(), 1, "{name}");
+            assert_eq!(sim.content(name), b"somebody else's");
+        }
+        assert_eq!(opened.recovered.losses, []);
+        opened.append(id, 100);
+        opened.steps.close();
+    }
+    let inspector = Inspector::new(Arc::new(sim.clone()));
+    let last = inspector.segments().expect("readable").last().map(|facts| facts.number);
+    assert!(last.is_some_and(|last| last < 10), "{last:?}");
+    assert_eq!(open(&sim, small()).drain(), [0, 1, 2, 3, 4, 5, 6, 7]);
+}
+
+#[test]
+fn a_log_that_has_really_come_that_far_goes_on() {
+    let sim = killed(&Sim::default(), 3);
+    let name = segments(&sim)[0].clone();
+    let mut bytes = sim.content(&name);
+    let number = (1_u64 << 63) + 7;
+    for copy in [0, 2048] {
+        bytes[copy + 16..copy + 24].copy_from_slice(&number.to_le_bytes());
+        let crc = crc32c::crc32c(&bytes[copy..copy + 100]);
+        bytes[copy + 100..copy + 104].copy_from_slice(&crc.to_le_bytes());
+    }
+    for name in sim.names() {
+        sim.remove(&name);
+    }
+    sim.put(&format!("{number:020}.seg"), &bytes);
+    let mut opened = open(&sim, small());
+    opened.append(3, 100);
+    assert_eq!(segments(&sim).last().map(String::as_str), Some("09223372036854775816.seg"));
+    assert_eq!(opened.drain(), [0, 1, 2, 3]);
+}
+
+#[test]
 fn the_cursor_is_on_disk_before_a_segment_is_unlinked() {
     let sim = Sim::default();
     let mut opened = open(&sim, small());
@@ -190,6 +270,38 @@ fn the_cursor_is_on_disk_before_a_segment_is_unlinked() {
     opened.steps.keep(true);
     // That which is being written, and the file of one of the others, for the next.
     assert!(segments(&sim).len() <= 2, "{:?}", segments(&sim));
+}
+
+#[test]
+fn what_was_done_with_comes_again_only_within_a_quarter_of_a_second_or_16_mib() {
+    let Options { cursor_interval, cursor_bytes, .. } = Options::default();
+    assert_eq!((cursor_interval, cursor_bytes), (Duration::from_millis(250), 16 << 20));
+    let sim = Sim::default();
+    let mut opened = open(&sim, Options { cursor_bytes: 2_000, ..small() });
+    let again = |sim: &Sim| open(&sim.after_kill(), small()).drain();
+    let done = |opened: &mut Opened, id: u64, len: usize| {
+        opened.append(id, len);
+        assert_eq!(opened.drain(), [id]);
+        opened.steps.keep(false);
+    };
+    opened.clock.pass(cursor_interval);
+    done(&mut opened, 0, 100);
+    assert_eq!(again(&sim), [], "it is long since anything was written down");
+
+    done(&mut opened, 1, 100);
+    assert_eq!(again(&sim), [1]);
+    opened.clock.pass(cursor_interval - Duration::from_millis(1));
+    opened.steps.keep(false);
+    assert_eq!(again(&sim), [1]);
+    opened.clock.pass(Duration::from_millis(1));
+    opened.steps.keep(false);
+    assert_eq!(again(&sim), []);
+
+    done(&mut opened, 2, 100);
+    done(&mut opened, 3, 100);
+    assert_eq!(again(&sim), [2, 3]);
+    done(&mut opened, 4, 2_000);
+    assert_eq!(again(&sim), [], "that was too much to come again");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 
 mod dropped;
 mod files;
+mod half_done;
 mod place;
 #[path = "../support/mod.rs"]
 mod support;
@@ -141,8 +142,8 @@ fn a_newer_format_is_refused_and_left_as_it_is() {
     let mut content = sim.content(&name);
     for copy in [0, 2048] {
         content[copy + 8] = 2;
-        let crc = crc32c::crc32c(&content[copy..copy + 60]).to_le_bytes();
-        content[copy + 60..copy + 64].copy_from_slice(&crc);
+        let crc = crc32c::crc32c(&content[copy..copy + 100]).to_le_bytes();
+        content[copy + 100..copy + 104].copy_from_slice(&crc);
     }
     sim.put(&name, &content);
     let refused = open_at(&sim, &HandClock::new(1), small()).map(drop);
@@ -204,8 +205,8 @@ fn numbers_end_without_wrapping() {
         for copy in [0, 2048] {
             content[copy + 16..copy + 24].copy_from_slice(&u64::to_le_bytes(segment));
             content[copy + 24..copy + 32].copy_from_slice(&u64::to_le_bytes(base));
-            let crc = crc32c::crc32c(&content[copy..copy + 60]).to_le_bytes();
-            content[copy + 60..copy + 64].copy_from_slice(&crc);
+            let crc = crc32c::crc32c(&content[copy..copy + 100]).to_le_bytes();
+            content[copy + 100..copy + 104].copy_from_slice(&crc);
         }
         content.truncate(4096);
         let seed = u32::from_le_bytes(content[52..56].try_into().expect("four"));

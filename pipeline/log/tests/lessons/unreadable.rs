@@ -1,10 +1,14 @@
 //! Segments that cannot be read when a log is opened: they are read later, or missed when they are gone, and neither is
-//! done twice.
+//! done twice. And files that cannot be opened while it is.
 
 use crate::support::sim::{Fault, Sim};
 use crate::{Opened, id_of, open, segments, small};
-use millrace_log::Notice;
+use millrace_log::{LossReason, Next, Notice, Options};
+use rustix::io::Errno;
 use std::collections::BTreeSet;
+use std::time::Duration;
+
+const SECOND: Duration = Duration::from_secs(1);
 
 /// Several segments, of some of which something is done with. If they are `named`, a cursor names them all.
 fn stored(is_named: bool) -> Sim {
@@ -134,7 +138,7 @@ fn whichever_read_fails_once_nothing_is_lost() {
             sim.fail_at(nth, Fault::Io);
             let before = sim.calls();
             let told = std::sync::Arc::<crate::support::Told>::default();
-            let options = millrace_log::Options { observer: told.clone() as _, ..small() };
+            let options = Options { observer: told.clone() as _, ..small() };
             let clock = crate::HandClock::new(7);
             let Ok((log, recovered, steps)) =
                 millrace_log::Log::open_stepped(std::sync::Arc::new(sim.clone()), clock, options)
@@ -166,4 +170,72 @@ fn whichever_read_fails_once_nothing_is_lost() {
             }
         }
     }
+}
+
+/// What has been said of files that cannot be opened.
+fn said_of_opening(opened: &Opened) -> Vec<String> {
+    let said = opened.told.notices().iter().map(ToString::to_string).collect::<Vec<_>>();
+    assert!(said.iter().all(|said| said.contains(" be opened")), "{said:?}");
+    said
+}
+
+#[test]
+fn files_that_cannot_be_opened_for_a_while_cost_nothing() {
+    for why in [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::ACCESS, Errno::PERM, Errno::STALE] {
+        let sim = stored(true);
+        let opened = open(&sim, small());
+        let consumer = opened.log.consumer("default").expect("there");
+        sim.refuse_to_open(Some(why));
+        for _ in 0..10 {
+            let error = consumer.read_next().expect_err("it cannot be read");
+            assert_eq!(error.source.raw_os_error(), Some(why.raw_os_error()));
+            opened.clock.pass(SECOND);
+        }
+        assert_eq!(said_of_opening(&opened).len(), 1, "said once, and not at every attempt");
+        sim.refuse_to_open(None);
+        assert_eq!(opened.drain(), (3..40).collect::<Vec<_>>(), "{why}");
+        assert_eq!(opened.told.losses(), [], "{why}");
+        let said = said_of_opening(&opened);
+        let first = &segments(&sim)[0];
+        assert!(said.len() == 2 && said.iter().all(|said| said.contains(first.as_str())), "{said:?}");
+        assert_ne!(said[0], said[1]);
+    }
+}
+
+#[test]
+fn a_file_that_the_disk_cannot_open_is_tried_three_times() {
+    for why in [Errno::IO, Errno::BADMSG] {
+        let sim = stored(true);
+        let opened = open(&sim, small());
+        let consumer = opened.log.consumer("default").expect("there");
+        sim.refuse_to_open(Some(why));
+        for _ in 0..3 {
+            assert!(consumer.read_next().is_err());
+            opened.clock.pass(SECOND);
+        }
+        sim.refuse_to_open(None);
+        assert_eq!(opened.drain(), (4..40).collect::<Vec<_>>(), "{why}");
+        let [loss] = opened.told.losses()[..] else { panic!("one loss") };
+        assert_eq!((loss.reason, loss.lost.entries), (LossReason::Unreadable, 1));
+    }
+}
+
+#[test]
+fn a_file_that_cannot_be_opened_and_goes_keeps_nobody_waiting() {
+    let sim = Sim::default();
+    let mut opened = open(&sim, Options { max_age: Some(60 * SECOND), ..small() });
+    opened.fill(0..20, 5_000);
+    let consumer = opened.log.consumer("default").expect("there");
+    sim.refuse_to_open(Some(Errno::ACCESS));
+    assert!(consumer.read_next().is_err());
+    opened.clock.pass(100 * SECOND);
+    opened.append(20, 5_000);
+    opened.steps.keep(true);
+    assert_eq!(consumer.try_next(|_| false), Next::OnDisk, "the one that is young");
+    assert_eq!(said_of_opening(&opened).len(), 2, "that one is over");
+    assert!(consumer.read_next().is_err());
+    assert_eq!(said_of_opening(&opened).len(), 3);
+    sim.refuse_to_open(None);
+    assert_eq!(opened.drain(), [20]);
+    assert_eq!((said_of_opening(&opened).len(), opened.lost().entries), (4, 20));
 }

@@ -1,9 +1,12 @@
 //! What the tests share: a file system that fails on request, a clock that is set by hand, and entries that know
 //! themselves.
-#![allow(dead_code, reason = "not every test uses all of it")]
+#![allow(dead_code, unused_imports, reason = "not every test uses all of it")]
 
 mod rng;
+mod seeds;
 pub mod sim;
+
+pub use seeds::each_seed;
 
 use bytes::Bytes;
 use millrace_log::{Clock, Delivery, Entry, Loss, Notice, Observer};

@@ -109,9 +109,10 @@ impl<'a> Lz4Frames<'a> {
         Ok(Self { decoder: FrameDecoder::new(Watched { rest: body, ran_dry: false }), block_bytes })
     }
 
-    /// What the decoder allocates besides its output: a block compressed, and two inflated with a window between them.
-    pub(super) fn working_bytes(&self) -> u64 {
-        3 * self.block_bytes + LZ4_WINDOW
+    /// What the decoder of that body allocates besides its output: a block compressed, and two inflated with a window
+    /// between them.
+    pub(super) fn working_bytes(body: &[u8]) -> io::Result<u64> {
+        Ok(3 * lz4_block_bytes(body)? + LZ4_WINDOW)
     }
 }
 

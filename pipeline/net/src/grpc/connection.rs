@@ -70,6 +70,8 @@ struct Driver<U: Unary, S> {
     /// Messages, each one of many, that wait for the window.
     untaken: usize,
     pings: Pings,
+    /// Of the window beyond the protocol's own. It is not charged, as nothing of it is kept: what is read goes to the
+    /// message that it is part of at once, which is charged before.
     lease: Option<Lease>,
     /// A request was large enough for a larger window to help.
     wants_window: bool,

@@ -62,16 +62,13 @@ impl Receiving {
                 }
                 chunk = rest;
                 let len = self.announced()?;
-                self.message.insert(Gathering::announced(len, budget).ok_or_else(over_budget)?)
+                self.message.insert(Gathering::announced(len, budget).map_err(not_kept)?)
             }
         };
         if chunk.is_empty() {
             return Ok(());
         }
-        message.add(chunk).map_err(|problem| match problem {
-            NotKept::TooMuch => more_than_one(),
-            NotKept::OverBudget => over_budget(),
-        })
+        message.add(chunk).map_err(not_kept)
     }
 
     /// What the prefix says of the message.
@@ -120,6 +117,20 @@ pub(super) async fn open(
     Ok(Message { bytes, charge, wire_bytes })
 }
 
+/// What a sender hears whose message, of an announced length, is not kept.
+fn not_kept(problem: NotKept) -> Status {
+    match problem {
+        NotKept::TooMuch => more_than_one(),
+        NotKept::OverBudget => over_budget(),
+        NotKept::NeverFits(most) => Status::new(
+            Code::ResourceExhausted,
+            format!(
+                "the message is larger than the {most} bytes that the collector's memory budget has room for"
+            ),
+        ),
+    }
+}
+
 /// What a sender hears whose message cannot be inflated.
 fn not_inflated(error: &InflateError) -> Status {
     match *error {
@@ -128,6 +139,7 @@ fn not_inflated(error: &InflateError) -> Status {
             Code::ResourceExhausted,
             format!("grpc: received message after decompression larger than max {limit}"),
         ),
+        InflateError::NeverFits(_) => Status::new(Code::ResourceExhausted, error.to_string()),
         InflateError::Damaged(..) => {
             Status::new(Code::Internal, format!("grpc: failed to decompress the received message: {error}"))
         }

@@ -1,5 +1,6 @@
 //! Status: how a call ended, in trailers.
 
+use crate::Confided;
 use base64::Engine;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use http::{HeaderMap, HeaderValue};
@@ -122,6 +123,12 @@ impl Status {
     #[must_use]
     pub fn new(code: Code, message: impl Into<Cow<'static, str>>) -> Self {
         Self { code, message: message.into(), retry_delay: None }
+    }
+
+    /// The same in words that may be repeated to anybody: one short line without what was told in confidence.
+    #[must_use]
+    pub(crate) fn quoted(self, confided: &Confided) -> Self {
+        Self { message: confided.quote(&self.message).into(), ..self }
     }
 
     /// The trailers that say it.

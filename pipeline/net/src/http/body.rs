@@ -110,6 +110,9 @@ pub enum BodyError {
     /// Larger than the limit, compressed or not.
     #[error("request body too large: the limit is {0} bytes")]
     TooLarge(usize),
+    /// Larger than the memory budget ever has room for.
+    #[error("request body too large: the collector's memory budget has room for {0} bytes")]
+    NeverFits(usize),
     /// The memory budget is used up.
     #[error("the collector is out of memory budget; try again later")]
     OverBudget,
@@ -164,14 +167,16 @@ async fn gather(body: &mut Body, limit: usize, budget: &Budget) -> Result<(Bytes
         Some(len) => Gathering::announced(len, budget),
         None => Gathering::unannounced(limit, budget),
     };
-    let mut gathering = gathering.ok_or(BodyError::OverBudget)?;
+    let not_kept = |problem| match problem {
+        NotKept::TooMuch => BodyError::TooLarge(limit),
+        NotKept::OverBudget => BodyError::OverBudget,
+        NotKept::NeverFits(most) => BodyError::NeverFits(most),
+    };
+    let mut gathering = gathering.map_err(not_kept)?;
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| BodyError::CutOff(error.to_string()))?;
         let Ok(chunk) = frame.into_data() else { continue };
-        gathering.add(&chunk).map_err(|problem| match problem {
-            NotKept::TooMuch => BodyError::TooLarge(limit),
-            NotKept::OverBudget => BodyError::OverBudget,
-        })?;
+        gathering.add(&chunk).map_err(not_kept)?;
     }
     Ok(gathering.finish())
 }
@@ -222,6 +227,7 @@ fn not_inflated(error: &InflateError) -> BodyError {
     match *error {
         InflateError::OverBudget => BodyError::OverBudget,
         InflateError::TooLarge(limit) => BodyError::TooLarge(limit),
+        InflateError::NeverFits(most) => BodyError::NeverFits(most),
         InflateError::Damaged(..) => BodyError::Damaged(error.to_string()),
         InflateError::Failed => BodyError::Failed(error.to_string()),
     }

@@ -75,7 +75,8 @@ impl Server {
         peer: Peer,
         stopping: &mut Stopping,
     ) -> Option<(Stream, Bytes)> {
-        let lease = self.options.windows.as_ref().and_then(|windows| windows.lease(READ_BUFFER_LEASED));
+        let lease =
+            self.options.windows.as_ref().and_then(|windows| windows.lease_buffer(READ_BUFFER_LEASED));
         let read_buffer = lease.as_ref().map_or(READ_BUFFER, |lease| lease.size() as usize);
         let tls = stream.over_tls();
         let mut builder = http1::Builder::new();

@@ -116,7 +116,8 @@ impl Server {
     }
 
     async fn http2(&self, stream: Stream, peer: Peer, mut stopping: Stopping) {
-        let lease = self.options.windows.as_ref().and_then(|windows| windows.lease(READ_BUFFER_LEASED));
+        let lease =
+            self.options.windows.as_ref().and_then(|windows| windows.lease_buffer(READ_BUFFER_LEASED));
         let window = lease.as_ref().map_or(WINDOW_MIN, |lease| lease.size());
         let tls = stream.over_tls();
         let (stream, flusher) = coalesce_watched(stream, FrameWatch::new());

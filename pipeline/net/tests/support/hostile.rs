@@ -159,6 +159,23 @@ pub async fn verbose(body: bytes::Bytes, encoding: &'static str, status: u8) -> 
     address
 }
 
+/// A server that refuses whatever it is asked for, saying these words and the credentials that it was shown.
+pub async fn echoing(words: &'static str) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("bound");
+    tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.expect("a connection");
+        let mut connection = h2::server::handshake(stream).await.expect("HTTP/2");
+        while let Some(Ok((request, mut respond))) = connection.accept().await {
+            let shown = request.headers().get("authorization").expect("credentials");
+            let message = format!("{words}{}", shown.to_str().expect("text"));
+            let head = Response::builder().header("grpc-status", 16).header("grpc-message", message);
+            respond.send_response(head.body(()).expect("an answer"), true).expect("it can be answered");
+        }
+    });
+    address
+}
+
 /// What a server does with the first request of a connection.
 #[derive(Debug, Clone, Copy)]
 pub enum Answer {

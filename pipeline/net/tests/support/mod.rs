@@ -20,7 +20,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::{Duration, Instant};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::Semaphore;
 
 /// The largest message of the server.
@@ -29,6 +29,23 @@ pub const MESSAGE_MAX: usize = 4 << 20;
 pub const PROMPT: &str = "http://test/test.Service/Prompt";
 /// Answers when [`Service::gate`] lets it.
 pub const GATED: &str = "http://test/test.Service/Gated";
+
+/// A port on which nobody listens, and which nobody else is given as long as this is held.
+pub struct Nobody(TcpSocket);
+
+impl Nobody {
+    pub fn new() -> Self {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        // So that a server may be there later, as servers set it, too.
+        socket.set_reuseaddr(true).expect("an option");
+        socket.bind(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a free port");
+        Self(socket)
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.0.local_addr().expect("bound")
+    }
+}
 
 /// Answers with the length of its message, as text.
 pub struct Service {
@@ -160,7 +177,7 @@ impl Fixture {
 
     /// Waits until the budget is used as far as `enough` asks.
     pub async fn charged(&self, enough: impl Fn(u64) -> bool) {
-        let deadline = Instant::now() + Duration::from_secs(20);
+        let deadline = Instant::now() + Duration::from_secs(60);
         while !enough(self.budget.used()) {
             assert!(Instant::now() < deadline, "{} bytes are charged", self.budget.used());
             tokio::task::yield_now().await;
@@ -169,7 +186,7 @@ impl Fixture {
 
     /// Waits until that many calls have begun.
     pub async fn begun(&self, calls: usize) {
-        let deadline = Instant::now() + Duration::from_secs(20);
+        let deadline = Instant::now() + Duration::from_secs(60);
         while self.service.begun.load(SeqCst) < calls {
             assert!(Instant::now() < deadline, "{:?} calls have begun", self.service.begun);
             tokio::task::yield_now().await;

@@ -276,10 +276,10 @@ pub static UTF8_REPAIRED: Def = Def::counter(
 )
 .labelled(&["receiver", "signal"]);
 
-/// Requests that were not what their protocol demands. Labels: `receiver`, `transport`, `reason`.
+/// Requests that were not what their protocol demands, or too large. Labels: `receiver`, `transport`, `reason`.
 pub static MALFORMED_REQUESTS: Def = Def::counter(
     "otelcol_millrace_malformed_requests",
-    "Number of requests refused because they were malformed, by reason.",
+    "Number of requests refused because they were malformed or too large, by reason.",
     "{request}",
 )
 .labelled(&["receiver", "transport", "reason"]);

@@ -1,11 +1,12 @@
 //! A request on its way to the disk.
 
-use super::Store;
 use super::memory::Memory;
+use super::{Line, Store};
 use crate::queue::{Queued, now};
+use crate::storage::Watch;
 use crate::ticket::{Answer, Ticket};
 use millrace_engine::ledger::{Held, Term};
-use millrace_engine::{Account, Batch, Cost};
+use millrace_engine::{Batch, Cost};
 use millrace_telemetry::trace::SpanContext;
 use std::sync::Arc;
 use std::time::Instant;
@@ -13,7 +14,7 @@ use std::time::Instant;
 /// What is known of it beside its bytes. The log has it, so that it is accounted for whether or not whoever brought it
 /// waits for the answer. It does not have the log: that would have to be closed by its own thread.
 pub(super) struct Arriving {
-    account: Arc<Account>,
+    watch: Arc<Watch>,
     memory: Arc<Memory>,
     cost: Cost,
     arrived: Instant,
@@ -32,27 +33,28 @@ enum From {
 
 impl Arriving {
     pub(super) fn new(
-        store: &Store,
+        line: &Line,
         cost: Cost,
         batch: Batch,
         span: Option<SpanContext>,
         answer: Option<Answer>,
     ) -> Self {
-        store.account.record(Term::In, cost);
+        let (store, account) = (line.store(), line.account());
+        account.record(Term::In, cost);
         Self {
-            account: Arc::clone(&store.account),
+            watch: Arc::clone(&store.watch),
             memory: Arc::clone(&store.memory),
             cost,
             arrived: now(),
             span,
-            parts: Some((batch, From::Outside(store.account.hold_shared(cost), answer))),
+            parts: Some((batch, From::Outside(account.hold_shared(cost), answer))),
         }
     }
 
     /// A request that has come in before, to a queue in memory of the same account.
     pub(super) fn moved(store: &Store, cost: Cost, queued: Queued) -> Self {
         Self {
-            account: Arc::clone(&store.account),
+            watch: Arc::clone(&store.watch),
             memory: Arc::clone(&store.memory),
             cost,
             arrived: queued.ticket.arrived(),
@@ -66,12 +68,13 @@ impl Arriving {
         let Some((batch, from)) = self.parts.take() else { return };
         let answer = match from {
             From::Outside(held, answer) => {
-                self.account.keep(self.cost);
+                // What is kept may be in the account of one that has another name by now.
+                held.account().hand_over(&self.watch.keep(self.cost), self.cost);
                 drop(held);
                 answer
             }
             From::Memory(ticket) => {
-                ticket.moved_to_disk(self.cost.items, self.cost);
+                ticket.moved_to_disk(&self.watch.keep(self.cost), self.cost);
                 None
             }
         };
@@ -81,9 +84,9 @@ impl Arriving {
 
 impl Drop for Arriving {
     fn drop(&mut self) {
-        if let Some((_, From::Outside(..))) = self.parts {
+        if let Some((_, From::Outside(held, _))) = &self.parts {
             // Whoever brought it is told.
-            self.account.record(Term::Refused, self.cost);
+            held.account().record(Term::Refused, self.cost);
         }
     }
 }

@@ -71,6 +71,17 @@ impl Memory {
         }
     }
 
+    /// Keeps whoever waits for an entry that has been handed out and goes back.
+    pub(super) fn wait(&self, sequence: u64, answer: Answer) {
+        self.held().waiting.insert(sequence, answer);
+    }
+
+    /// Nothing becomes of that entry any more: whoever waits for it hears that the answer is gone.
+    pub(super) fn wait_no_more(&self, sequence: u64) {
+        let gone = self.held().waiting.remove(&sequence);
+        drop(gone);
+    }
+
     /// Whether something has to be read that has not been handed out.
     pub(super) fn is_behind(&self) -> bool {
         self.held().on_disk_only.is_some()
@@ -90,14 +101,15 @@ impl Memory {
         (held.fresh.remove(&sequence), held.waiting.remove(&sequence))
     }
 
-    /// Forgets what was put on disk before that, and is not there any more.
-    pub(super) fn forget_below(&self, oldest: u64) {
+    /// Forgets what was put on disk before that, the first that has not been handed out, and is not there any more. What
+    /// has been handed out is not here.
+    pub(super) fn forget_below(&self, untaken: u64) {
         let mut held = self.held();
-        let kept = held.fresh.split_off(&oldest);
+        let kept = held.fresh.split_off(&untaken);
         let forgotten = std::mem::replace(&mut held.fresh, kept);
         // They hear that their answers are gone, as they are.
-        held.waiting.retain(|sequence, _| *sequence >= oldest);
-        held.on_disk_only = held.on_disk_only.filter(|newest| *newest >= oldest);
+        held.waiting.retain(|sequence, _| *sequence >= untaken);
+        held.on_disk_only = held.on_disk_only.filter(|newest| *newest >= untaken);
         drop(held);
         drop(forgotten);
     }

@@ -6,41 +6,45 @@
 //! queue is and belongs to what leaves next, and a destination that keeps up costs no reading.
 //!
 //! A [`Store`] is what is kept for one exporter and signal, whoever takes it from there. A [`Line`] is one queue's view
-//! of it, with the limits of its configuration. On a reload the new line has the same store, and takes over where the
-//! old one stops: what is handed out is with one of them only.
+//! of it, with the limits of its configuration. On a reload the new line has the same store. It is handed nothing before
+//! it is known that its configuration is at work, and from then on everything: what the old line has been handed and is
+//! not sending at that moment goes back, and what it sends and fails to follows.
 //!
 //! # Invariants
 //! - What the log holds is in the account as kept, from before it can be handed out until it is done with or lost.
 //! - An entry is acked when all of it is accounted for. Until then it is on disk, whatever happens to the process.
+//! - Entries are handed out to the line that has begun last, and none are dropped by a line that has not begun.
 
+mod admission;
 mod arriving;
 mod evict;
-mod free;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod lent;
 mod line;
 mod memory;
+mod moved;
 mod open;
+mod putting;
 mod record;
+mod reserved;
 mod source;
 mod window;
 
 pub(crate) use lent::Lent;
-pub(crate) use line::{Excess, Line};
+pub(crate) use line::Line;
 pub(crate) use open::watch_store;
 pub(crate) use record::Declared;
 pub(crate) use source::{Source, Taken};
 
-use crate::storage::Watch;
-use free::Free;
+use crate::storage::{Free, Watch};
+use lent::HandedOut;
 use memory::Memory;
+use millrace_engine::Batch;
 use millrace_engine::storage::Rules;
-use millrace_engine::{Account, Batch};
 use millrace_log::{Consumer, Entry, Log};
 use millrace_wire::Signal;
-use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use tokio::sync::Notify;
 
 /// What is kept for one component and signal.
@@ -48,16 +52,33 @@ pub(crate) struct Store {
     signal: Signal,
     /// Those at work: some of the latest, and some that it was opened with.
     rules: Mutex<Rules>,
-    log: Log,
+    pub(crate) log: Log,
     consumer: Consumer,
-    account: Arc<Account>,
+    /// Whom entries are handed out to.
+    taker: Mutex<Weak<Line>>,
     memory: Arc<Memory>,
-    /// How many entries are handed out.
-    lent: AtomicU64,
+    handed_out: HandedOut,
+    /// Held by the one that drops the oldest: others would drop more than need be.
+    making_room: tokio::sync::Mutex<()>,
     /// Something is done with, and there may be room.
     freed: Notify,
     free: Free,
     watch: Arc<Watch>,
+}
+
+impl Store {
+    /// Has entries be handed out to that line. The one before it, if it is there still and another one.
+    fn hand_out_to(&self, line: &Arc<Line>) -> Option<Arc<Line>> {
+        let mut taker = self.taker.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = std::mem::replace(&mut *taker, Arc::downgrade(line));
+        before.upgrade().filter(|before| !Arc::ptr_eq(before, line))
+    }
+
+    /// Whether whoever entries are handed out to takes what comes back.
+    fn is_gone_on_with(&self) -> bool {
+        let taker = self.taker.lock().unwrap_or_else(PoisonError::into_inner).upgrade();
+        taker.is_some_and(|line| !line.is_closed() && !line.keeps())
+    }
 }
 
 /// A batch as it lies in a queue on disk, handed in now.

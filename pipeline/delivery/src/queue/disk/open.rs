@@ -1,12 +1,12 @@
 //! Opening what is kept for a component, and showing it among the metrics.
 
 use super::Store;
-use super::free::Free;
+use super::lent::HandedOut;
 use super::memory::Memory;
 use super::window::Window;
 use crate::config::OnFull as Configured;
 use crate::says::say;
-use crate::storage::{self, QUEUE, Texts, Watch};
+use crate::storage::{self, Free, QUEUE, Texts, Watch, Watched};
 use millrace_config::ComponentId;
 use millrace_engine::Account;
 use millrace_engine::component::{BuildError, Context};
@@ -15,8 +15,7 @@ use millrace_log::{Caps, OnFull, Options};
 use millrace_telemetry::Registration;
 use millrace_telemetry::catalogue::millrace as ours;
 use millrace_wire::Signal;
-use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use tokio::sync::Notify;
 
 const TEXTS: Texts = Texts {
@@ -27,8 +26,8 @@ const TEXTS: Texts = Texts {
 };
 
 impl Store {
-    /// Opens what is kept for the component of `context`, or joins those who have it open. The rules are for
-    /// [`Store::follow`].
+    /// Opens what is kept for the component of `context`, or joins those who have it open. The place is to be held for as
+    /// long as the component is there, and has the rules for [`Store::follow`].
     ///
     /// # Errors
     /// Why it cannot be kept there, and what to do.
@@ -36,32 +35,31 @@ impl Store {
         context: &Context,
         signal: Signal,
         storage: &ComponentId,
-        on_full: Configured,
         account: &Arc<Account>,
-    ) -> Result<(Arc<Self>, Rules), BuildError> {
+    ) -> Result<(Arc<Self>, Place), BuildError> {
         let place = storage::place(context, signal, storage, QUEUE)?;
-        let open = |place: &Place| Self::opened(context, signal, place, on_full, account);
+        let open = |place: &Place| Self::opened(context, signal, place, account);
         let store = place.open(open).map_err(|problem: NoPlace| context.error(problem))?;
-        Ok((store, place.rules))
+        Ok((store, place))
     }
 
     fn opened(
         context: &Context,
         signal: Signal,
         place: &Place,
-        on_full: Configured,
         account: &Arc<Account>,
     ) -> Result<Self, NoPlace> {
         let watch = Watch::new(context, account, place, TEXTS);
-        let (log, consumer) = storage::open(place, &watch, options(place.rules, on_full))?;
+        let (log, consumer) = storage::open(&context.shared.openings, place, &watch, options(place.rules))?;
         Ok(Self {
             signal,
             rules: Mutex::new(place.rules),
-            account: Arc::clone(account),
             memory: Memory::new(Window::of(&context.shared.work), !log.held().is_empty()),
             consumer,
             log,
-            lent: AtomicU64::new(0),
+            taker: Mutex::new(Weak::new()),
+            handed_out: HandedOut::default(),
+            making_room: tokio::sync::Mutex::default(),
             freed: Notify::new(),
             free: Free::of(&place.folder()),
             watch,
@@ -89,7 +87,7 @@ impl Store {
         if rules.max_bytes.is_some() && max_size > caps.max_size {
             say!(
                 warn,
-                self.watch.holder(),
+                &self.watch.holder(),
                 max_size,
                 "the new `max_size` is less than two files of the size that they have now; this is its limit until the next start"
             );
@@ -97,7 +95,7 @@ impl Store {
         if !keys.is_empty() {
             say!(
                 warn,
-                self.watch.holder(),
+                &self.watch.holder(),
                 keys = keys.join(", "),
                 "how the queue writes to the disk stays as it was until the next start; the other new settings are at work"
             );
@@ -118,21 +116,28 @@ fn caps(rules: Rules, on_full: Configured) -> Caps {
     }
 }
 
-fn options(rules: Rules, on_full: Configured) -> Options {
-    let Caps { max_size, max_age, on_full } = caps(rules, on_full);
+fn options(rules: Rules) -> Options {
     Options {
-        max_size,
+        max_size: rules.max_bytes.unwrap_or(u64::MAX),
         segment_size: Some(rules.segment_bytes),
-        max_age,
-        on_full,
         commit_delay: rules.commit_delay,
         ..Options::default()
     }
 }
 
-/// Makes a store visible until the registrations are dropped.
-pub(crate) fn watch_store(context: &Context, store: &Arc<Store>) -> Vec<Registration> {
-    let observe = |def, read| storage::observe(context, &store.account, store, def, read);
+impl Watched for Store {
+    fn watch(&self) -> &Watch {
+        &self.watch
+    }
+}
+
+/// Makes a store visible, for as long as it is in that account, until the registrations are dropped.
+pub(crate) fn watch_store(
+    context: &Context,
+    store: &Arc<Store>,
+    account: &Arc<Account>,
+) -> Vec<Registration> {
+    let observe = |def, read| storage::observe(context, account, store, def, read);
     vec![
         observe(&ours::STORAGE_BYTES, |store| store.log.stats().disk_bytes as f64),
         observe(&ours::STORAGE_SEGMENTS, |store| store.log.stats().segments as f64),

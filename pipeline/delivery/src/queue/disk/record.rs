@@ -55,19 +55,23 @@ pub(super) enum Unreadable {
     Malformed(String),
 }
 
-/// The client metadata that goes to disk: what a component behind the queue has declared that it needs, less
-/// credentials.
+/// The client metadata that goes to disk: what a component behind the queue has declared that it needs.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Declared(Vec<Box<str>>);
 
 impl Declared {
     /// Names are compared in lower case, as the metadata has them.
-    pub(crate) fn new<'n>(names: impl IntoIterator<Item = &'n str>) -> Self {
+    ///
+    /// # Errors
+    /// The first that is a credential.
+    pub(crate) fn new<'n>(names: impl IntoIterator<Item = &'n str>) -> Result<Self, Box<str>> {
         let mut names: Vec<Box<str>> = names.into_iter().map(|name| name.to_lowercase().into()).collect();
         names.sort();
         names.dedup();
-        names.retain(|name| !CREDENTIALS.contains(&&**name));
-        Self(names)
+        match names.iter().find(|name| CREDENTIALS.contains(&&***name)) {
+            Some(credential) => Err(credential.clone()),
+            None => Ok(Self(names)),
+        }
     }
 
     /// What is left of where something came from. It is the same whether it goes by way of the disk or not.
@@ -250,12 +254,14 @@ mod tests {
     }
 
     #[test]
-    fn only_declared_metadata_and_no_credentials_go_through_the_queue() {
+    fn only_declared_metadata_goes_through_the_queue_and_credentials_cannot_be_declared() {
         let sent =
             ["x-tenant", "authorization", "x-other"].map(|name| (name.to_owned(), "canary".to_owned()));
         let mut piece = piece(1, Instant::now(), &sent);
         Arc::make_mut(&mut piece.origin).identity = Some(Arc::new(vec![("subject".into(), "canary".into())]));
-        let declared = Declared::new(["X-Tenant", "Authorization"]);
+        let refused = Declared::new(["X-Tenant", "Authorization"]).expect_err("a credential");
+        assert_eq!(&*refused, "authorization");
+        let declared = Declared::new(["X-Tenant"]).expect("no credential");
 
         let stripped = declared.strip(Batch::of(piece));
 
@@ -282,6 +288,18 @@ mod tests {
     fn a_clock_that_was_set_back_makes_nothing_older_than_it_is() {
         let now = Now::get();
         assert_eq!(now.instant_of(now.unix_ns + 1_000_000_000), now.instant);
+    }
+
+    #[test]
+    fn what_is_no_otlp_is_not_passed_on() {
+        let now = Now::get();
+        let Entry { meta, payload, .. } = entry(&Batch::of(piece(2, now.instant, &[])), None, now);
+        let mut bytes = payload.concat();
+        assert!(batch(Signal::Logs, meta.clone(), bytes.clone().into(), now).is_ok());
+        // The length of its first resource says more than there is.
+        bytes[1] += 1;
+        let read = batch(Signal::Logs, meta, bytes.into(), now);
+        assert!(matches!(read, Err(Unreadable::Malformed(_))), "{read:?}");
     }
 
     proptest! {

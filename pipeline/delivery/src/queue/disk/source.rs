@@ -9,7 +9,6 @@ use millrace_engine::Until;
 use millrace_log::{Delivery, Lease, Next};
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::sleep_until;
@@ -70,6 +69,13 @@ impl Source {
                 self.read.clear();
                 return Taken::End;
             }
+            if !line.has_begun() {
+                if line.is_closed() {
+                    return Taken::End;
+                }
+                changed.await;
+                continue;
+            }
             if let Some(request) = self.read.pop_front() {
                 self.read_on();
                 return Taken::Request(request);
@@ -99,12 +105,13 @@ impl Source {
             }
             let store = &line.store;
             if store.watch.has_dropped() {
-                store.memory.forget_below(store.consumer.oldest());
+                store.memory.forget_below(store.consumer.untaken_from());
             }
             let ready = store.consumer.ready();
             match store.consumer.try_next(|sequence| store.memory.has(sequence)) {
                 Next::Held(lease) => {
-                    if let Some(request) = line.from_memory(lease) {
+                    // Another one may have been given what is kept since this was asked; then it goes back.
+                    if let Some(request) = line.from_memory(lease).filter(|_| !line.keeps()) {
                         return Taken::Request(request);
                     }
                 }
@@ -164,6 +171,23 @@ impl Source {
         self.line.note_oldest_taken(arrived);
     }
 
+    /// Completes when somebody else has what is kept.
+    pub(crate) fn passed_on(&self) -> impl Future<Output = ()> + use<> {
+        let line = Arc::clone(&self.line);
+        async move { line.passed_on().await }
+    }
+
+    /// Whether somebody else has what is kept.
+    pub(crate) fn is_passed_on(&self) -> bool {
+        self.line.is_passed_on()
+    }
+
+    /// Gives back what has been read and not taken. What is being read goes back as soon as it has been.
+    pub(crate) fn give_back(&mut self) {
+        self.reading = None;
+        self.read.clear();
+    }
+
     /// Takes nothing more, when there is no time left.
     pub(crate) fn abandon(&mut self) {
         self.line.keep_the_rest();
@@ -182,7 +206,7 @@ impl Source {
 impl Store {
     /// Whether there is room in memory for more from the disk. One at a time may pass, however large.
     fn may_read(&self) -> bool {
-        self.memory.window.has_room() || self.lent.load(SeqCst) == 0
+        self.memory.window.has_room() || self.handed_out.is_nothing()
     }
 }
 

@@ -1,6 +1,7 @@
 //! How much of what is on disk may be in memory.
 
-use millrace_engine::{Budget, Charge, budget::REQUEST_BYTES};
+use millrace_engine::Budget;
+use millrace_engine::budget::{Aside, REQUEST_BYTES};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use tokio::sync::Notify;
@@ -12,13 +13,13 @@ const LEAST: u64 = 256 << 10;
 /// Its share of what is there for passing on, where that is less.
 const SHARE: u64 = 8;
 
-/// The room. It is charged as a whole for as long as the queue exists, so that no queue can take another's, and what
+/// The room. It is set aside as a whole for as long as the queue exists, so that no queue can take another's, and what
 /// is read from disk has not to wait for what is sent.
 pub(super) struct Window {
     bound: u64,
     used: AtomicU64,
     freed: Notify,
-    _charge: Option<Charge>,
+    _aside: Aside,
 }
 
 /// What something in memory takes of it.
@@ -28,16 +29,11 @@ pub(super) struct InMemory {
 }
 
 impl Window {
-    /// Takes its share of `work`; as much as there is, where other queues have left less.
+    /// Sets its share of `work` aside; less where other queues have theirs.
     pub(super) fn of(work: &Budget) -> Arc<Self> {
-        let mut bound = (work.limit() / SHARE).clamp(LEAST, MOST);
-        let charge = loop {
-            match work.try_charge(bound) {
-                None if bound > LEAST => bound = (bound / 2).max(LEAST),
-                charge => break charge,
-            }
-        };
-        Arc::new(Self { bound, used: AtomicU64::new(0), freed: Notify::new(), _charge: charge })
+        let aside = work.set_aside((work.limit() / SHARE).clamp(LEAST, MOST));
+        let bound = aside.bytes().max(LEAST);
+        Arc::new(Self { bound, used: AtomicU64::new(0), freed: Notify::new(), _aside: aside })
     }
 
     pub(super) fn used(&self) -> u64 {
@@ -98,6 +94,8 @@ mod tests {
         let windows: Vec<_> = (0..20).map(|_| Window::of(&work)).collect();
         assert!(windows.iter().all(|window| window.bound >= LEAST));
         assert!(work.used() <= work.limit());
+        // Or what is compressed would wait for ever, as nobody gives a window back.
+        assert!(work.try_charge(2 << 20).is_some(), "half is left for passing on");
         drop(windows);
         assert_eq!(work.used(), 0);
     }

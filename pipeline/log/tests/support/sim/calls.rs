@@ -38,6 +38,9 @@ impl Files for Sim {
             state.writable()?;
         }
         let id = *state.names.get(name).ok_or(io::ErrorKind::NotFound)?;
+        if let Some(why) = state.refuses_to_open {
+            return Err(why.into());
+        }
         Ok(Box::new(SimFile { sim: self.clone(), id, failed: Mutex::new(false) }))
     }
 

@@ -12,6 +12,7 @@ mod crash;
 pub use super::rng::Rng;
 
 use millrace_log::Displacement;
+use rustix::io::Errno;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -63,6 +64,8 @@ struct State {
     capacity: Option<u64>,
     /// Files that cannot be read.
     unreadable: BTreeSet<usize>,
+    /// Why no file can be opened.
+    refuses_to_open: Option<Errno>,
     displaced: Option<Displacement>,
     /// Which file is the lock, and whether somebody has it.
     lock: (u64, bool),
@@ -129,6 +132,11 @@ impl Sim {
         let mut state = self.state();
         let id = state.names[name];
         state.unreadable.insert(id);
+    }
+
+    /// No file can be opened from now on, for that reason; or they can again.
+    pub fn refuse_to_open(&self, why: Option<Errno>) {
+        self.state().refuses_to_open = why;
     }
 
     /// Something has become of the directory, or it is back.

@@ -20,7 +20,7 @@ pub use pool::Balancing;
 use super::{Code, PREFIX_LEN, Status};
 use crate::compression::InflateError;
 use crate::connect::{Address, Connector, advised};
-use crate::{Encoding, Endpoint};
+use crate::{Confided, Encoding, Endpoint};
 use bytes::{Bytes, BytesMut};
 use h2::client::ResponseFuture;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, Version};
@@ -131,7 +131,7 @@ pub enum CallError {
     Unreachable(Status),
     /// The connection broke: the server may have got it or not.
     Broken(Status),
-    /// The server's answer.
+    /// The server's answer; its words as [`Confided::quote`] has them.
     Answered(Status),
 }
 
@@ -209,7 +209,10 @@ impl Channel {
                 Err(Cut::Unseen(error) | Cut::Broken(error)) => {
                     return Err(CallError::Broken(self.core.broken(&error)));
                 }
-                Ok(answer) => return answer.map_err(CallError::Answered),
+                Ok(answer) => {
+                    let confided = || Confided::of(headers, &[], uri);
+                    return answer.map_err(|status| CallError::Answered(status.quoted(&confided())));
+                }
             }
         }
     }
@@ -440,7 +443,7 @@ fn unframed(framed: &Bytes, encoding: Option<Encoding>) -> Result<Bytes, String>
         (0, _) => Ok(message),
         (1, Some(encoding)) => match encoding.inflate(&message, REPLY_MAX, &Budget::new(INFLATING)) {
             Ok((message, _)) => Ok(message),
-            Err(InflateError::TooLarge(_) | InflateError::OverBudget) => {
+            Err(InflateError::TooLarge(_) | InflateError::NeverFits(_) | InflateError::OverBudget) => {
                 is_dropped();
                 Ok(Bytes::new())
             }

@@ -281,12 +281,12 @@ impl<U: Unary, S> Driver<U, S> {
         all.into_iter().for_each(|exchange| self.cancel(exchange));
     }
 
-    /// Grows the windows of a connection once, if its requests ask for it and the budget grants a lease.
+    /// Grows the windows of a connection once, if its requests ask for it and there is a lease.
     fn grow(&mut self) {
         if self.lease.is_some() || !std::mem::take(&mut self.wants_window) {
             return;
         }
-        if let Some(granted) = self.server.options.windows.lease(WINDOW_MAX) {
+        if let Some(granted) = self.server.options.windows.lease_window(WINDOW_MAX) {
             self.http2.widen(granted.size());
             self.lease = Some(granted);
         }

@@ -3,7 +3,7 @@
 use super::*;
 use crate::admission::Admission;
 use crate::connections::{Door, Windows};
-use crate::grpc::{Call, Code, Keepalive, PingPolicy, Status};
+use crate::grpc::{Call, Code, Keepalive, PingPolicy, Status, framed};
 use bytes::Bytes;
 use millrace_engine::health::Health;
 use millrace_engine::{BoxFuture, Budget, Failure, Tasks};
@@ -28,7 +28,7 @@ struct Echo;
 
 impl Unary for Echo {
     fn route(&self, path: &str) -> Option<u8> {
-        ["/test.Service/Echo", "/test.Service/Slow"]
+        ["/test.Service/Echo", "/test.Service/Slow", "/test.Service/Take"]
             .iter()
             .position(|known| *known == path)
             .map(|at| at as u8)
@@ -36,10 +36,12 @@ impl Unary for Echo {
 
     fn call(&self, call: Call) -> BoxFuture<'_, Result<Bytes, Status>> {
         Box::pin(async move {
-            if call.route == 1 {
-                sleep(SLOW).await;
+            match call.route {
+                0 => return Ok(call.message),
+                1 => sleep(SLOW).await,
+                _ => {}
             }
-            Ok(call.message)
+            Ok(Bytes::new())
         })
     }
 
@@ -129,6 +131,12 @@ fn opening() -> Vec<u8> {
     [PREFACE, &frame(4, 0, 0, &settings), &frame(8, 0, 0, &[0, 15, 0, 1]), &frame(4, 1, 0, &[])].concat()
 }
 
+/// The same for another method of four letters.
+fn block(method: &[u8]) -> Vec<u8> {
+    let at = BLOCK.windows(4).position(|four| four == b"Echo").expect("it is there");
+    [&BLOCK[..at], method, &BLOCK[at + 4..]].concat()
+}
+
 fn request(stream: u32) -> Vec<u8> {
     [frame(1, 4, stream, BLOCK), frame(0, 1, stream, MESSAGE)].concat()
 }
@@ -193,9 +201,7 @@ async fn connections_age_and_grow_idle_before_their_first_request_and_after() {
 async fn a_busy_connection_is_not_idle() {
     let mut talk = Talk::with(&server(|options| options.keepalive.max_idle = Some(Duration::from_secs(60))));
     talk.say(&opening()).await;
-    let at = BLOCK.windows(4).position(|four| four == b"Echo").expect("it is there");
-    let block = [&BLOCK[..at], b"Slow", &BLOCK[at + 4..]].concat();
-    talk.say(&[frame(1, 4, 1, &block), frame(0, 1, 1, MESSAGE)].concat()).await;
+    talk.say(&[frame(1, 4, 1, &block(b"Slow")), frame(0, 1, 1, MESSAGE)].concat()).await;
     talk.told.clear();
     let begun = tokio::time::Instant::now();
     talk.far.read_exact(&mut [0; 9]).await.expect("an answer");
@@ -273,6 +279,43 @@ async fn a_refused_request_that_never_ends_is_reset_after_a_minute() {
     let mut reset = [0; 13];
     talk.far.read_exact(&mut reset).await.expect("a reset");
     assert_eq!((reset, begun.elapsed().as_secs()), ([0, 0, 4, 3, 0, 0, 0, 0, 1, 0, 0, 0, 0], 60));
+}
+
+/// A window is leased with the second large request.
+#[tokio::test(start_paused = true)]
+async fn a_window_leaves_what_comes_through_it_the_room_that_there_is_without_it() {
+    let budget = Budget::new(4 << 20);
+    let server = server(|options| {
+        options.max_message = 4 << 20;
+        options.windows = Windows::new(budget.clone());
+        options.budget = budget.clone();
+    });
+    let mut talk = Talk::with(&server);
+    talk.say(&opening()).await;
+    // It is all that there is, but for an eighth and the connection.
+    let zeros = vec![0; 3 << 20];
+    let whole = framed(&zeros);
+    let packed = crate::Encoding::Gzip.compress(zeros.chunks(1 << 20), zeros.len()).expect("compresses");
+    let mut packed = framed(&packed).to_vec();
+    packed[0] = 1;
+    let is_packed = [&block(b"Take")[..], b"\x00\x0dgrpc-encoding\x04gzip"].concat();
+    for (stream, is_whole) in [(1, true), (3, true), (5, false), (7, true), (9, true), (11, false)] {
+        let (block, message) =
+            if is_whole { (block(b"Take"), &whole[..]) } else { (is_packed.clone(), &packed[..]) };
+        talk.say(&frame(1, 4, stream, &block)).await;
+        assert_eq!(budget.used(), 0, "{stream}: nothing has come yet");
+        for piece in message.chunks(16 << 10) {
+            talk.say(&frame(0, 0, stream, piece)).await;
+        }
+        talk.told.clear();
+        talk.say(&frame(0, 1, stream, &[])).await;
+        // What is large is inflated elsewhere.
+        if talk.told.is_empty() {
+            talk.told.push(talk.far.read_u8().await.expect("an answer"));
+            talk.settle().await;
+        }
+        assert_eq!(talk.frames(), [(1, 4), (0, 0), (1, 5)], "{stream}: an answer, and no refusal");
+    }
 }
 
 /// Ten thousand of them are to take less than 100 MiB with all that they have.

@@ -18,6 +18,7 @@ pub mod fuzzing;
 mod once;
 mod parts;
 mod pool;
+mod words;
 
 pub use once::{OnceError, once};
 
@@ -125,6 +126,8 @@ pub struct Response {
     pub headers: HeaderMap,
     /// The body, up to 64 KiB; empty when it was longer or was cut off.
     pub body: Bytes,
+    /// What the client had added to the headers of the request in confidence: cookies, and its proxy's credentials.
+    pub added: Vec<HeaderValue>,
 }
 
 /// There was no answer.
@@ -372,6 +375,7 @@ impl Exchange<'_> {
             return Err(Cut::Broken("the connection is in use".to_owned()));
         };
         let request = self.core.request(&lent.connection, (method, uri, headers), parts);
+        let added = crate::confided::added(request.headers());
         let sent = lent.connection.send(request).await;
         let read = match sent {
             Ok(response) => {
@@ -394,7 +398,7 @@ impl Exchange<'_> {
         }
         drop(pool);
         let body = body.map(http_body_util::Collected::to_bytes).unwrap_or_default();
-        Ok(Response { status: head.status, headers: head.headers, body })
+        Ok(Response { status: head.status, headers: head.headers, body, added })
     }
 }
 

@@ -1,19 +1,18 @@
-//! What servers and clients of HTTP and gRPC count at level detailed, as the semantic conventions say and as the Go
-//! collector's instrumentation labels it. Below that level everything here is a single branch.
+//! Requests over HTTP.
 
-use crate::grpc::{Code, Status};
+use super::{Series, Spans, seconds, server, set_server, split_host};
 use crate::stream::{OverTls, Peer};
 use axum::body::Body;
 use axum::extract::Request;
 use axum::response::Response;
 use http::header::{HOST, USER_AGENT};
-use http::{HeaderMap, Method, StatusCode, Uri, Version};
+use http::{Method, StatusCode, Uri, Version};
 use http_body::Body as _;
 use http_body_util::BodyExt;
 use millrace_engine::component::Context;
+use millrace_telemetry::Labels;
 use millrace_telemetry::catalogue::rpc as defs;
-use millrace_telemetry::trace::{self, Instrumentation, Span, SpanContext, Tracer};
-use millrace_telemetry::{Dynamic, Histogram, Labels, Level, Registry};
+use millrace_telemetry::trace::{self, Span};
 use millrace_wire::Signal;
 use millrace_wire::write::SpanKind;
 use std::future::Future;
@@ -21,181 +20,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Instant;
 
-/// Series made on first use, by whatever their labels are made of.
-#[derive(Debug, Clone)]
-struct Series<const N: usize>(Option<Arc<Kept<N>>>);
-
-#[derive(Debug)]
-struct Kept<const N: usize> {
-    registry: Registry,
-    histograms: Dynamic<[Histogram; N]>,
-}
-
-impl<const N: usize> Series<N> {
-    fn new(registry: &Registry) -> Self {
-        let detailed = registry.level() >= Level::Detailed;
-        Self(detailed.then(|| Arc::new(Kept { registry: registry.clone(), histograms: Dynamic::new() })))
-    }
-}
-
-/// Calls that a gRPC server answers.
-#[derive(Debug, Clone)]
-pub struct RpcServer {
-    series: Series<1>,
-    spans: Spans,
-    /// Where it listens.
-    server: Labels,
-}
-
-impl RpcServer {
-    /// Of a component whose server listens at `endpoint`.
-    #[must_use]
-    pub fn new(context: &Context, endpoint: &str) -> Self {
-        let (address, port) = split_host(endpoint);
-        let server = server(Labels::new(), address, port);
-        let spans = Spans::new(context, GRPC_SCOPE, &[]);
-        Self { series: Series::new(&context.shared.registry), spans, server }
-    }
-
-    /// Whether calls are within spans; lets callers do without [`traced`](Self::traced).
-    #[must_use]
-    pub fn is_traced(&self) -> bool {
-        self.spans.tracer.is_on()
-    }
-
-    /// Answers a call of `path` that began at `received` within a span, which belongs to the sender's trace if its
-    /// `headers` tell of one.
-    ///
-    /// # Errors
-    /// The answer's.
-    pub async fn traced<T>(
-        &self,
-        path: &str,
-        headers: HeaderMap,
-        received: Instant,
-        answer: impl Future<Output = Result<T, Status>>,
-    ) -> Result<T, Status> {
-        let method = path.strip_prefix('/').unwrap_or(path);
-        let mut span = self.spans.start(method, SpanKind::Server, self.spans.tracer.extract(&headers));
-        drop(headers);
-        span.began_at(received);
-        span.set("rpc.method", method);
-        span.set("rpc.system.name", "grpc");
-        set_server(&mut span, &self.server);
-        let result = span.around(answer).await;
-        let code = result.as_ref().err().map_or(Code::Ok, |status| status.code);
-        span.set("rpc.response.status_code", code.name());
-        // The sender's mistakes are none of the server's.
-        let is_ours = matches!(
-            code,
-            Code::Unknown
-                | Code::DeadlineExceeded
-                | Code::Unimplemented
-                | Code::Internal
-                | Code::Unavailable
-                | Code::DataLoss
-        );
-        if let Err(status) = &result
-            && is_ours
-        {
-            span.fail(status.message.clone());
-        }
-        result
-    }
-
-    /// A call of `path` that began at `started` has been answered.
-    pub fn answered(&self, path: &str, code: Code, started: Instant) {
-        let Some(kept) = &self.series.0 else { return };
-        let labels = || rpc(path, code);
-        let make = || [kept.registry.histogram(&defs::RPC_SERVER_CALL_DURATION, &labels())];
-        kept.histograms.with(&(path, code as u8), make, |[duration]| duration.record(seconds(started)));
-    }
-}
-
-/// Calls that a gRPC client makes.
-#[derive(Debug, Clone)]
-pub struct RpcClient {
-    series: Series<1>,
-    spans: Spans,
-    server: Labels,
-}
-
-impl RpcClient {
-    /// The calls of a component to a server that the labels `server.address` and `server.port` describe.
-    #[must_use]
-    pub fn new(context: &Context, signal: Signal, server: Labels) -> Self {
-        let spans = Spans::new(context, GRPC_SCOPE, &[("otelcol.signal", signal.name())]);
-        Self { series: Series::new(&context.shared.registry), spans, server }
-    }
-
-    /// A call of `path` that began at `started` has ended. `reached` says whether there was a connection for it: if
-    /// not, nobody was called, and the labels do not say whom.
-    pub fn ended(&self, path: &str, code: Code, reached: bool, started: Instant) {
-        self.trace(path, code, reached, started);
-        let Some(kept) = &self.series.0 else { return };
-        let labels = || {
-            let server = self.server.iter().filter(|_| reached);
-            server
-                .fold(rpc(path, code), |labels, (name, value)| labels.with(name.to_owned(), value.to_owned()))
-        };
-        let make = || [kept.registry.histogram(&defs::RPC_CLIENT_CALL_DURATION, &labels())];
-        let key = (path, code as u8, reached);
-        kept.histograms.with(&key, make, |[duration]| duration.record(seconds(started)));
-    }
-}
-
-impl RpcClient {
-    fn trace(&self, path: &str, code: Code, reached: bool, started: Instant) {
-        if !self.spans.tracer.is_on() {
-            return;
-        }
-        let method = path.strip_prefix('/').unwrap_or(path);
-        let mut span = self.spans.start(method, SpanKind::Client, trace::current());
-        span.began_at(started);
-        span.set("rpc.method", method);
-        span.set("rpc.system.name", "grpc");
-        if reached {
-            set_server(&mut span, &self.server);
-        }
-        span.set("rpc.response.status_code", code.name());
-        if code != Code::Ok {
-            span.fail(code.name());
-        }
-    }
-}
-
-/// Makes spans of the instrumentation library of that name.
-#[derive(Debug, Clone)]
-struct Spans {
-    tracer: Tracer,
-    by: Arc<Instrumentation>,
-}
-
-const GRPC_SCOPE: &str = "go.opentelemetry.io/contrib/instrumentation/google.golang.org/grpc/otelgrpc";
+/// The library by whose name the Go collector makes these spans.
 const HTTP_SCOPE: &str = "go.opentelemetry.io/contrib/instrumentation/net/http/otelhttp";
-
-impl Spans {
-    fn new(context: &Context, scope: &str, further: &[(&'static str, &'static str)]) -> Self {
-        let mut by = context.instrumentation();
-        by.name = scope.to_owned();
-        by.version = defs::VERSION;
-        by.attributes.extend(further.iter().map(|(name, value)| (*name, (*value).into())));
-        Self { tracer: context.shared.registry.tracer(), by: Arc::new(by) }
-    }
-
-    fn start(&self, name: &str, kind: SpanKind, parent: Option<SpanContext>) -> Span {
-        self.tracer.start(&self.by, name, kind, parent)
-    }
-}
-
-fn set_server(span: &mut Span, server: &Labels) {
-    if let Some(address) = server.get("server.address") {
-        span.set("server.address", address);
-    }
-    if let Some(port) = server.get("server.port").and_then(|port| port.parse::<u64>().ok()) {
-        span.set("server.port", port);
-    }
-}
+/// The longest `Host` that becomes a label: a name has at most 253 bytes, and then there is the port. Clients choose it,
+/// and a page of series that are as long as a header may be would not fit into memory.
+const HOST_MAX: usize = 260;
+/// What the Go collector calls a request without an answer.
+const NO_ANSWER: &str = "net.OpError";
 
 /// Requests that an HTTP server answers.
 #[derive(Debug, Clone)]
@@ -203,10 +34,6 @@ pub struct HttpServer {
     series: Series<3>,
     spans: Spans,
 }
-
-/// The longest `Host` that becomes a label: a name has at most 253 bytes, and then there is the port. Clients choose it,
-/// and a page of series that are as long as a header may be would not fit into memory.
-const HOST_MAX: usize = 260;
 
 /// What is known of a request when it has been answered.
 struct Exchange<'a> {
@@ -376,9 +203,7 @@ impl HttpClient {
             size.record(bytes as f64);
         });
     }
-}
 
-impl HttpClient {
     fn trace(&self, uri: &Uri, status: Option<StatusCode>, started: Instant) {
         if !self.spans.tracer.is_on() {
             return;
@@ -405,20 +230,6 @@ impl HttpClient {
     }
 }
 
-/// What the Go collector calls a request without an answer.
-const NO_ANSWER: &str = "net.OpError";
-
-fn seconds(started: Instant) -> f64 {
-    started.elapsed().as_secs_f64()
-}
-
-fn rpc(path: &str, code: Code) -> Labels {
-    let method = path.strip_prefix('/').unwrap_or(path).to_owned();
-    Labels::from([("rpc.method", method)])
-        .with("rpc.response.status_code", code.name())
-        .with("rpc.system.name", "grpc")
-}
-
 fn http(method: &Method, version: Version) -> Labels {
     Labels::from([
         ("http.request.method", known(method)),
@@ -440,11 +251,6 @@ const fn protocol_version(version: Version) -> &'static str {
     }
 }
 
-fn server(labels: Labels, address: &str, port: Option<&str>) -> Labels {
-    let labels = labels.with("server.address", address.to_owned());
-    port.into_iter().fold(labels, |labels, port| labels.with("server.port", port.to_owned()))
-}
-
 /// The method's name, or one for all that nobody knows: clients can make up as many as they like.
 fn known(method: &Method) -> &'static str {
     const KNOWN: [&str; 9] = ["CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"];
@@ -455,53 +261,11 @@ fn text(status: StatusCode) -> String {
     status.as_u16().to_string()
 }
 
-/// Host and port of a `Host` header.
-fn split_host(host: &str) -> (&str, Option<&str>) {
-    if let Some(rest) = host.strip_prefix('[') {
-        let (address, rest) = rest.split_once(']').unwrap_or((rest, ""));
-        return (address, rest.strip_prefix(':'));
-    }
-    match host.rsplit_once(':') {
-        Some((address, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => (address, Some(port)),
-        _ => (host, None),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::tests::context;
     use super::*;
-    use millrace_telemetry::metrics::Value;
-
-    fn context(registry: &Registry) -> Context {
-        let shared = millrace_engine::component::Shared::new(
-            registry.clone(),
-            &millrace_engine::Health::starting(),
-            1,
-            1,
-            "test",
-        );
-        Context { shared, kind: "exporter", id: "otlp".parse().expect("an id"), pipeline: None }
-    }
-
-    #[test]
-    fn a_host_header_is_an_address_and_perhaps_a_port() {
-        assert_eq!(split_host("a.b:80"), ("a.b", Some("80")));
-        assert_eq!(split_host("a.b"), ("a.b", None));
-        assert_eq!(split_host("[::1]:80"), ("::1", Some("80")));
-        assert_eq!(split_host("[::1]"), ("::1", None));
-        assert_eq!(split_host("a:b"), ("a:b", None));
-    }
-
-    #[test]
-    fn below_level_detailed_nothing_is_counted() {
-        let registry = Registry::new(Level::Normal);
-        let context = context(&registry);
-        RpcServer::new(&context, "x:1").answered("/a/b", Code::Ok, Instant::now());
-        let client = HttpClient::new(&context, Signal::Logs, &Labels::new(), "http");
-        client.ended(&Uri::from_static("http://x/"), None, 1, Instant::now());
-        assert!(!HttpServer::new(&context).is_active());
-        assert!(registry.snapshot().is_empty());
-    }
+    use millrace_telemetry::{Level, Registry};
 
     #[tokio::test]
     async fn hosts_that_are_longer_than_a_name_are_no_labels() {
@@ -518,26 +282,5 @@ mod tests {
             series.iter().map(|series| series.labels.get("server.address").map(str::len)).collect();
         lens.sort_unstable();
         assert_eq!(lens, [None, Some(253)]);
-    }
-
-    #[test]
-    fn a_call_for_which_there_was_no_connection_does_not_say_whom_it_called() {
-        let registry = Registry::new(Level::Detailed);
-        let server = server(Labels::new(), "backend", Some("4317"));
-        let client = RpcClient::new(&context(&registry), Signal::Logs, server);
-        client.ended("/a.B/Export", Code::Unavailable, false, Instant::now());
-        client.ended("/a.B/Export", Code::Unavailable, true, Instant::now());
-        client.ended("/a.B/Export", Code::Unavailable, true, Instant::now());
-        let families = registry.snapshot();
-        let mut counts: Vec<_> = families[0]
-            .series
-            .iter()
-            .map(|series| {
-                let Value::Histogram { counts, .. } = &series.value else { panic!("a histogram") };
-                (series.labels.get("server.address"), counts.iter().sum::<u64>())
-            })
-            .collect();
-        counts.sort();
-        assert_eq!(counts, [(None, 1), (Some("backend"), 2)]);
     }
 }

@@ -11,7 +11,24 @@ const ENOUGH: u64 = 1 << 30;
 /// How often it is looked at.
 const LOOK: Duration = Duration::from_millis(500);
 
-pub(super) struct Free {
+/// Said while there is little room left on the disk.
+pub const NEARLY_FULL: &str = "the disk is nearly full, and its last part is left to others; make room on it";
+
+/// Whether so little is left of the file system of a path that it is left to others. What cannot be told is enough.
+#[must_use]
+pub fn is_nearly_full(path: &Path) -> bool {
+    rustix::fs::statvfs(path).is_ok_and(|found| {
+        let bytes = |blocks: u64| blocks.saturating_mul(found.f_frsize);
+        leaves_too_little(bytes(found.f_bavail), bytes(found.f_blocks))
+    })
+}
+
+fn leaves_too_little(available: u64, whole: u64) -> bool {
+    available < (whole / SHARE).min(ENOUGH)
+}
+
+/// One that is asked at every request.
+pub(crate) struct Free {
     path: PathBuf,
     created: Instant,
     /// When to look again, in milliseconds since `created`.
@@ -20,7 +37,7 @@ pub(super) struct Free {
 }
 
 impl Free {
-    pub(super) fn of(path: &Path) -> Self {
+    pub(crate) fn of(path: &Path) -> Self {
         Self {
             path: path.to_owned(),
             created: Instant::now(),
@@ -30,17 +47,13 @@ impl Free {
     }
 
     /// Whether less than that is left. Looks at most twice a second; what cannot be told is enough.
-    pub(super) fn is_low(&self) -> bool {
+    pub(crate) fn is_low(&self) -> bool {
         let now_ms = self.created.elapsed().as_millis() as u64;
         let due_ms = self.due_ms.load(Relaxed);
         if now_ms >= due_ms {
             let next = now_ms + LOOK.as_millis() as u64;
             if self.due_ms.compare_exchange(due_ms, next, Relaxed, Relaxed).is_ok() {
-                let low = rustix::fs::statvfs(&self.path).is_ok_and(|found| {
-                    let bytes = |blocks: u64| blocks.saturating_mul(found.f_frsize);
-                    bytes(found.f_bavail) < (bytes(found.f_blocks) / SHARE).min(ENOUGH)
-                });
-                self.is_low.store(low, Relaxed);
+                self.is_low.store(is_nearly_full(&self.path), Relaxed);
             }
         }
         self.is_low.load(Relaxed)
@@ -54,5 +67,17 @@ mod tests {
     #[test]
     fn what_cannot_be_told_is_enough() {
         assert!(!Free::of(Path::new("/nowhere/at/all")).is_low());
+    }
+
+    #[test]
+    fn a_twentieth_is_left_to_others_and_no_more_than_a_gib() {
+        for (available, whole, is_too_little) in [
+            (50, 1000, false),
+            (49, 1000, true),
+            (ENOUGH, 100 * ENOUGH, false),
+            (ENOUGH - 1, 100 * ENOUGH, true),
+        ] {
+            assert_eq!(leaves_too_little(available, whole), is_too_little, "{available} of {whole}");
+        }
     }
 }
