@@ -21,6 +21,9 @@ const FIRST_GROWTH: usize = 16;
 /// receiving it, so it must be rare; a peer can hold no more than this times what it has sent.
 const GROWTH: usize = 8;
 
+/// The least room for which a buffer is lent: what comes in smaller pieces is copied, which is as cheap.
+const LENT_MIN: usize = 16 << 10;
+
 /// A body that is arriving.
 pub(crate) struct Gathering {
     whole: Vec<u8>,
@@ -82,7 +85,7 @@ impl Gathering {
     pub(crate) fn add(&mut self, chunk: &[u8]) -> Result<(), NotKept> {
         let len = self.whole.len().saturating_add(chunk.len());
         if len > self.most {
-            return Err(if self.by_budget { NotKept::NeverFits(self.most) } else { NotKept::TooMuch });
+            return Err(self.too_much());
         }
         let room = self.charge.bytes() as usize;
         if len > room {
@@ -91,7 +94,7 @@ impl Gathering {
                 0 => (chunk.len() * FIRST_GROWTH).clamp(FIRST_MIN, FIRST),
                 room => room * (GROWTH - 1),
             };
-            let generous = needed.max(wanted.min(self.most - room));
+            let generous = needed.max(wanted.min(self.most + between(self.most) - room));
             // When the budget is nearly used up, what is needed may still fit.
             let granted = [generous, needed].into_iter().find(|step| grow(&mut self.charge, room, *step));
             let Some(step) = granted else { return Err(NotKept::OverBudget) };
@@ -99,6 +102,26 @@ impl Gathering {
         }
         self.whole.extend_from_slice(chunk);
         Ok(())
+    }
+
+    /// Lends its buffer with what has arrived, if there is much room behind it that is charged. Nothing has arrived until
+    /// it [is back](Self::take_back).
+    pub(crate) fn lend(&mut self) -> Option<Vec<u8>> {
+        let has_room = self.whole.capacity() - self.whole.len() >= LENT_MIN;
+        has_room.then(|| std::mem::take(&mut self.whole))
+    }
+
+    /// Its own buffer again, with what has arrived meanwhile behind what had.
+    pub(crate) fn take_back(&mut self, whole: Vec<u8>) -> Result<(), NotKept> {
+        if whole.len() > self.most {
+            return Err(self.too_much());
+        }
+        self.whole = whole;
+        Ok(())
+    }
+
+    fn too_much(&self) -> NotKept {
+        if self.by_budget { NotKept::NeverFits(self.most) } else { NotKept::TooMuch }
     }
 
     /// Whether as much has arrived as may.
@@ -114,6 +137,17 @@ impl Gathering {
             charge.shrink_to(whole.len() as u64);
         }
         (Bytes::from(whole), charge)
+    }
+}
+
+/// How much lies between the frames of so many bytes, and behind them, where they come in frames of the usual size: with
+/// room for it, all of a message can be read at once.
+fn between(len: usize) -> usize {
+    const FRAME: usize = 16 << 10;
+    const HEAD: usize = 9;
+    match len / FRAME {
+        0 => 0,
+        frames => (frames + 1) * HEAD,
     }
 }
 
@@ -176,7 +210,8 @@ mod tests {
         assert_eq!(gathering.add(&chunk), Err(NotKept::TooMuch));
         gathering.add(&[7; 100_000 % 77]).expect("it fits exactly");
         let (bytes, charge) = gathering.finish();
-        assert_eq!((bytes.len(), charge.bytes(), budget.used()), (100_000, 100_000, 100_000));
+        let room = (100_000 + between(100_000)) as u64;
+        assert_eq!((bytes.len(), charge.bytes(), budget.used()), (100_000, room, room));
         assert!(bytes.iter().all(|&byte| byte == 7));
     }
 

@@ -102,6 +102,15 @@ impl<T> Connection<T> {
         }
     }
 
+    /// The stream whose data comes next, in the middle of a frame; none where nobody wants it.
+    #[must_use]
+    pub fn receiving(&self) -> Option<u32> {
+        match self.phase {
+            Phase::Data(data) if !data.pad_to_come && data.left > 0 && !data.is_unwanted => Some(data.stream),
+            _ => None,
+        }
+    }
+
     /// Counts what is handed out or thrown away; whether it is handed out.
     fn handed_out(&mut self, data: &mut Data, len: u32) -> Result<bool, Fatal> {
         if !data.is_unwanted

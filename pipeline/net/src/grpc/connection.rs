@@ -75,6 +75,8 @@ struct Driver<U: Unary, S> {
     lease: Option<Lease>,
     /// A request was large enough for a larger window to help.
     wants_window: bool,
+    /// The last message was large, and the next one is read to where it is gathered as soon as that is known.
+    are_large: bool,
     /// When the last answer was given; the beginning of the connection if there was none.
     last_answer: Instant,
     /// How many reads have brought something.
@@ -134,6 +136,7 @@ impl<U: Unary, S: Stream> Driver<U, S> {
             pings,
             lease: None,
             wants_window: false,
+            are_large: false,
             last_answer: now,
             reads: 0,
             first: None,

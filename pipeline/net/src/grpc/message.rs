@@ -71,6 +71,16 @@ impl Receiving {
         message.add(chunk).map_err(not_kept)
     }
 
+    /// Lends the buffer that the message is gathered in, if there is much room in it: [`Gathering::lend`].
+    pub(super) fn lend(&mut self) -> Option<Vec<u8>> {
+        self.message.as_mut()?.lend()
+    }
+
+    /// Has it back, with more in it.
+    pub(super) fn take_back(&mut self, whole: Vec<u8>) -> Result<(), Status> {
+        self.message.as_mut().map_or(Ok(()), |message| message.take_back(whole).map_err(not_kept))
+    }
+
     /// What the prefix says of the message.
     fn announced(&self) -> Result<usize, Status> {
         let [flag, len @ ..] = self.prefix;

@@ -13,6 +13,10 @@ use std::time::Instant;
 use tokio::time::Sleep;
 use tokio_util::io::poll_read_buf;
 
+/// How much is read of a request that may be large, to know whether it is. Enough for its headers, and for the room that
+/// its message gets to be all that it needs.
+const BEGINNING: usize = 8 << 10;
+
 impl<U: Unary, S: Stream> Driver<U, S> {
     /// Does all that can be done now.
     pub(super) fn poll<F: Future>(
@@ -66,17 +70,25 @@ impl<U: Unary, S: Stream> Driver<U, S> {
                 }
             }
             buffer.clear();
+            let mut lent = self.lend();
+            let (into, most) = match &mut lent {
+                Some(lent) => lent.room(),
+                None => (&mut buffer, if self.are_large { BEGINNING } else { IN_MAX }),
+            };
             // Into room that nobody had to zero first.
-            match poll_read_buf(Pin::new(&mut self.stream), cx, &mut (&mut buffer).limit(IN_MAX)) {
-                Poll::Pending => break Poll::Pending,
-                Poll::Ready(Err(error)) => break Poll::Ready(End::Broken(error)),
-                Poll::Ready(Ok(0)) => break Poll::Ready(End::Done),
-                Poll::Ready(Ok(_)) => {}
-            }
-            self.reads += 1;
+            let read = poll_read_buf(Pin::new(&mut self.stream), cx, &mut into.limit(most));
             self.first = self.first.or(buffer.first().copied());
-            if let Err(fatal) = self.read(&buffer, now()) {
-                break Poll::Ready(End::Fatal(fatal));
+            let happened = match lent {
+                // It is given back, whatever has been read.
+                Some(lent) => self.read_lent(lent, now()),
+                None => self.read(&buffer, now()),
+            };
+            match (read, happened) {
+                (Poll::Pending, _) => break Poll::Pending,
+                (Poll::Ready(Err(error)), _) => break Poll::Ready(End::Broken(error)),
+                (Poll::Ready(Ok(0)), _) => break Poll::Ready(End::Done),
+                (_, Err(fatal)) => break Poll::Ready(End::Fatal(fatal)),
+                (_, Ok(())) => self.reads += 1,
             }
         };
         spare::give_back(buffer);

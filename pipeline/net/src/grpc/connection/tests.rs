@@ -1,5 +1,7 @@
 //! Conversations written by hand, frame by frame, with the time that timers go by.
 
+mod pieces;
+
 use super::*;
 use crate::admission::Admission;
 use crate::connections::{Door, Windows};
@@ -28,7 +30,7 @@ struct Echo;
 
 impl Unary for Echo {
     fn route(&self, path: &str) -> Option<u8> {
-        ["/test.Service/Echo", "/test.Service/Slow", "/test.Service/Take"]
+        ["/test.Service/Echo", "/test.Service/Slow", "/test.Service/Take", "/test.Service/Told"]
             .iter()
             .position(|known| *known == path)
             .map(|at| at as u8)
@@ -39,6 +41,7 @@ impl Unary for Echo {
             match call.route {
                 0 => return Ok(call.message),
                 1 => sleep(SLOW).await,
+                3 => return Ok(pieces::told(&call.message)),
                 _ => {}
             }
             Ok(Bytes::new())
