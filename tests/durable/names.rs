@@ -237,7 +237,7 @@ async fn a_reload_that_changes_the_name_hands_over_what_waits_in_memory() {
     assert_eq!(delivered(&stub).len(), 300, "each once");
     let stopped = collector.stopped_by("TERM").await;
     stopped.assert_clean();
-    assert!(!stopped.log.contains("No longer part of the configuration"), "{}", stopped.log);
+    assert!(!stopped.log.contains("Nothing in the configuration sends from here"), "{}", stopped.log);
     assert_eq!((stopped.account("received"), stopped.account("delivered")), (300, 300), "{}", stopped.log);
 }
 

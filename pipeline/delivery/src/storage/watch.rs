@@ -173,8 +173,8 @@ impl Watch {
             items = held.items,
             bytes = held.bytes,
             folder = %self.place.folder().display(),
-            "No longer part of the configuration. What has not been sent stays on disk until there is a component of \
-             this name again (`millrace queue list` shows it)."
+            "Nothing in the configuration sends from here any more. What has not been sent stays on disk until a \
+             component of this name has this storage again (`millrace queue list` shows it)."
         );
     }
 
