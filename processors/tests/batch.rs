@@ -51,7 +51,7 @@ impl Destination {
 }
 
 impl Sender for Destination {
-    fn send<'a>(&'a self, batch: &'a Batch, _: Charge) -> BoxFuture<'a, Result<Accepted, Failure>> {
+    fn send<'a>(&'a self, batch: &'a Batch) -> BoxFuture<'a, Result<Accepted, Failure>> {
         Box::pin(async {
             if let Some(failure) = self.down.lock().expect("no test panics here").clone() {
                 return Err(failure);

@@ -13,8 +13,8 @@ use millrace_engine::component::{Context, ProcessorConfig, Shared};
 use millrace_engine::entry::Route;
 use millrace_engine::ledger::Term;
 use millrace_engine::{
-    Account, Batch, BoxFuture, Budget, Charge, Cost, Entry, Failure, Health, Lanes, Metadata, Origin, Piece,
-    Tasks, Until,
+    Account, Batch, BoxFuture, Budget, Cost, Entry, Failure, Health, Lanes, Metadata, Origin, Piece, Tasks,
+    Until,
 };
 use millrace_processors::memory_limiter;
 use millrace_telemetry::catalogue::receiver as catalogue;
@@ -378,7 +378,7 @@ fn patient() -> QueueConfig {
 struct Nop;
 
 impl Sender for Nop {
-    fn send<'a>(&'a self, _: &'a Batch, _: Charge) -> BoxFuture<'a, Result<Accepted, Failure>> {
+    fn send<'a>(&'a self, _: &'a Batch) -> BoxFuture<'a, Result<Accepted, Failure>> {
         Box::pin(async { Ok(Accepted::default()) })
     }
 }

@@ -36,7 +36,7 @@ impl Destination {
 }
 
 impl Sender for Destination {
-    fn send<'a>(&'a self, _batch: &'a Batch, _: Charge) -> BoxFuture<'a, Result<Accepted, Failure>> {
+    fn send<'a>(&'a self, _batch: &'a Batch) -> BoxFuture<'a, Result<Accepted, Failure>> {
         Box::pin(async {
             self.asked.fetch_add(1, SeqCst);
             sleep(self.delay).await;

@@ -19,7 +19,7 @@ use chunks::Chunks;
 use logger::Logger;
 use millrace_delivery::{Accepted, Exporter, Sender};
 use millrace_engine::component::{BuildError, Context, ExporterConfig, Factory, Stability};
-use millrace_engine::{Batch, BoxFuture, Charge, Failure, Stage};
+use millrace_engine::{Batch, BoxFuture, Failure, Stage};
 use millrace_telemetry::warn_sparingly;
 use millrace_wire::Signal;
 use output::Outputs;
@@ -77,7 +77,7 @@ struct Debug {
 }
 
 impl Sender for Debug {
-    fn send<'a>(&'a self, batch: &'a Batch, _: Charge) -> BoxFuture<'a, Result<Accepted, Failure>> {
+    fn send<'a>(&'a self, batch: &'a Batch) -> BoxFuture<'a, Result<Accepted, Failure>> {
         Box::pin(async move {
             let mut speaker = Arc::clone(&self.speaker).lock_owned().await;
             let short = self.verbosity == Verbosity::Basic || batch.cost().bytes <= INLINE_BYTES;

@@ -146,7 +146,7 @@ async fn off_the_workers(
 }
 
 impl Sender for File {
-    fn send<'a>(&'a self, batch: &'a Batch, _: Charge) -> BoxFuture<'a, Result<Accepted, Failure>> {
+    fn send<'a>(&'a self, batch: &'a Batch) -> BoxFuture<'a, Result<Accepted, Failure>> {
         Box::pin(async move {
             let written = self.write(batch).await;
             if let Err(failure) = &written

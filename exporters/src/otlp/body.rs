@@ -1,7 +1,7 @@
 //! From a batch to the body of a request.
 
 use bytes::Bytes;
-use millrace_engine::{Batch, Charge, Cost, Failure, Fault, Reason};
+use millrace_engine::{Batch, Budget, Charge, Cost, Failure, Fault, Reason};
 use millrace_net::Encoding;
 use millrace_net::compression::{Level, OFFLOAD_ABOVE};
 use millrace_wire::Payload;
@@ -33,39 +33,30 @@ pub(super) struct Body {
     _charge: Charge,
 }
 
-/// What [`protobuf`] takes of memory; nothing for what is not sent in one piece.
-pub(super) fn protobuf_takes(batch: &Batch, packing: Packing) -> u64 {
-    sendable(batch.cost()).map_or(0, |cost| compressing(packing.encoding, cost.bytes))
-}
-
-/// What [`json`] takes of memory; nothing for what is not sent in one piece.
-pub(super) fn json_takes(batch: &Batch, packing: Packing) -> u64 {
-    let most = sendable(batch.cost()).map_or(0, |cost| cost.bytes * JSON_GROWTH);
-    most + compressing(packing.encoding, most)
-}
-
-/// The body of a batch in protobuf: its pieces as they lie, or compressed into one part, in the room that
-/// [it takes](protobuf_takes).
+/// The body of a batch in protobuf: its pieces as they lie, or compressed into one part.
 ///
 /// # Errors
 /// [`Reason::TooLarge`] for what no destination is likely to take, so that it is sent in halves.
-pub(super) async fn protobuf(batch: &Batch, packing: Packing, room: Charge) -> Result<Body, Failure> {
+pub(super) async fn protobuf(batch: &Batch, packing: Packing, work: &Budget) -> Result<Body, Failure> {
     let cost = sendable(batch.cost())?;
     let parts: Vec<Bytes> = batch.pieces().iter().map(|piece| piece.payload.bytes().clone()).collect();
     if packing.encoding == Encoding::None {
         return Ok(Body { parts, _charge: Charge::none() });
     }
-    off_the_workers(cost.bytes, move || compressed(&parts, cost.bytes, packing, room)).await
+    let charge = work.charge(compressing(packing.encoding, cost.bytes)).await;
+    off_the_workers(cost.bytes, move || compressed(&parts, cost.bytes, packing, charge)).await
 }
 
-/// The body of a batch in OTLP/JSON, in the room that [it takes](json_takes).
+/// The body of a batch in OTLP/JSON.
 ///
 /// # Errors
 /// As [`protobuf`].
-pub(super) async fn json(batch: &Batch, packing: Packing, mut room: Charge) -> Result<Body, Failure> {
+pub(super) async fn json(batch: &Batch, packing: Packing, work: &Budget) -> Result<Body, Failure> {
     let cost = sendable(batch.cost())?;
     let payloads: Vec<Payload> = batch.pieces().iter().map(|piece| piece.payload.clone()).collect();
     let most = cost.bytes * JSON_GROWTH;
+    // Charged once: whoever waits for a second charge may wait for himself.
+    let mut charge = work.charge(most + compressing(packing.encoding, most)).await;
     let build = move || {
         let mut json = Vec::new();
         to_json_all(&payloads, &mut json)
@@ -74,10 +65,10 @@ pub(super) async fn json(batch: &Batch, packing: Packing, mut room: Charge) -> R
         let bytes = sendable(Cost { bytes: json.len() as u64, ..cost })?.bytes;
         let parts = vec![Bytes::from(json)];
         if packing.encoding == Encoding::None {
-            room.shrink_to(bytes);
-            return Ok(Body { parts, _charge: room });
+            charge.shrink_to(bytes);
+            return Ok(Body { parts, _charge: charge });
         }
-        compressed(&parts, bytes, packing, room)
+        compressed(&parts, bytes, packing, charge)
     };
     off_the_workers(most, build).await
 }
@@ -134,36 +125,26 @@ fn internal(message: impl Into<Cow<'static, str>>) -> Failure {
 mod tests {
     use super::*;
     use crate::testing::{batch, log};
-    use millrace_engine::{Budget, Reason};
-
-    async fn protobuf_in(work: &Budget, batch: &Batch, encoding: Encoding) -> Result<Body, Failure> {
-        let room = work.charge(protobuf_takes(batch, encoding.into())).await;
-        protobuf(batch, encoding.into(), room).await
-    }
-
-    async fn json_in(work: &Budget, batch: &Batch, encoding: Encoding) -> Result<Body, Failure> {
-        let room = work.charge(json_takes(batch, encoding.into())).await;
-        json(batch, encoding.into(), room).await
-    }
+    use millrace_engine::Reason;
 
     #[tokio::test]
     async fn more_than_4_mib_is_to_be_halved_unless_it_is_one_item() {
         let work = Budget::new(64 << 20);
         let half = || log(&"x".repeat(SEND_MAX as usize / 2));
-        let halves = protobuf_in(&work, &batch([half(), half()]), Encoding::None).await;
+        let halves = protobuf(&batch([half(), half()]), Encoding::None.into(), &work).await;
         assert!(halves.is_err_and(|failure| failure.reason == Reason::TooLarge));
         let single = log(&"x".repeat(SEND_MAX as usize + 1));
-        assert!(protobuf_in(&work, &batch([single]), Encoding::None).await.is_ok());
+        assert!(protobuf(&batch([single]), Encoding::None.into(), &work).await.is_ok());
     }
 
     #[tokio::test]
     async fn pieces_lie_end_to_end_compressed_or_not() {
         let work = Budget::new(64 << 20);
         let batch = batch([log("one"), log("two")]);
-        let plain = protobuf_in(&work, &batch, Encoding::None).await.expect("a body");
+        let plain = protobuf(&batch, Encoding::None.into(), &work).await.expect("a body");
         assert_eq!(plain.parts.len(), 2);
         for encoding in [Encoding::Gzip, Encoding::Zstd, Encoding::Snappy, Encoding::Lz4] {
-            let compressed = protobuf_in(&work, &batch, encoding).await.expect("a body");
+            let compressed = protobuf(&batch, encoding.into(), &work).await.expect("a body");
             let (inflated, _charge) = encoding
                 .inflate(&compressed.parts[0], 1 << 20, &Budget::new(16 << 20))
                 .expect("what we compress inflates");
@@ -176,12 +157,12 @@ mod tests {
     async fn json_is_one_object_and_its_charge_covers_it() {
         let work = Budget::new(64 << 20);
         let batch = batch([log("one"), log(&"x".repeat(1 << 20))]);
-        let plain = json_in(&work, &batch, Encoding::None).await.expect("a body");
+        let plain = json(&batch, Encoding::None.into(), &work).await.expect("a body");
         let text = plain.parts.concat();
         assert!(text.starts_with(br#"{"resourceLogs":["#) && text.ends_with(b"]}"));
         assert_eq!(work.used(), text.len() as u64);
         drop(plain);
-        let compressed = json_in(&work, &batch, Encoding::Gzip).await.expect("a body");
+        let compressed = json(&batch, Encoding::Gzip.into(), &work).await.expect("a body");
         assert!(compressed.parts[0].len() < text.len() / 10);
         assert_eq!(work.used(), compressed.parts[0].len() as u64);
         drop(compressed);
@@ -195,7 +176,7 @@ mod tests {
         let record = || log(&"\\u0001".repeat(SEND_MAX as usize / 8));
         let batch = batch([record(), record()]);
         assert!(batch.cost().bytes < SEND_MAX);
-        let refused = json_in(&work, &batch, Encoding::None).await;
+        let refused = json(&batch, Encoding::None.into(), &work).await;
         assert!(refused.is_err_and(|failure| failure.reason == Reason::TooLarge));
         assert_eq!(work.used(), 0);
     }

@@ -4,7 +4,7 @@ use super::{accepted, body, destination};
 use http::Uri;
 use millrace_delivery::{Accepted, Delivery, DeliveryConfig, Exporter, Sender};
 use millrace_engine::component::{BuildError, Context, ExporterConfig, Factory, Stability};
-use millrace_engine::{Batch, BoxFuture, Charge, Failure, Fault, Reason, Stage};
+use millrace_engine::{Batch, BoxFuture, Budget, Failure, Fault, Reason, Stage};
 use millrace_net::config::GrpcClientConfig;
 use millrace_net::connect::Credentials;
 use millrace_net::grpc::{CallError, Channel, Code, Status};
@@ -68,6 +68,7 @@ impl Config {
             uri,
             signal,
             encoding: encoding.map_or(Encoding::None, |(encoding, _)| encoding),
+            work: context.shared.work.clone(),
             measures,
         })
     }
@@ -79,18 +80,15 @@ struct GrpcSender {
     uri: Uri,
     signal: Signal,
     encoding: Encoding,
+    work: Budget,
     measures: RpcClient,
 }
 
 impl Sender for GrpcSender {
-    fn takes(&self, batch: &Batch) -> u64 {
-        body::protobuf_takes(batch, self.encoding.into())
-    }
-
-    fn send<'a>(&'a self, batch: &'a Batch, room: Charge) -> BoxFuture<'a, Result<Accepted, Failure>> {
+    fn send<'a>(&'a self, batch: &'a Batch) -> BoxFuture<'a, Result<Accepted, Failure>> {
         Box::pin(async move {
             let headers = self.credentials.authorize(self.channel.headers(), batch).await?;
-            let body = body::protobuf(batch, self.encoding.into(), room).await?;
+            let body = body::protobuf(batch, self.encoding.into(), &self.work).await?;
             let started = Instant::now();
             let called = self.channel.unary(&self.uri, &headers, &body.parts).await;
             let code = called.as_ref().err().map_or(Code::Ok, |error| error.status().code);

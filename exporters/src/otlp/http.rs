@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use millrace_config::{Checker, Validate, discreet};
 use millrace_delivery::{Accepted, Delivery, DeliveryConfig, Exporter, Sender};
 use millrace_engine::component::{BuildError, Context, ExporterConfig, Factory, Stability};
-use millrace_engine::{Batch, BoxFuture, Charge, Failure, Fault, Reason, Stage};
+use millrace_engine::{Batch, BoxFuture, Budget, Failure, Fault, Reason, Stage};
 use millrace_net::Confided;
 use millrace_net::Endpoint;
 use millrace_net::config::{HttpClientConfig, check_url, header_map};
@@ -160,6 +160,7 @@ impl ExporterConfig for Config {
                 encoding: self.client.compression,
                 level: self.client.compression_params.level(),
             },
+            work: context.shared.work.clone(),
             measures,
         };
         let delivery = Delivery {
@@ -205,23 +206,17 @@ struct HttpSender {
     signal: Signal,
     format: BodyFormat,
     packing: Packing,
+    work: Budget,
     measures: HttpClient,
 }
 
 impl Sender for HttpSender {
-    fn takes(&self, batch: &Batch) -> u64 {
-        match self.format {
-            BodyFormat::Proto => body::protobuf_takes(batch, self.packing),
-            BodyFormat::Json => body::json_takes(batch, self.packing),
-        }
-    }
-
-    fn send<'a>(&'a self, batch: &'a Batch, room: Charge) -> BoxFuture<'a, Result<Accepted, Failure>> {
+    fn send<'a>(&'a self, batch: &'a Batch) -> BoxFuture<'a, Result<Accepted, Failure>> {
         Box::pin(async move {
             let headers = self.credentials.authorize(&self.headers, batch).await?;
             let body = match self.format {
-                BodyFormat::Proto => body::protobuf(batch, self.packing, room).await?,
-                BodyFormat::Json => body::json(batch, self.packing, room).await?,
+                BodyFormat::Proto => body::protobuf(batch, self.packing, &self.work).await?,
+                BodyFormat::Json => body::json(batch, self.packing, &self.work).await?,
             };
             let (started, bytes) = (Instant::now(), body.parts.iter().map(|part| part.len() as u64).sum());
             let sent = self.client.post(&self.uri, &headers, &body.parts).await;
@@ -362,6 +357,7 @@ mod tests {
             signal: Signal::Logs,
             format: BodyFormat::Json,
             packing: Encoding::None.into(),
+            work: Budget::new(1),
             measures: HttpClient::new(
                 &crate::testing::context("otlp_http"),
                 Signal::Logs,

@@ -24,7 +24,7 @@ use identify::Rules;
 use intake::Intake;
 use millrace_delivery::{Accepted, Exporter, Sender};
 use millrace_engine::component::{BuildError, Context, ExporterConfig, Factory, Stability};
-use millrace_engine::{Batch, BoxFuture, Charge, Failure, Stage};
+use millrace_engine::{Batch, BoxFuture, Failure, Stage};
 use millrace_formats::prometheus::{Offer, OpenMetrics};
 use millrace_net::admin::{AdminServer, Counted};
 use millrace_telemetry::catalogue::millrace as catalogue;
@@ -147,7 +147,7 @@ impl Sender for Prometheus {
         server.iter().for_each(AdminServer::begin);
     }
 
-    fn send<'a>(&'a self, batch: &'a Batch, _: Charge) -> BoxFuture<'a, Result<Accepted, Failure>> {
+    fn send<'a>(&'a self, batch: &'a Batch) -> BoxFuture<'a, Result<Accepted, Failure>> {
         Box::pin(async move { Ok(Accepted { rejected_items: self.intake.take(batch, Instant::now()) }) })
     }
 

@@ -94,7 +94,6 @@ impl Exporter {
             retry: if is_on_disk { retry.on_disk() } else { retry },
             budget: RetryBudget::new(&context.shared.retries),
             slots,
-            work: context.shared.work.clone(),
         }));
         let measures = Measures::new(context, signal, &delivery.destination);
         let letters = match delivery.queue.as_option() {

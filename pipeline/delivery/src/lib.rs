@@ -37,7 +37,7 @@ pub use exporter::{BatchNames, Delivery, Exporter};
 pub use queue::fuzzing;
 pub use status_codes::{StatusCode, StatusCodes};
 
-use millrace_engine::{Batch, BoxFuture, Charge, Failure};
+use millrace_engine::{Batch, BoxFuture, Failure};
 
 /// The destination has answered that it has the batch.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -49,21 +49,15 @@ pub struct Accepted {
 
 /// A protocol: how one batch gets to the destination, in one attempt.
 pub trait Sender: Send + Sync + 'static {
-    /// Bytes of memory that sending a batch takes beside the batch itself: to compress it, for instance. They are waited
-    /// for before it is sent, so that the destination is not blamed for that.
-    fn takes(&self, _batch: &Batch) -> u64 {
-        0
-    }
-
-    /// Sends a batch in the `room` that it [takes](Self::takes), and returns when the destination has answered. Retrying,
-    /// deadlines and splitting are the caller's business: the future may be dropped at any time.
+    /// Sends a batch, and returns when the destination has answered. Retrying, deadlines and splitting are the
+    /// caller's business: the future may be dropped at any time.
     ///
     /// # Errors
     /// A [`Failure`] that says whether the same batch may succeed later. [`Reason::TooLarge`] makes the caller send
     /// it in halves.
     ///
     /// [`Reason::TooLarge`]: millrace_engine::Reason::TooLarge
-    fn send<'a>(&'a self, batch: &'a Batch, room: Charge) -> BoxFuture<'a, Result<Accepted, Failure>>;
+    fn send<'a>(&'a self, batch: &'a Batch) -> BoxFuture<'a, Result<Accepted, Failure>>;
 
     /// Whoever it is built for begins to work: what others would notice of it begins here.
     fn begin(&self) {}

@@ -7,7 +7,6 @@ use millrace_delivery::{Delivery, QueueConfig, RetryConfig};
 use millrace_engine::ledger::Term;
 use millrace_engine::{Batch, Failure, Fault, Reason, Retry};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::time::Duration;
 use support::process::{Trial, direct, queued};
 use support::sender::{Go, Scripted, later, never, too_large};
@@ -240,66 +239,9 @@ impl millrace_delivery::Sender for TooLargeFor {
     fn send<'a>(
         &'a self,
         batch: &'a Batch,
-        room: millrace_engine::Charge,
     ) -> millrace_engine::BoxFuture<'a, Result<millrace_delivery::Accepted, Failure>> {
         Box::pin(async move {
-            if ids(batch).contains(&self.id) { Err(too_large()) } else { self.inner.send(batch, room).await }
+            if ids(batch).contains(&self.id) { Err(too_large()) } else { self.inner.send(batch).await }
         })
-    }
-}
-
-/// Takes memory to send in, and keeps how much it was given.
-struct Taking {
-    bytes: u64,
-    given: AtomicU64,
-}
-
-impl millrace_delivery::Sender for Taking {
-    fn takes(&self, _: &Batch) -> u64 {
-        self.bytes
-    }
-
-    fn send<'a>(
-        &'a self,
-        _: &'a Batch,
-        room: millrace_engine::Charge,
-    ) -> millrace_engine::BoxFuture<'a, Result<millrace_delivery::Accepted, Failure>> {
-        self.given.store(room.bytes(), SeqCst);
-        Box::pin(async { Ok(millrace_delivery::Accepted::default()) })
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_destination_is_not_blamed_for_memory_that_is_waited_for() {
-    let sender = Arc::new(Taking { bytes: 1 << 20, given: AtomicU64::new(0) });
-    // No time limit: waited for as long as it takes. With one: refused as our fault, or tried again.
-    for (delivery, is_taken) in [
-        (direct(), true),
-        (Delivery { timeout: 5 * SECOND, ..direct() }, false),
-        (Delivery { timeout: 5 * SECOND, ..patient() }, true),
-    ] {
-        let trial = Trial::new(&delivery, Arc::clone(&sender) as _);
-        let work = trial.context.shared.work.clone();
-        let all = work.try_charge(work.limit()).expect("nobody else is there");
-        let free_at_last = async {
-            tokio::time::sleep(30 * SECOND).await;
-            assert_eq!(sender.given.load(SeqCst), 0, "there was none");
-            drop(all);
-        };
-        let (outcome, ()) = tokio::join!(trial.hand_in(batch(0..3)), free_at_last);
-        match outcome {
-            Ok(()) => assert!(is_taken),
-            Err(failure) => {
-                assert_eq!((failure.fault, failure.reason), (Fault::Us, Reason::OverBudget));
-                assert!(
-                    !is_taken && failure.is_transient() && failure.message.contains("within 5s"),
-                    "{failure}"
-                );
-            }
-        }
-        let given = sender.given.swap(0, SeqCst);
-        assert_eq!((given, work.used()), (if is_taken { 1 << 20 } else { 0 }, 0));
-        trial.drain(SECOND).await;
-        trial.assert_settled();
     }
 }

@@ -175,7 +175,6 @@ impl millrace_delivery::Sender for NeverCloses {
     fn send<'a>(
         &'a self,
         _: &'a millrace_engine::Batch,
-        _: millrace_engine::Charge,
     ) -> millrace_engine::BoxFuture<'a, Result<millrace_delivery::Accepted, millrace_engine::Failure>> {
         Box::pin(async { Ok(millrace_delivery::Accepted::default()) })
     }

@@ -6,7 +6,7 @@ use millrace_config::Duration as Configured;
 use millrace_delivery::{Accepted, Delivery, QueueConfig, RetryConfig, Sender};
 use millrace_engine::ledger::Term;
 use millrace_engine::status::Condition;
-use millrace_engine::{Batch, BoxFuture, Charge, Failure, Fault, Reason};
+use millrace_engine::{Batch, BoxFuture, Failure, Fault, Reason};
 use millrace_wire::Signal;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
@@ -100,7 +100,7 @@ impl Simulated {
 }
 
 impl Sender for Simulated {
-    fn send<'a>(&'a self, batch: &'a Batch, _: Charge) -> BoxFuture<'a, Result<Accepted, Failure>> {
+    fn send<'a>(&'a self, batch: &'a Batch) -> BoxFuture<'a, Result<Accepted, Failure>> {
         Box::pin(self.attempt(batch))
     }
 }

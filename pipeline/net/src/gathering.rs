@@ -30,6 +30,8 @@ pub(crate) struct Gathering {
     charge: Charge,
     /// How much may arrive.
     most: usize,
+    /// What there is to be room for beside it.
+    between: usize,
     /// No more may because the budget has room for no more.
     by_budget: bool,
 }
@@ -70,7 +72,7 @@ impl Gathering {
             return Err(NotKept::OverBudget);
         }
         charge.shrink_to(0);
-        Ok(Self { whole: Vec::new(), charge, most: len, by_budget: false })
+        Ok(Self { whole: Vec::new(), charge, most: len, between: 0, by_budget: false })
     }
 
     /// A body that does not say how long it is, of at most `limit` bytes.
@@ -78,7 +80,13 @@ impl Gathering {
         let largest = largest(budget);
         let mut charge = budget.try_charge(FIRST_MIN.min(limit) as u64).ok_or(NotKept::OverBudget)?;
         charge.shrink_to(0);
-        Ok(Self { whole: Vec::new(), charge, most: limit.min(largest), by_budget: largest < limit })
+        Ok(Self {
+            whole: Vec::new(),
+            charge,
+            most: limit.min(largest),
+            between: 0,
+            by_budget: largest < limit,
+        })
     }
 
     /// Adds what has arrived.
@@ -94,7 +102,7 @@ impl Gathering {
                 0 => (chunk.len() * FIRST_GROWTH).clamp(FIRST_MIN, FIRST),
                 room => room * (GROWTH - 1),
             };
-            let generous = needed.max(wanted.min(self.most + between(self.most) - room));
+            let generous = needed.max(wanted.min(self.most + self.between - room));
             // When the budget is nearly used up, what is needed may still fit.
             let granted = [generous, needed].into_iter().find(|step| grow(&mut self.charge, room, *step));
             let Some(step) = granted else { return Err(NotKept::OverBudget) };
@@ -104,8 +112,14 @@ impl Gathering {
         Ok(())
     }
 
+    /// The same in frames of HTTP/2, which are read together with what is between them: with room for that, all of it can be
+    /// read at once.
+    pub(crate) fn in_frames(self) -> Self {
+        Self { between: between(self.most), ..self }
+    }
+
     /// Lends its buffer with what has arrived, if there is much room behind it that is charged. Nothing has arrived until
-    /// it [is back](Self::take_back).
+    /// it [is back](Self::take_back), which is to be soon: its charge does not wait for it.
     pub(crate) fn lend(&mut self) -> Option<Vec<u8>> {
         let has_room = self.whole.capacity() - self.whole.len() >= LENT_MIN;
         has_room.then(|| std::mem::take(&mut self.whole))
@@ -140,8 +154,7 @@ impl Gathering {
     }
 }
 
-/// How much lies between the frames of so many bytes, and behind them, where they come in frames of the usual size: with
-/// room for it, all of a message can be read at once.
+/// How much lies between the frames of so many bytes, and behind them, where they have the usual size.
 fn between(len: usize) -> usize {
     const FRAME: usize = 16 << 10;
     const HEAD: usize = 9;
@@ -210,8 +223,7 @@ mod tests {
         assert_eq!(gathering.add(&chunk), Err(NotKept::TooMuch));
         gathering.add(&[7; 100_000 % 77]).expect("it fits exactly");
         let (bytes, charge) = gathering.finish();
-        let room = (100_000 + between(100_000)) as u64;
-        assert_eq!((bytes.len(), charge.bytes(), budget.used()), (100_000, room, room));
+        assert_eq!((bytes.len(), charge.bytes(), budget.used()), (100_000, 100_000, 100_000));
         assert!(bytes.iter().all(|&byte| byte == 7));
     }
 

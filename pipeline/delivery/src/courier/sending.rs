@@ -7,7 +7,7 @@ use crate::concurrency::{Outcome, Slot, Slots};
 use crate::retry::Backoff;
 use crate::says::say;
 use crate::{Accepted, RetryConfig, Sender};
-use millrace_engine::{Batch, Budget, Charge, Failure, Fault, Reason, Retry};
+use millrace_engine::{Batch, Failure, Fault, Reason, Retry};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
@@ -21,8 +21,6 @@ pub(crate) struct Protocol {
     pub(crate) budget: RetryBudget,
     /// How many attempts are under way at once, where that is limited at all.
     pub(crate) slots: Option<Arc<Slots>>,
-    /// Memory for what an attempt takes.
-    pub(crate) work: Budget,
 }
 
 /// How long a request has been worked on, less the time for which it was held back for the destination's sake: nothing
@@ -148,27 +146,13 @@ impl<'a> Sending<'a> {
     }
 
     async fn send(&self, batch: &Batch) -> Result<Accepted, Failure> {
-        let room = self.room(batch).await?;
         let limit = self.protocol.timeout;
-        within(limit, self.protocol.sender.send(batch, room)).await.unwrap_or_else(|| {
+        if limit.is_zero() {
+            return self.protocol.sender.send(batch).await;
+        }
+        timeout(limit, self.protocol.sender.send(batch)).await.unwrap_or_else(|_| {
             let message = format!("no answer within {limit:?}; raise `timeout` if the destination is slow");
             Err(Failure::transient(Fault::Destination, Reason::Timeout, message))
-        })
-    }
-
-    /// Memory for what sending takes, which may be waited for as long as for an answer.
-    async fn room(&self, batch: &Batch) -> Result<Charge, Failure> {
-        let Protocol { sender, work, timeout: limit, .. } = self.protocol;
-        let bytes = sender.takes(batch);
-        if bytes == 0 {
-            return Ok(Charge::none());
-        }
-        within(*limit, work.charge(bytes)).await.ok_or_else(|| {
-            let message = format!(
-                "no memory to compress or rewrite the request within {limit:?}, as other exporters use what there is; \
-                 raise the limit of `memory_limiter`"
-            );
-            Failure::transient(Fault::Us, Reason::OverBudget, message)
         })
     }
 
@@ -182,11 +166,6 @@ impl<'a> Sending<'a> {
             ..failure
         }
     }
-}
-
-/// What comes of something within a limit, of which zero is none.
-async fn within<T>(limit: Duration, future: impl Future<Output = T>) -> Option<T> {
-    if limit.is_zero() { Some(future.await) } else { timeout(limit, future).await.ok() }
 }
 
 /// What a request meets that is to be sent by another one.

@@ -2,7 +2,7 @@
 
 use super::ids;
 use millrace_delivery::{Accepted, Sender};
-use millrace_engine::{Batch, BoxFuture, Charge, Failure, Fault, Reason};
+use millrace_engine::{Batch, BoxFuture, Failure, Fault, Reason};
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
@@ -118,7 +118,7 @@ impl Scripted {
 }
 
 impl Sender for Scripted {
-    fn send<'a>(&'a self, batch: &'a Batch, _: Charge) -> BoxFuture<'a, Result<Accepted, Failure>> {
+    fn send<'a>(&'a self, batch: &'a Batch) -> BoxFuture<'a, Result<Accepted, Failure>> {
         Box::pin(self.attempt(batch))
     }
 

@@ -62,7 +62,7 @@ impl Receiving {
                 }
                 chunk = rest;
                 let len = self.announced()?;
-                self.message.insert(Gathering::announced(len, budget).map_err(not_kept)?)
+                self.message.insert(Gathering::announced(len, budget).map_err(not_kept)?.in_frames())
             }
         };
         if chunk.is_empty() {

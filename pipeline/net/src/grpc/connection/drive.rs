@@ -13,8 +13,8 @@ use std::time::Instant;
 use tokio::time::Sleep;
 use tokio_util::io::poll_read_buf;
 
-/// How much is read of a request that may be large, to know whether it is. Enough for its headers, and for the room that
-/// its message gets to be all that it needs.
+/// How much is read of a request that may be large, to know whether it is. Enough for its headers, and for the most room
+/// that a message gets at first.
 const BEGINNING: usize = 8 << 10;
 
 impl<U: Unary, S: Stream> Driver<U, S> {
@@ -58,7 +58,7 @@ impl<U: Unary, S: Stream> Driver<U, S> {
     }
 
     /// Reads all there is, and does what it asks for.
-    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+    pub(super) fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<End> {
         let mut buffer = spare::take();
         let end = loop {
             // Whoever does not take its answers is not listened to.
@@ -73,22 +73,25 @@ impl<U: Unary, S: Stream> Driver<U, S> {
             let mut lent = self.lend();
             let (into, most) = match &mut lent {
                 Some(lent) => lent.room(),
-                None => (&mut buffer, if self.are_large { BEGINNING } else { IN_MAX }),
+                None if self.are_large && self.http2.receiving().is_none() => (&mut buffer, BEGINNING),
+                None => (&mut buffer, IN_MAX),
             };
             // Into room that nobody had to zero first.
             let read = poll_read_buf(Pin::new(&mut self.stream), cx, &mut into.limit(most));
+            let Poll::Ready(Ok(1..)) = read else {
+                if let Some(lent) = lent {
+                    self.not_read(lent);
+                }
+                break read.map(|read| read.map_or_else(End::Broken, |_| End::Done));
+            };
+            self.reads += 1;
             self.first = self.first.or(buffer.first().copied());
             let happened = match lent {
-                // It is given back, whatever has been read.
                 Some(lent) => self.read_lent(lent, now()),
                 None => self.read(&buffer, now()),
             };
-            match (read, happened) {
-                (Poll::Pending, _) => break Poll::Pending,
-                (Poll::Ready(Err(error)), _) => break Poll::Ready(End::Broken(error)),
-                (Poll::Ready(Ok(0)), _) => break Poll::Ready(End::Done),
-                (_, Err(fatal)) => break Poll::Ready(End::Fatal(fatal)),
-                (_, Ok(())) => self.reads += 1,
+            if let Err(fatal) = happened {
+                break Poll::Ready(End::Fatal(fatal));
             }
         };
         spare::give_back(buffer);
@@ -121,7 +124,7 @@ impl<U: Unary, S: Stream> Driver<U, S> {
         Poll::Ready(Ok(()))
     }
 
-    fn sending_len(&self) -> usize {
+    pub(super) fn sending_len(&self) -> usize {
         self.sending.len() - self.sent + self.http2.out().len()
     }
 

@@ -9,6 +9,7 @@ use super::super::pings::TOO_MANY;
 use super::super::{Status, framed};
 use super::{Driver, Unary, now};
 use crate::connections::{WINDOW_MAX, WINDOW_MIN};
+use crate::read_ahead::IN_MAX;
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderName, HeaderValue, StatusCode};
@@ -48,10 +49,10 @@ pub(super) struct Lent {
 }
 
 impl Lent {
-    /// The buffer, and how much there is room for in it.
+    /// The buffer, and how much is to be read into it at once: no more than elsewhere, as it need not be the message.
     pub(super) fn room(&mut self) -> (&mut Vec<u8>, usize) {
         let room = self.whole.capacity() - self.whole.len();
-        (&mut self.whole, room)
+        (&mut self.whole, room.min(IN_MAX))
     }
 }
 
@@ -78,11 +79,16 @@ impl<U: Unary, S> Driver<U, S> {
         while let Some(event) = self.http2.receive(&mut input, now)? {
             self.happen(event, now)?;
         }
+        self.has_read(now);
+        Ok(())
+    }
+
+    /// Looks after what depends on anything that may have been read.
+    fn has_read(&mut self, now: Instant) {
         if self.life.is_none() && self.http2.is_greeted() {
             self.life = Some(Life::begin(self.server.options.keepalive, now, fastrand::f64()));
         }
         self.tell_taken();
-        Ok(())
     }
 
     fn happen(&mut self, event: Event<'_, Exchange<U>>, now: Instant) -> Result<(), Fatal> {
@@ -141,11 +147,17 @@ impl<U: Unary, S> Driver<U, S> {
         }
         whole.truncate(have);
         self.take_back(own, whole);
-        self.read(&[], now)
+        self.has_read(now);
+        Ok(())
+    }
+
+    /// Takes a buffer back into which nothing has been read.
+    pub(super) fn not_read(&mut self, lent: Lent) {
+        self.take_back(lent.stream, lent.whole);
     }
 
     fn take_back(&mut self, stream: u32, whole: Vec<u8>) {
-        // Its request may be over.
+        // Its request may be over, and its charge with it: then the buffer ends here, a moment later.
         let Some(Exchange::Arriving(arriving)) = self.http2.kept(stream) else { return };
         if let Err(status) = arriving.receiving.take_back(whole) {
             self.refuse(stream, status);
@@ -198,10 +210,9 @@ impl<U: Unary, S> Driver<U, S> {
         let Some(arriving) = self.arrived(stream) else { return };
         let Arriving { receiving, whose, .. } = *arriving;
         let arrived = receiving.finish();
-        if let Ok(arrived) = &arrived {
-            self.wants_window |= arrived.wire_bytes() > WINDOW_MIN as usize / 2;
-            self.are_large = arrived.wire_bytes() > LARGE;
-        }
+        let is_longer = |len| arrived.as_ref().is_ok_and(|arrived| arrived.wire_bytes() > len);
+        self.wants_window |= is_longer(WINDOW_MIN as usize / 2);
+        self.are_large = is_longer(LARGE);
         match (whose, arrived) {
             (Whose::Task(task), arrived) => drop(task.send(arrived)),
             (Whose::Nobody(asked), Ok(arrived)) => {
@@ -219,6 +230,7 @@ impl<U: Unary, S> Driver<U, S> {
     /// A message that is arriving is not wanted.
     fn refuse(&mut self, stream: u32, status: Status) {
         let Some(arriving) = self.arrived(stream) else { return };
+        self.are_large = false;
         match arriving.whose {
             Whose::Task(task) => drop(task.send(Err(status))),
             Whose::Nobody(asked) => {

@@ -1,5 +1,5 @@
 //! Large messages of several streams, in frames of any length with others between them, in pieces of any length. What
-//! arrived is told by its length and checksum, which the library of another computes.
+//! arrived is told by its length and checksum, which flate2 computes.
 
 use super::*;
 use fastrand::Rng;
@@ -126,5 +126,62 @@ async fn large_messages_are_whole_in_whatever_frames_and_pieces_they_come() {
         assert!(!talk.ended, "{seed}");
         assert_eq!(answers, wanted, "{seed}");
         assert_eq!(budget.used(), 0, "{seed}");
+    }
+}
+
+/// A connection with so much to be read, and its peer, which takes a kilobyte of what it is told.
+fn fed(server: &Arc<Server<Echo>>, said: Vec<u8>) -> (Box<Driver<Echo, impl Stream + use<>>>, DuplexStream) {
+    let (peer, deaf) = duplex(1024);
+    let stream = tokio::io::join(io::Cursor::new(said), deaf);
+    (Box::new(Driver::new(Arc::clone(server), stream, Peer(None))), peer)
+}
+
+/// All of it, as far as it goes.
+fn read_on<S: Stream>(driver: &mut Driver<Echo, S>) -> Poll<End> {
+    driver.poll_read(&mut std::task::Context::from_waker(std::task::Waker::noop()))
+}
+
+/// A message of 2 MiB, of which so much has come, in the middle of a frame of which 8 KiB are still to come.
+fn begun(len: usize) -> Vec<u8> {
+    let mut said = [opening(), frame(1, 4, 1, &block(b"Told"))].concat();
+    said.extend(frame(0, 0, 1, &[0, 0, 0x20, 0, 0]));
+    (0..len / 16_384).for_each(|_| said.extend(frame(0, 0, 1, &[7; 16_384])));
+    let cut = frame(0, 0, 1, &[7; 16_384]);
+    said.extend(&cut[..cut.len() - 8192]);
+    said
+}
+
+#[tokio::test]
+async fn what_is_read_into_a_message_and_is_none_is_answered_no_faster_than_its_client_listens() {
+    let server = server(|options| options.max_message = 20 << 20);
+    let mut said = [begun(1 << 20), vec![7; 8192]].concat();
+    let refused = block(b"None");
+    (0..60_000).for_each(|at| said.extend(frame(1, 5, 3 + 2 * at, &refused)));
+    let (mut driver, _peer) = fed(&server, said);
+    assert!(read_on(&mut driver).is_pending());
+    assert!(driver.reads > 10, "the message had room");
+    let waits = driver.sending_len();
+    assert!((OUT_MAX..1 << 20).contains(&waits), "{waits} bytes wait to be sent");
+}
+
+#[tokio::test]
+async fn a_message_that_is_given_up_while_it_is_read_leaves_nothing() {
+    let budget = Budget::new(64 << 20);
+    let server = server(|options| (options.max_message, options.budget) = (20 << 20, budget.clone()));
+    let reset = frame(3, 0, 1, &8u32.to_be_bytes());
+    let trailers = frame(1, 5, 1, b"\x00\x04last\x01x");
+    let too_much = frame(0, 0, 1, &[7; 16_384]).repeat(65);
+    for end in [reset, trailers, frame(0, 1, 1, &[]), too_much] {
+        let next = [frame(1, 4, 3, &block(b"Told")), frame(0, 1, 3, MESSAGE)].concat();
+        let said = [begun(1 << 20), vec![7; 8192], end, next].concat();
+        let (mut driver, _peer) = fed(&server, said);
+        let _ = read_on(&mut driver);
+        assert!(driver.reads > 10);
+        assert_eq!(driver.http2.last_stream(), 3, "the next request is heard");
+        drop(driver);
+        // It has been handed to its task, which ends with the connection or before.
+        while budget.used() > 0 {
+            yield_now().await;
+        }
     }
 }
