@@ -15,6 +15,7 @@ import argparse
 import array
 import bisect
 import collections
+import contextlib
 import http.client
 import http.server
 import itertools
@@ -50,9 +51,11 @@ NOT_RUN = 77
 
 
 def free_port():
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]
+    """One that the system gives to no connection that goes out meanwhile, as it would those above 32,768."""
+    for port in random.SystemRandom().sample(range(10_000, 20_000), 1_000):
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
+    raise OSError("no port is free")
 
 
 class Destination(http.server.ThreadingHTTPServer):

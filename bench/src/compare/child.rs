@@ -5,6 +5,7 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
 use tokio::process::Command;
@@ -116,7 +117,14 @@ impl Child {
     }
 }
 
-/// A loopback port that was free a moment ago.
+/// A loopback port that was free a moment ago, below those that the system gives to connections that go out: one of
+/// these may take a port of its choice before whoever is to listen there does.
 pub(super) fn free_port() -> io::Result<SocketAddr> {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let start = std::process::id() as u16 % 100 * 100;
+    let ports = (0..10_000).map(|_| 10_000 + start.wrapping_add(NEXT.fetch_add(1, Relaxed)) % 10_000);
+    let mut addresses = ports.map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+    addresses
+        .find(|address| TcpListener::bind(address).is_ok())
+        .ok_or_else(|| io::Error::new(io::ErrorKind::AddrInUse, "no port is free"))
 }
