@@ -119,7 +119,8 @@ impl<U: Unary, S> Driver<U, S> {
     }
 
     /// Does what has been read into a message's buffer asks for. Much of that is the message; what is between its frames
-    /// is taken out, so that it lies in one piece again. Moving what was written a moment ago costs next to nothing.
+    /// is taken out, so that it lies in one piece again. Moving what was written a moment ago costs less than half of
+    /// copying it from one buffer to another.
     pub(super) fn read_lent(&mut self, lent: Lent, now: Instant) -> Result<(), Fatal> {
         let Lent { stream: own, mut have, mut whole } = lent;
         let mut at = have;
